@@ -1,0 +1,340 @@
+//! The storage client of workers and the puppetmaster: finds a record's replicas and redirects on failure.
+//!
+//! Promises: an operation ends by its deadline; it is repeated elsewhere only with the same update id; an error says
+//! whether the operation may have taken effect ([`Kind::Timeout`]) or has not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::fabric::FabricHandle;
+use crate::placement::Placement;
+use crate::proto::{self, Level, storage};
+use crate::status::{Kind, Status};
+use crate::types::{RecordVersion, ReplicaId, Ring, UpdateId, Version, required};
+
+/// A replica that failed is asked last for this long.
+const AVOID_MS: u64 = 2_000;
+/// Pause between rounds over all replicas; doubled up to the maximum, with jitter.
+const BACKOFF_MS: u64 = 20;
+const BACKOFF_MAX_MS: u64 = 500;
+/// Longest wait for an answer that needs no other node, before another replica is asked.
+const ANSWER_MS: u64 = 2_000;
+/// How long a replica waits for a pinned version that has not reached it, from the second round on.
+const PIN_WAIT_MS: u32 = 250;
+
+/// Why a compare-and-swap did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateError {
+    /// The value was another one; this is what was found (the null version: no record).
+    #[error("the value is not the expected one")]
+    Mismatch(RecordVersion),
+    #[error(transparent)]
+    Failed(#[from] Status),
+}
+
+/// Where an operation goes and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Only this replica is asked.
+    pub only: Option<ReplicaId>,
+    /// On the fabric's clock.
+    pub deadline_ms: u64,
+}
+
+/// Cheap to clone; clones share what they know of failed replicas.
+#[derive(Clone)]
+pub struct StorageClient {
+    fabric: FabricHandle,
+    ring: Arc<Ring>,
+    placement: Arc<Placement>,
+    /// Rotates the replica set, so that clients spread over replicas.
+    rotation: usize,
+    failed_at_ms: Arc<Mutex<BTreeMap<ReplicaId, u64>>>,
+}
+
+impl StorageClient {
+    pub fn new(fabric: FabricHandle, ring: Arc<Ring>, rotation: usize) -> Self {
+        let placement = Arc::new(Placement::new(&ring));
+        Self {
+            fabric,
+            ring,
+            placement,
+            rotation,
+            failed_at_ms: Arc::default(),
+        }
+    }
+
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// The newest version at the replica asked, or exactly `version`, which is waited for. A record that does not
+    /// exist is the null version.
+    pub async fn read(
+        &self,
+        record: &str,
+        version: Option<Version>,
+        route: Route,
+    ) -> Result<RecordVersion, Status> {
+        let mut order = self.order(record, self.rotation, route);
+        if let Some(origin) =
+            version.and_then(|version| order.iter().position(|replica| *replica == version.replica))
+        {
+            // Whoever made the version has it for certain: second choice after the usual replica.
+            let origin = order.remove(origin);
+            order.insert(order.len().min(1), origin);
+        }
+        let mut wait_ms = 0;
+        self.rounds(
+            &order,
+            route,
+            || {
+                let request = proto::ReadRequest {
+                    record: record.to_owned(),
+                    version: version.map(Into::into),
+                    wait_ms,
+                };
+                wait_ms = PIN_WAIT_MS;
+                (request, ANSWER_MS)
+            },
+            async |client, request| client.read(&request).await,
+        )
+        .await
+        .and_then(|response| Ok(required(response.found, "found")?.into()))
+    }
+
+    /// Writes `value` (absent: deletes the record) above the version `above`.
+    pub async fn write(
+        &self,
+        id: UpdateId,
+        record: &str,
+        value: Option<Bytes>,
+        level: Level,
+        above: Version,
+        route: Route,
+    ) -> Result<Version, Status> {
+        let request = proto::WriteRequest {
+            id: Some(id.into()),
+            record: record.to_owned(),
+            value,
+            level: level.into(),
+            above: Some(above.into()),
+        };
+        let patience_ms = if level == Level::One {
+            ANSWER_MS
+        } else {
+            u64::MAX
+        };
+        let order = self.order(record, self.rotation, route);
+        let response = self
+            .rounds(
+                &order,
+                route,
+                || (request.clone(), patience_ms),
+                async |client, request| client.write(&request).await,
+            )
+            .await?;
+        Ok(required(response.version, "version")?.into())
+    }
+
+    /// `updateIfValueIs`: absent `old` means "does not exist yet".
+    pub async fn update_if_value_is(
+        &self,
+        id: UpdateId,
+        record: &str,
+        old: Option<Bytes>,
+        new: Bytes,
+        route: Route,
+    ) -> Result<Version, UpdateError> {
+        let request = proto::UpdateIfRequest {
+            id: Some(id.into()),
+            record: record.to_owned(),
+            old,
+            new: Some(new),
+        };
+        // The first replica coordinates: asking it saves a hop.
+        let order = self.order(record, 0, route);
+        let response = self
+            .rounds(
+                &order,
+                route,
+                || (request.clone(), u64::MAX),
+                async |client, request| client.update_if(&request).await,
+            )
+            .await?;
+        match required(response.outcome, "outcome")? {
+            proto::update_if_response::Outcome::Updated(version) => Ok(version.into()),
+            proto::update_if_response::Outcome::Mismatch(found) => {
+                Err(UpdateError::Mismatch(found.into()))
+            }
+        }
+    }
+
+    /// Every version of one record at one of its replicas, newest first; true when older ones were discarded.
+    pub async fn history(
+        &self,
+        record: &str,
+        route: Route,
+    ) -> Result<(Vec<RecordVersion>, bool), Status> {
+        let order = self.order(record, self.rotation, route);
+        let request = proto::HistoryRequest {
+            record: record.to_owned(),
+        };
+        let response = self
+            .rounds(
+                &order,
+                route,
+                || (request.clone(), ANSWER_MS),
+                async |client, request| client.history(&request).await,
+            )
+            .await?;
+        Ok((
+            response.versions.into_iter().map(Into::into).collect(),
+            response.truncated,
+        ))
+    }
+
+    /// The replicas in the order in which to ask them: rotated, those that failed lately last.
+    fn order(&self, record: &str, rotation: usize, route: Route) -> Vec<ReplicaId> {
+        if let Some(only) = route.only {
+            return vec![only];
+        }
+        let mut order = self.placement.replicas_of(record).to_vec();
+        let length = order.len().max(1);
+        order.rotate_left(rotation % length);
+        let now_ms = self.fabric.now_ms();
+        let failed = self
+            .failed_at_ms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        order.sort_by_key(|replica| failed.get(replica).is_some_and(|at| now_ms < at + AVOID_MS));
+        order
+    }
+
+    /// Asks one replica after the other, round after round, until one answers or the deadline passes. `request` gives
+    /// the request and how many milliseconds one replica may take.
+    async fn rounds<Q, A>(
+        &self,
+        order: &[ReplicaId],
+        route: Route,
+        mut request: impl FnMut() -> (Q, u64),
+        ask: impl AsyncFn(storage::Client, Q) -> Result<A, Status>,
+    ) -> Result<A, Status> {
+        let mut backoff_ms = BACKOFF_MS;
+        let mut failure = Failure::default();
+        loop {
+            for replica in order {
+                let (request, patience_ms) = request();
+                let left_ms = route.deadline_ms.saturating_sub(self.fabric.now_ms());
+                if left_ms == 0 {
+                    return Err(failure.status());
+                }
+                let timeout = Duration::from_millis(left_ms.min(patience_ms));
+                match ask(self.peer(*replica, timeout)?, request).await {
+                    Ok(answer) => {
+                        self.note(*replica, false);
+                        return Ok(answer);
+                    }
+                    Err(status) if is_final(&status) => return Err(status),
+                    Err(status) => {
+                        self.note(
+                            *replica,
+                            matches!(status.kind, Kind::Unavailable | Kind::Timeout),
+                        );
+                        failure.add(status);
+                    }
+                }
+            }
+            if let Some(discarded) = failure.discarded.take() {
+                return Err(discarded);
+            }
+            let left_ms = route.deadline_ms.saturating_sub(self.fabric.now_ms());
+            let jitter_ms = self.fabric.random() % backoff_ms;
+            self.fabric
+                .sleep(Duration::from_millis((backoff_ms + jitter_ms).min(left_ms)))
+                .await;
+            backoff_ms = (backoff_ms * 2).min(BACKOFF_MAX_MS);
+        }
+    }
+
+    fn peer(&self, replica: ReplicaId, timeout: Duration) -> Result<storage::Client, Status> {
+        let node = self.ring.node(replica).ok_or_else(|| {
+            Status::not_found(format!(
+                "the ring has no storage node with replica id {replica}"
+            ))
+        })?;
+        Ok(storage::Client::new(
+            self.fabric.clone(),
+            node.address.clone(),
+            timeout,
+        ))
+    }
+
+    fn note(&self, replica: ReplicaId, failed: bool) {
+        let mut failures = self
+            .failed_at_ms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if failed {
+            failures.insert(replica, self.fabric.now_ms());
+        } else {
+            failures.remove(&replica);
+        }
+    }
+}
+
+/// True when another replica would say the same.
+fn is_final(status: &Status) -> bool {
+    !matches!(
+        status.kind,
+        Kind::Unavailable
+            | Kind::Overloaded
+            | Kind::Timeout
+            | Kind::Discarded
+            | Kind::Refused
+            | Kind::NotFound
+    )
+}
+
+/// What the replicas answered so far.
+#[derive(Default)]
+struct Failure {
+    last: Option<Status>,
+    /// A replica has discarded the version; if no other still has it, it is gone.
+    discarded: Option<Status>,
+    /// Some attempt may have taken effect.
+    unknown: bool,
+}
+
+impl Failure {
+    fn add(&mut self, status: Status) {
+        self.unknown |= status.kind == Kind::Timeout;
+        if status.kind == Kind::Discarded {
+            self.discarded = Some(status.clone());
+        }
+        self.last = Some(status);
+    }
+
+    fn status(self) -> Status {
+        let why = self.last.map_or_else(
+            || "no replica was asked in time".to_owned(),
+            |status| status.message,
+        );
+        let kind = if self.unknown {
+            Kind::Timeout
+        } else {
+            Kind::Unavailable
+        };
+        Status::new(
+            kind,
+            format!("no replica of the record answered in time; the last one: {why}"),
+        )
+    }
+}

@@ -1,0 +1,226 @@
+//! Real processes over gRPC (tonic): a channel per peer, opened when first used and reopened by itself.
+//!
+//! Bodies are encoded by the generated clients, so a codec that passes bytes through gives plain gRPC on the wire.
+
+mod courier;
+mod listener;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use tokio::time::Instant;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::{Channel, Endpoint};
+
+use self::courier::GrpcCourier;
+use super::outbox::Outbox;
+use super::{
+    Address, BoxFuture, Bytes, Fabric, MESSAGE_BYTES_MAX, Router, Serving, Status, Task, check_size,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Without it a client waits for ever on a peer that a partition has cut off.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// This process's end of the network.
+#[derive(Clone)]
+pub struct GrpcFabric {
+    channels: Channels,
+    outbox: Arc<Outbox>,
+    started: Instant,
+}
+
+impl Default for GrpcFabric {
+    fn default() -> Self {
+        let channels = Channels::default();
+        Self {
+            outbox: Outbox::new(GrpcCourier(channels.clone())),
+            channels,
+            started: Instant::now(),
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Channels(Arc<Mutex<BTreeMap<Address, Channel>>>);
+
+impl Channels {
+    /// The channel to a peer, connected when it is first used.
+    fn to(&self, peer: &Address) -> Result<Channel, Status> {
+        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(peer) {
+            return Ok(channel.clone());
+        }
+        let channel = Endpoint::from_shared(peer.url().to_owned())
+            .map_err(|error| Status::invalid(format!("{peer} is not a URL: {error}")))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .connect_lazy();
+        channels.insert(peer.clone(), channel.clone());
+        Ok(channel)
+    }
+}
+
+fn client(channel: Channel) -> tonic::client::Grpc<Channel> {
+    tonic::client::Grpc::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+async fn unary(
+    channel: Channel,
+    method: &'static str,
+    body: Bytes,
+    timeout: Duration,
+) -> Result<Bytes, Status> {
+    let mut client = client(channel);
+    // A peer that is not there fails here, before the request is sent: nothing has happened yet.
+    client.ready().await.map_err(|error| {
+        Status::unavailable(format!("cannot be reached: {}", root_cause(&error)))
+    })?;
+    let mut request = tonic::Request::new(body);
+    request.set_timeout(timeout);
+    match client
+        .unary(request, PathAndQuery::from_static(method), BytesCodec)
+        .await
+    {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) => Err(call_failure(status)),
+    }
+}
+
+/// Tells "never sent" from "outcome unknown": only a refused connection and the peer's own answers are certain.
+fn call_failure(status: tonic::Status) -> Status {
+    let Some(error) = std::error::Error::source(&status) else {
+        return Status::from(status);
+    };
+    let cause = root_cause(error);
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return Status::unavailable(format!("cannot be reached: {cause}"));
+        }
+        next = error.source();
+    }
+    Status::timeout(format!("the connection broke before the answer: {cause}"))
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+impl Fabric for GrpcFabric {
+    fn call(
+        &self,
+        to: &Address,
+        method: &'static str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Status>> {
+        let (channels, to) = (self.channels.clone(), to.clone());
+        Box::pin(async move {
+            check_size(&body)?;
+            let answer = unary(channels.to(&to)?, method, body, timeout);
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(answer) => answer.map_err(|status| match status.kind {
+                    super::Kind::Unavailable | super::Kind::Timeout => {
+                        Status::new(status.kind, format!("{to}: {}", status.message))
+                    }
+                    _ => status,
+                }),
+                Err(_) => Err(Status::timeout(format!(
+                    "{to} did not answer within {} ms",
+                    timeout.as_millis()
+                ))),
+            }
+        })
+    }
+
+    fn send(
+        &self,
+        to: &Address,
+        method: &'static str,
+        body: Bytes,
+        delay: Duration,
+    ) -> Result<(), Status> {
+        self.outbox.send(to, method, body, delay)
+    }
+
+    fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>> {
+        Box::pin(listener::serve(at.clone(), router))
+    }
+
+    fn now_ms(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
+        Task::new(tokio::spawn(task).abort_handle())
+    }
+
+    fn random(&self) -> u64 {
+        rand::random()
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Bodies are bytes already.
+#[derive(Clone, Copy, Default)]
+struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, body: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        bytes::BufMut::put(buffer, body);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
+        let length = bytes::Buf::remaining(buffer);
+        Ok(Some(bytes::Buf::copy_to_bytes(buffer, length)))
+    }
+}

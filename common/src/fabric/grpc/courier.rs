@@ -1,0 +1,96 @@
+//! One-way messages over gRPC: one client stream per peer, batches of letters as frames.
+
+use futures::future::FutureExt;
+use http::uri::PathAndQuery;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{BytesCodec, Channels, client};
+use crate::fabric::outbox::{Courier, Letter};
+use crate::fabric::{Address, BoxFuture, Bytes, Status, encode};
+use crate::proto::{Frame, OneWay};
+
+pub(super) const SEND_METHOD: &str = "/marionette.v1.Fabric/Send";
+/// Frames on their way to the connection; more wait in the outbox.
+const FRAMES_IN_FLIGHT_MAX: usize = 4;
+/// A frame closes at this size.
+const FRAME_BYTES_TARGET: usize = 1 << 20;
+
+pub(super) struct GrpcCourier(pub Channels);
+
+impl Courier for GrpcCourier {
+    fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> BoxFuture<'static, ()> {
+        let channels = self.0.clone();
+        Box::pin(carry(channels, to, letters))
+    }
+}
+
+/// Opens a stream for the first letter and a new one whenever it breaks; what was in the broken one is lost.
+async fn carry(channels: Channels, to: Address, mut letters: mpsc::Receiver<Letter>) {
+    while let Some(letter) = letters.recv().await {
+        let (frames, queue) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
+        let stream = open(&channels, &to, queue);
+        let feed = feed(letter, &mut letters, frames);
+        let outcome = tokio::select! {
+            outcome = stream => outcome,
+            () = feed => return,
+        };
+        if let Err(status) = outcome {
+            tracing::debug!(%to, %status, "the stream of one-way messages broke");
+        }
+    }
+}
+
+async fn open(
+    channels: &Channels,
+    to: &Address,
+    frames: mpsc::Receiver<Bytes>,
+) -> Result<(), Status> {
+    let mut client = client(channels.to(to)?);
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let request = tonic::Request::new(ReceiverStream::new(frames));
+    client
+        .client_streaming(request, PathAndQuery::from_static(SEND_METHOD), BytesCodec)
+        .await?;
+    Ok(())
+}
+
+/// Moves letters into frames as they become due; ends when the fabric does.
+async fn feed(first: Letter, letters: &mut mpsc::Receiver<Letter>, frames: mpsc::Sender<Bytes>) {
+    let mut next = Some(first);
+    while let Some(letter) = next.take() {
+        tokio::time::sleep_until(letter.due).await;
+        let mut bytes = letter.body.len();
+        let mut messages = vec![one_way(letter)];
+        while bytes < FRAME_BYTES_TARGET {
+            match letters.recv().now_or_never() {
+                Some(Some(letter)) if letter.due <= tokio::time::Instant::now() => {
+                    bytes += letter.body.len();
+                    messages.push(one_way(letter));
+                }
+                Some(waiting) => {
+                    next = waiting;
+                    break;
+                }
+                None => break,
+            }
+        }
+        if frames.send(encode(&Frame { messages })).await.is_err() {
+            // The stream broke; `carry` notices by its outcome.
+            return std::future::pending().await;
+        }
+        if next.is_none() {
+            next = letters.recv().await;
+        }
+    }
+}
+
+fn one_way(letter: Letter) -> OneWay {
+    OneWay {
+        method: letter.method.to_owned(),
+        body: letter.body,
+    }
+}

@@ -1,0 +1,165 @@
+//! How nodes speak, and their only source of time, tasks and chance.
+//!
+//! Two implementations, one test suite over both (`tests/fabric.rs`):
+//! - [`GrpcFabric`]: real processes; every method is a plain gRPC method on the wire.
+//! - [`LocalFabric`]: everything in one process; messages pass through the codec all the same.
+//!
+//! Roles use the typed clients and servers generated in [`crate::proto`] on top of this trait, and never
+//! `tokio::time`, `tokio::spawn`, `std::time` or `rand`: what goes through the fabric can be simulated.
+//!
+//! Promises: a call ends within its timeout; messages sent to one peer arrive in order or not at all; every queue
+//! is bounded. A failed call with [`Kind::Unavailable`] never reached the peer's handler.
+
+mod address;
+mod grpc;
+mod local;
+mod outbox;
+
+pub use address::{Address, AddressError};
+pub use bytes::Bytes;
+pub use futures::future::BoxFuture;
+pub use grpc::GrpcFabric;
+pub use local::LocalFabric;
+pub use std::time::Duration;
+
+pub use crate::status::{Kind, Status};
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::future::{Either, select};
+
+/// Largest message, in bytes; larger ones are refused on both sides.
+pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Most one-way messages waiting for one peer.
+pub const OUTBOX_MESSAGES_MAX: usize = 16_384;
+
+pub type FabricHandle = Arc<dyn Fabric>;
+
+/// One node's end of the network, its clock and its tasks.
+pub trait Fabric: Send + Sync + 'static {
+    /// Asks a peer and waits for the answer, at most `timeout`.
+    fn call(
+        &self,
+        to: &Address,
+        method: &'static str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Status>>;
+
+    /// Sends a one-way message after `delay`, in order with the others to this peer; it may be lost.
+    /// `Overloaded` when [`OUTBOX_MESSAGES_MAX`] are waiting.
+    fn send(
+        &self,
+        to: &Address,
+        method: &'static str,
+        body: Bytes,
+        delay: Duration,
+    ) -> Result<(), Status>;
+
+    /// Answers requests at `at` until the returned [`Serving`] is dropped. Port 0 picks a free one.
+    fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>>;
+
+    /// Milliseconds on a clock that never goes back; its zero is arbitrary.
+    fn now_ms(&self) -> u64;
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Runs a task until it ends or the returned [`Task`] is dropped.
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task;
+
+    fn random(&self) -> u64;
+}
+
+/// Waits for `future`, at most `duration`.
+pub async fn timeout<F: Future>(
+    fabric: &dyn Fabric,
+    duration: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let sleep = fabric.sleep(duration);
+    match select(pin!(future), sleep).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(((), _)) => None,
+    }
+}
+
+/// A running task; aborted when this is dropped.
+#[must_use = "a dropped task is aborted; call detach() to let it run"]
+pub struct Task(Option<tokio::task::AbortHandle>);
+
+impl Task {
+    fn new(handle: tokio::task::AbortHandle) -> Self {
+        Self(Some(handle))
+    }
+
+    /// Lets the task run to its end.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
+    }
+}
+
+/// Answers the methods of one service. Implemented by the generated servers.
+pub trait Handler: Send + Sync + 'static {
+    /// The prefix of its methods' paths, e.g. `/marionette.v1.Storage/`.
+    fn service(&self) -> &'static str;
+    fn handle(&self, method: &str, body: Bytes) -> BoxFuture<'static, Result<Bytes, Status>>;
+}
+
+/// The services of one node.
+#[derive(Clone, Default)]
+pub struct Router(Vec<Arc<dyn Handler>>);
+
+impl Router {
+    pub fn with(mut self, handler: impl Handler) -> Self {
+        self.0.push(Arc::new(handler));
+        self
+    }
+
+    fn handle(&self, method: &str, body: Bytes) -> BoxFuture<'static, Result<Bytes, Status>> {
+        let Some(handler) = self
+            .0
+            .iter()
+            .find(|handler| method.starts_with(handler.service()))
+        else {
+            let status = Status::unknown_method(method);
+            return Box::pin(async move { Err(status) });
+        };
+        handler.handle(method, body)
+    }
+}
+
+/// A node that listens, until this is dropped.
+pub struct Serving {
+    /// Where it listens: with the real port when port 0 was asked for.
+    pub address: Address,
+    _stop: Box<dyn std::any::Any + Send + Sync>,
+}
+
+/// A message as the bytes that travel.
+pub fn encode(message: &impl prost::Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+pub fn decode<M: prost::Message + Default>(body: Bytes) -> Result<M, Status> {
+    M::decode(body)
+        .map_err(|error| Status::invalid(format!("the message could not be decoded: {error}")))
+}
+
+fn check_size(body: &Bytes) -> Result<(), Status> {
+    if body.len() > MESSAGE_BYTES_MAX {
+        return Err(Status::overloaded(format!(
+            "a message has at most {MESSAGE_BYTES_MAX} bytes, not {}",
+            body.len()
+        )));
+    }
+    Ok(())
+}
