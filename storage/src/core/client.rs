@@ -1,0 +1,321 @@
+//! Reads and plain writes: what clients ask of one replica.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use bytes::Bytes;
+use common::types::{PartitionId, RecordId, RecordVersion, Version};
+
+use super::message::{Entry, EntryKind, LogRecord, Outcome};
+use super::record::{Lookup, Record, RecordChange};
+use super::{Change, Level, Output, Outputs, Refusal, Reply, Storage, Token};
+
+/// Reads that wait for a version, at most.
+pub const WAITING_READS_MAX: usize = 4_096;
+/// Writes that wait for other replicas, at most.
+pub const WAITING_WRITES_MAX: usize = 16_384;
+/// A client that waits for other replicas is told "unknown" after this long.
+pub const WAITING_MS_MAX: u64 = 60_000;
+
+/// A read of a version that has not arrived.
+#[derive(Debug)]
+pub struct WaitingRead {
+    token: Token,
+    record: RecordId,
+    version: Version,
+    until_ms: u64,
+}
+
+/// A write that is not yet at as many replicas as its level demands.
+#[derive(Debug)]
+pub struct WaitingWrite {
+    token: Token,
+    level: Level,
+    partition: PartitionId,
+    sequence: u64,
+    version: Version,
+    until_ms: u64,
+}
+
+impl WaitingWrite {
+    pub(super) fn request(token: Token, level: Level) -> Self {
+        Self {
+            token,
+            level,
+            partition: 0,
+            sequence: 0,
+            version: Version::NULL,
+            until_ms: 0,
+        }
+    }
+}
+
+impl Storage {
+    pub(super) fn read(
+        &mut self,
+        token: Token,
+        record: RecordId,
+        version: Option<Version>,
+        until_ms: Option<u64>,
+        out: &mut Outputs,
+    ) {
+        let reply = match (self.look_up(&record, version), until_ms) {
+            (Err(Refusal::NotYet { version, .. }), Some(until_ms)) => {
+                if self.waiting_reads.len() < WAITING_READS_MAX {
+                    self.waiting_reads.push(WaitingRead {
+                        token,
+                        record,
+                        version,
+                        until_ms,
+                    });
+                    return;
+                }
+                Err(Refusal::Overloaded {
+                    what: "reads that wait for a version",
+                    max: WAITING_READS_MAX,
+                })
+            }
+            (other, _) => other.map(Reply::Read),
+        };
+        out.push(Output::Reply { token, reply });
+    }
+
+    fn look_up(&self, record: &str, version: Option<Version>) -> Result<RecordVersion, Refusal> {
+        self.serves(record)?;
+        let state = self.records.get(record);
+        let Some(version) = version else {
+            return Ok(state.map_or(
+                RecordVersion {
+                    version: Version::NULL,
+                    value: None,
+                },
+                Record::newest,
+            ));
+        };
+        match state.map_or_else(
+            || Record::default().look_up(version),
+            |state| state.look_up(version),
+        ) {
+            Lookup::Found(found) => Ok(found),
+            Lookup::Discarded => Err(Refusal::Discarded {
+                record: record.to_owned(),
+                version,
+            }),
+            Lookup::NotYet => Err(Refusal::NotYet {
+                record: record.to_owned(),
+                version,
+            }),
+        }
+    }
+
+    /// Refuses what another replica has to answer.
+    pub(super) fn serves(&self, record: &str) -> Result<(), Refusal> {
+        if !self.placement.replicas_of(record).contains(&self.me) {
+            return Err(Refusal::AskAnother(record.to_owned()));
+        }
+        if self.joined {
+            Ok(())
+        } else {
+            Err(Refusal::Joining)
+        }
+    }
+
+    pub(super) fn write(
+        &mut self,
+        now_ms: u64,
+        mut waiting: WaitingWrite,
+        record: &str,
+        value: Option<Bytes>,
+        above: Version,
+        out: &mut Outputs,
+    ) {
+        let token = waiting.token;
+        let overloaded =
+            waiting.level != Level::One && self.waiting_writes.len() >= WAITING_WRITES_MAX;
+        let refusal = match self.serves(record) {
+            Err(refusal) => Some(refusal),
+            Ok(()) if overloaded => Some(Refusal::Overloaded {
+                what: "writes that wait for other replicas",
+                max: WAITING_WRITES_MAX,
+            }),
+            Ok(()) => None,
+        };
+        if let Some(refusal) = refusal {
+            return out.push(Output::Reply {
+                token,
+                reply: Err(refusal),
+            });
+        }
+        let highest = self
+            .records
+            .get(record)
+            .map_or(0, |state| state.highest_number);
+        let version = Version::write(highest.max(above.number), self.me);
+        (waiting.partition, waiting.sequence) = self.originate(
+            now_ms,
+            record,
+            EntryKind::Write(RecordVersion { version, value }),
+            out,
+        );
+        waiting.version = version;
+        waiting.until_ms = now_ms + WAITING_MS_MAX;
+        if self.is_spread(&waiting) {
+            out.push(Output::Reply {
+                token,
+                reply: Ok(Reply::Written(version)),
+            });
+        } else {
+            self.waiting_writes.push(waiting);
+        }
+    }
+
+    /// Numbers an update accepted here and puts it into the partition's gossip.
+    pub(super) fn originate(
+        &mut self,
+        now_ms: u64,
+        record: &str,
+        what: EntryKind,
+        out: &mut Outputs,
+    ) -> (PartitionId, u64) {
+        let partition = self.placement.partition(record);
+        let Some(state) = self.partitions.get(&partition) else {
+            return (partition, 0);
+        };
+        let sequence = state.timestamp.get(self.me) + 1;
+        let previous = state.timestamp.clone();
+        if let EntryKind::Decided(decided) = &what {
+            self.change(record, RecordChange::Decide(decided.clone()), out);
+        }
+        let entry = Entry {
+            origin: self.me,
+            sequence,
+            previous,
+            record: record.to_owned(),
+            what,
+        };
+        self.apply_entry(now_ms, partition, entry, out);
+        (partition, sequence)
+    }
+
+    /// Answers the writes that enough replicas hold.
+    pub(super) fn answer_writes(&mut self, out: &mut Outputs) {
+        let waiting = std::mem::take(&mut self.waiting_writes);
+        for write in waiting {
+            if self.is_spread(&write) {
+                out.push(Output::Reply {
+                    token: write.token,
+                    reply: Ok(Reply::Written(write.version)),
+                });
+            } else {
+                self.waiting_writes.push(write);
+            }
+        }
+    }
+
+    fn is_spread(&self, write: &WaitingWrite) -> bool {
+        let Some(partition) = self.partitions.get(&write.partition) else {
+            return true;
+        };
+        let has =
+            |replica| replica == self.me || partition.known(replica).get(self.me) >= write.sequence;
+        match write.level {
+            Level::One => true,
+            Level::Majority => {
+                partition
+                    .replicas
+                    .iter()
+                    .filter(|replica| has(**replica))
+                    .count()
+                    > partition.replicas.len() / 2
+            }
+            Level::All => partition
+                .replicas
+                .iter()
+                .all(|replica| has(*replica) || self.members.is_certified_dead(*replica)),
+        }
+    }
+
+    /// Answers the reads whose version has come; called when a batch of inputs has ended.
+    pub(super) fn answer_reads(&mut self, out: &mut Outputs) {
+        let waiting = std::mem::take(&mut self.waiting_reads);
+        for read in waiting {
+            match self.look_up(&read.record, Some(read.version)) {
+                Err(Refusal::NotYet { .. }) => self.waiting_reads.push(read),
+                reply => out.push(Output::Reply {
+                    token: read.token,
+                    reply: reply.map(Reply::Read),
+                }),
+            }
+        }
+    }
+
+    pub(super) fn expire_waiting(&mut self, now_ms: u64, out: &mut Outputs) {
+        self.waiting_reads.retain(|read| {
+            let waits = now_ms < read.until_ms;
+            if !waits {
+                let refusal = Refusal::NotYet {
+                    record: read.record.clone(),
+                    version: read.version,
+                };
+                out.push(Output::Reply {
+                    token: read.token,
+                    reply: Err(refusal),
+                });
+            }
+            waits
+        });
+        self.waiting_writes.retain(|write| {
+            let waits = now_ms < write.until_ms;
+            if !waits {
+                out.push(Output::Reply {
+                    token: write.token,
+                    reply: Err(Refusal::Unknown),
+                });
+            }
+            waits
+        });
+    }
+
+    /// Every version of a record kept here, newest first, and whether older ones were discarded.
+    pub fn history(&self, record: &str) -> Result<(Vec<RecordVersion>, bool), Refusal> {
+        self.serves(record)?;
+        Ok(self
+            .records
+            .get(record)
+            .map_or((Vec::new(), false), |state| {
+                (state.versions(), !state.floor.is_null())
+            }))
+    }
+
+    /// Records with at least one visible version, in key order after `after`.
+    pub fn list(&self, after: &str) -> impl Iterator<Item = (&RecordId, Vec<RecordVersion>)> {
+        self.records
+            .range::<str, _>((Excluded(after), Unbounded))
+            .map(|(record, state)| (record, state.versions()))
+            .filter(|(_, versions)| !versions.is_empty())
+    }
+}
+
+/// What a change persisted by the core makes visible, for the shell's debug lines.
+pub fn visible(change: &Change) -> Option<(&RecordId, &RecordVersion)> {
+    match change {
+        Change::Record {
+            record,
+            change:
+                RecordChange::Merge(made)
+                | RecordChange::Decide(LogRecord {
+                    outcome: Outcome::Updated { made, .. },
+                    ..
+                }),
+        }
+        | Change::Entry {
+            entry:
+                Entry {
+                    record,
+                    what: EntryKind::Write(made),
+                    ..
+                },
+            ..
+        } => Some((record, made)),
+        _ => None,
+    }
+}

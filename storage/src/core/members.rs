@@ -1,0 +1,178 @@
+//! Who is there: failure detection by heartbeats, certified deaths, and the quorums that follow from them.
+//!
+//! Suspicion only chooses coordinators and redirects; quorums shrink by certified deaths alone (STORAGE.md §4).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use common::types::{CommitMode, ReplicaId, Ring};
+
+/// A node sends a heartbeat this often.
+pub const HEARTBEAT_MS: u64 = 250;
+/// A node that is silent for this long is suspected.
+pub const SUSPECT_MS: u64 = 1_500;
+/// Predecessors of restarted nodes that are remembered, so that their late messages are refused.
+const RETIRED_MAX: usize = 16;
+
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// 0 until it was first heard of.
+    incarnation: u64,
+    retired: VecDeque<u64>,
+    heard_ms: u64,
+    pub certified_dead: bool,
+    pub joining: bool,
+    pub gossip_delay_ms: u64,
+}
+
+/// The other nodes of the ring, as this one sees them.
+#[derive(Debug, Clone)]
+pub struct Members {
+    me: ReplicaId,
+    commit: CommitMode,
+    others: BTreeMap<ReplicaId, Member>,
+    own_delay_ms: u64,
+}
+
+impl Members {
+    pub fn new(now_ms: u64, me: ReplicaId, own_delay_ms: u64, ring: &Ring) -> Self {
+        // Until a peer is heard its messages are taken to be as slow as ours.
+        let member = Member {
+            incarnation: 0,
+            retired: VecDeque::new(),
+            heard_ms: now_ms + own_delay_ms,
+            certified_dead: false,
+            joining: false,
+            gossip_delay_ms: own_delay_ms,
+        };
+        let others = ring
+            .nodes
+            .iter()
+            .filter(|node| node.replica != me)
+            .map(|node| (node.replica, member.clone()));
+        Self {
+            me,
+            commit: ring.commit,
+            others: others.collect(),
+            own_delay_ms,
+        }
+    }
+
+    /// Notes a sign of life. False: the message is from a stranger or from a dead predecessor, and must be ignored.
+    /// A certified death is over only when the node `begins` anew: other messages may have been long under way.
+    pub fn hear(&mut self, now_ms: u64, from: ReplicaId, incarnation: u64, begins: bool) -> bool {
+        let Some(member) = self.others.get_mut(&from) else {
+            return false;
+        };
+        if member.retired.contains(&incarnation) || (member.certified_dead && !begins) {
+            return false;
+        }
+        if member.incarnation != incarnation {
+            member.retire();
+            member.incarnation = incarnation;
+            member.certified_dead = false;
+        }
+        member.heard_ms = member.heard_ms.max(now_ms);
+        true
+    }
+
+    pub fn certify_death(&mut self, replica: ReplicaId) {
+        if let Some(member) = self.others.get_mut(&replica) {
+            member.retire();
+            member.incarnation = 0;
+            member.certified_dead = true;
+            member.joining = false;
+        }
+    }
+
+    pub fn get_mut(&mut self, replica: ReplicaId) -> Option<&mut Member> {
+        self.others.get_mut(&replica)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, &Member)> {
+        self.others
+            .iter()
+            .map(|(replica, member)| (*replica, member))
+    }
+
+    /// Others to whom it makes sense to send.
+    pub fn living(&self) -> impl Iterator<Item = ReplicaId> {
+        self.iter()
+            .filter(|(_, member)| !member.certified_dead)
+            .map(|(replica, _)| replica)
+    }
+
+    pub fn is_certified_dead(&self, replica: ReplicaId) -> bool {
+        self.others
+            .get(&replica)
+            .is_some_and(|member| member.certified_dead)
+    }
+
+    pub fn believed_alive(&self, now_ms: u64, replica: ReplicaId) -> bool {
+        replica == self.me
+            || self
+                .others
+                .get(&replica)
+                .is_some_and(|member| !member.joining && !member.is_suspected(now_ms))
+    }
+
+    /// The first replica in ring order that is believed alive.
+    pub fn coordinator(&self, now_ms: u64, replicas: &[ReplicaId]) -> Option<ReplicaId> {
+        replicas
+            .iter()
+            .copied()
+            .find(|replica| self.believed_alive(now_ms, *replica))
+    }
+
+    /// True when these replicas (this one among them) may decide for the set.
+    pub fn is_quorum(&self, replicas: &[ReplicaId], agreed: impl Fn(ReplicaId) -> bool) -> bool {
+        match self.commit {
+            CommitMode::Majority => {
+                replicas.iter().filter(|replica| agreed(**replica)).count() > replicas.len() / 2
+            }
+            CommitMode::FailStop => replicas
+                .iter()
+                .all(|replica| agreed(*replica) || self.is_certified_dead(*replica)),
+        }
+    }
+
+    /// False when so few are believed alive that an update cannot be decided now.
+    pub fn quorum_in_sight(&self, now_ms: u64, replicas: &[ReplicaId]) -> bool {
+        match self.commit {
+            CommitMode::Majority => {
+                self.is_quorum(replicas, |replica| self.believed_alive(now_ms, replica))
+            }
+            // A suspicion never shrinks a quorum: the suspect answers, or its death is certified.
+            CommitMode::FailStop => true,
+        }
+    }
+
+    /// A generous round trip: two delayed messages and their handling on a loaded machine.
+    pub fn round_trip_ms(&self) -> u64 {
+        let slowest = self
+            .others
+            .values()
+            .map(|member| member.gossip_delay_ms)
+            .max()
+            .unwrap_or(0);
+        500 + self.own_delay_ms + slowest
+    }
+}
+
+impl Member {
+    fn retire(&mut self) {
+        if self.incarnation != 0 {
+            self.retired.push_back(self.incarnation);
+            if self.retired.len() > RETIRED_MAX {
+                self.retired.pop_front();
+            }
+        }
+    }
+
+    pub fn is_suspected(&self, now_ms: u64) -> bool {
+        self.certified_dead || self.silent_ms(now_ms) > SUSPECT_MS
+    }
+
+    pub fn silent_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.heard_ms)
+    }
+}

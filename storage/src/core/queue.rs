@@ -1,0 +1,304 @@
+//! Updates that wait for a record: queued here, forwarded to the coordinator, or taken up when it falls silent.
+
+use std::collections::VecDeque;
+
+use common::types::{RecordId, ReplicaId, UpdateId};
+
+use super::client::WAITING_MS_MAX;
+use super::coordinator::{Coordinator, FENCED_MS};
+use super::message::{Ballot, Digest, Message, Update};
+use super::{Output, Outputs, Refusal, Reply, Storage, Token};
+
+/// Updates that wait for one record, at most.
+pub const QUEUE_MAX: usize = 1_024;
+
+/// What goes on for a record: its queue, and the term that this node coordinates.
+#[derive(Debug, Default)]
+pub struct Activity {
+    pub(super) queue: VecDeque<Queued>,
+    pub(super) coordinator: Option<Coordinator>,
+    /// When the node looks after this record again: resends, forwards or terminates.
+    pub(super) due_ms: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) update: Update,
+    until_ms: u64,
+}
+
+impl Activity {
+    pub(super) fn is_idle(&self) -> bool {
+        self.coordinator.is_none()
+    }
+
+    pub(super) fn forget(&mut self, id: &UpdateId) {
+        self.queue.retain(|queued| queued.update.id != *id);
+    }
+
+    /// Gives up the term if its slot was decided by someone else; what is queued here waits for the next look.
+    pub(super) fn close(&mut self, decided: u64) {
+        if self
+            .coordinator
+            .as_ref()
+            .is_some_and(|coordinator| coordinator.is_closed(decided))
+        {
+            self.coordinator = None;
+        }
+    }
+
+    /// Gives up the term if a higher ballot is promised.
+    pub(super) fn fence(&mut self, promised: Ballot) {
+        if self
+            .coordinator
+            .as_ref()
+            .is_some_and(|coordinator| coordinator.ballot < promised)
+        {
+            self.coordinator = None;
+        }
+    }
+}
+
+impl Storage {
+    pub(super) fn update_if(
+        &mut self,
+        now_ms: u64,
+        token: Token,
+        update: Update,
+        out: &mut Outputs,
+    ) {
+        if let Err(refusal) = self.accepts(now_ms, &update) {
+            return out.push(Output::Reply {
+                token,
+                reply: Err(refusal),
+            });
+        }
+        let state = self.records.get(&update.record);
+        if let Some(outcome) = state.and_then(|state| state.executed(&update.id)) {
+            let reply = Ok(Reply::Update(outcome.clone()));
+            return out.push(Output::Reply { token, reply });
+        }
+        let (id, record) = (update.id.clone(), update.record.clone());
+        if !self.enqueue(now_ms, update) {
+            let refusal = Refusal::Overloaded {
+                what: "updates of one record",
+                max: QUEUE_MAX,
+            };
+            return out.push(Output::Reply {
+                token,
+                reply: Err(refusal),
+            });
+        }
+        self.waiting_updates.entry(id).or_default().push(token);
+        self.attend(now_ms, &record, out);
+    }
+
+    fn accepts(&self, now_ms: u64, update: &Update) -> Result<(), Refusal> {
+        self.serves(&update.record)?;
+        let replicas = self.placement.replicas_of(&update.record);
+        if self.members.quorum_in_sight(now_ms, replicas) {
+            Ok(())
+        } else {
+            Err(Refusal::NoQuorum(update.record.clone()))
+        }
+    }
+
+    /// A replica forwards an update to this one, which it takes for the coordinator.
+    pub(super) fn take_submit(
+        &mut self,
+        now_ms: u64,
+        from: ReplicaId,
+        update: Update,
+        decided: u64,
+        out: &mut Outputs,
+    ) {
+        if self.serves(&update.record).is_err() {
+            return;
+        }
+        let record = update.record.clone();
+        if self
+            .records
+            .get(&record)
+            .is_some_and(|state| state.executed(&update.id).is_some())
+        {
+            return self.send_decided(
+                from,
+                &record,
+                &Digest {
+                    decided,
+                    ..Digest::default()
+                },
+                out,
+            );
+        }
+        // A full queue drops it: the forwarding replica asks again.
+        if self.enqueue(now_ms, update) && self.idle(&record) {
+            self.start_term(now_ms, &record, out);
+        }
+    }
+
+    fn enqueue(&mut self, now_ms: u64, update: Update) -> bool {
+        let activity = self.active.entry(update.record.clone()).or_default();
+        if activity
+            .queue
+            .iter()
+            .any(|queued| queued.update.id == update.id)
+        {
+            return true;
+        }
+        let has_room = activity.queue.len() < QUEUE_MAX;
+        if has_room {
+            activity.queue.push_back(Queued {
+                update,
+                until_ms: now_ms + WAITING_MS_MAX,
+            });
+        }
+        has_room
+    }
+
+    fn idle(&self, record: &str) -> bool {
+        self.active.get(record).is_some_and(Activity::is_idle)
+    }
+
+    /// Something waits for this record: coordinate it, or forward it to whoever should.
+    fn attend(&mut self, now_ms: u64, record: &str, out: &mut Outputs) {
+        if !self.idle(record) {
+            return;
+        }
+        match self
+            .members
+            .coordinator(now_ms, self.placement.replicas_of(record))
+        {
+            Some(other) if other != self.me => self.forward(now_ms, record, other, out),
+            _ => self.start_term(now_ms, record, out),
+        }
+    }
+
+    fn forward(&mut self, now_ms: u64, record: &str, to: ReplicaId, out: &mut Outputs) {
+        let due_ms = now_ms + self.patience_ms(record);
+        let decided = self.records.get(record).map_or(0, |state| state.decided);
+        let Some(activity) = self.active.get_mut(record) else {
+            return;
+        };
+        activity.due_ms = due_ms;
+        for queued in &activity.queue {
+            Self::send(
+                to,
+                Message::Submit {
+                    update: queued.update.clone(),
+                    decided,
+                },
+                out,
+            );
+        }
+    }
+
+    /// After a term: what came meanwhile is the next one's; a record at rest is forgotten.
+    pub(super) fn settle(&mut self, now_ms: u64, record: &str, out: &mut Outputs) {
+        let Some(activity) = self.active.get(record) else {
+            return;
+        };
+        if !activity.is_idle() {
+            return;
+        }
+        if activity.queue.is_empty() {
+            self.rest(record);
+        } else {
+            self.attend(now_ms, record, out);
+        }
+    }
+
+    /// Forgets a record for which nothing goes on.
+    pub(super) fn rest(&mut self, record: &str) {
+        let is_orphan = self
+            .records
+            .get(record)
+            .is_some_and(|state| state.accepted.is_some());
+        if !is_orphan
+            && self
+                .active
+                .get(record)
+                .is_some_and(|activity| activity.is_idle() && activity.queue.is_empty())
+        {
+            self.active.remove(record);
+        }
+    }
+
+    /// A member has died or joined: look soon at what waits for a coordinator or for a vote.
+    pub(super) fn hasten(&mut self, now_ms: u64) {
+        let active: Vec<RecordId> = self.active.keys().cloned().collect();
+        for record in active {
+            let due_ms = now_ms + FENCED_MS * self.place_in(&record);
+            if let Some(activity) = self.active.get_mut(&record) {
+                activity.due_ms = activity.due_ms.min(due_ms);
+            }
+        }
+    }
+
+    /// Looks after the records whose time has come.
+    pub(super) fn tick_updates(&mut self, now_ms: u64, out: &mut Outputs) {
+        if !self.joined {
+            return;
+        }
+        self.expire_updates(now_ms, out);
+        let due: Vec<RecordId> = self
+            .active
+            .iter()
+            .filter(|(_, activity)| activity.due_ms <= now_ms)
+            .map(|(record, _)| record.clone())
+            .collect();
+        for record in due {
+            let is_orphan = self
+                .records
+                .get(&record)
+                .is_some_and(|state| state.accepted.is_some());
+            if !self.idle(&record) {
+                self.resend(now_ms, &record, out);
+            } else if is_orphan {
+                self.start_term(now_ms, &record, out);
+            } else {
+                self.settle(now_ms, &record, out);
+            }
+        }
+    }
+
+    fn expire_updates(&mut self, now_ms: u64, out: &mut Outputs) {
+        for activity in self.active.values_mut() {
+            // Queued in the order of their deadlines.
+            while activity
+                .queue
+                .front()
+                .is_some_and(|queued| queued.until_ms <= now_ms)
+            {
+                let Some(expired) = activity.queue.pop_front() else {
+                    break;
+                };
+                for token in self
+                    .waiting_updates
+                    .remove(&expired.update.id)
+                    .unwrap_or_default()
+                {
+                    out.push(Output::Reply {
+                        token,
+                        reply: Err(Refusal::Unknown),
+                    });
+                }
+            }
+        }
+    }
+
+    /// How long a quiet coordinator is waited for: those later in the replica set wait longer, so that one acts.
+    pub(super) fn patience_ms(&self, record: &str) -> u64 {
+        3 * self.members.round_trip_ms() * self.place_in(record)
+    }
+
+    /// This node's place in the record's replica set, from 1.
+    pub(super) fn place_in(&self, record: &str) -> u64 {
+        let place = self
+            .placement
+            .replicas_of(record)
+            .iter()
+            .position(|replica| *replica == self.me);
+        place.map_or(1, |place| place as u64 + 1)
+    }
+}

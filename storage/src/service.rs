@@ -1,0 +1,283 @@
+//! The services of a storage node: protobuf requests to inputs of the core, and its replies back.
+
+use common::proto::{self, Empty, NodeStatus, node, storage, update_if_response};
+use common::status::{Kind, Status};
+use common::types::{RecordVersion, Ring, record_id, required, update_id, value_bounds};
+use tokio::sync::oneshot;
+
+use crate::codec;
+use crate::core::message::Outcome;
+use crate::core::{Input, Level, Refusal, Reply, Storage, Token};
+use crate::server::{Event, ServerHandle};
+use common::node::Identity;
+
+/// Records in one page of a listing.
+const LIST_RECORDS_MAX: usize = 1_000;
+/// Bytes of values in one page of a listing.
+const LIST_BYTES_TARGET: usize = 4 << 20;
+/// Longest wait of a read for a version.
+const READ_WAIT_MS_MAX: u32 = 10_000;
+
+pub struct StorageService {
+    pub server: ServerHandle,
+    pub identity: Identity,
+}
+
+fn no_ring() -> Status {
+    Status::unavailable("this storage node is not a member of a ring yet")
+}
+
+impl StorageService {
+    async fn request(
+        &self,
+        input: impl FnOnce(Token) -> Input + Send + 'static,
+    ) -> Result<Reply, Status> {
+        let (answer, reply) = oneshot::channel();
+        self.server
+            .tell(Event::Request(Box::new(input), answer))
+            .await?;
+        reply.await.map_err(|_| no_ring())?.map_err(refusal_status)
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Storage, u64) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (answer, reply) = oneshot::channel();
+        let query = Box::new(move |core: &Storage, now_ms| drop(answer.send(query(core, now_ms))));
+        self.server.tell(Event::Query(query)).await?;
+        reply.await.map_err(|_| no_ring())
+    }
+}
+
+// By value, as `map_err` wants it.
+#[allow(clippy::needless_pass_by_value)]
+fn refusal_status(refusal: Refusal) -> Status {
+    let kind = match &refusal {
+        Refusal::AskAnother(_) | Refusal::NoQuorum(_) => Kind::Refused,
+        Refusal::Joining | Refusal::NotYet { .. } => Kind::Unavailable,
+        Refusal::Discarded { .. } => Kind::Discarded,
+        Refusal::Overloaded { .. } => Kind::Overloaded,
+        Refusal::Unknown => Kind::Timeout,
+    };
+    Status::new(kind, refusal.to_string())
+}
+
+fn unexpected(reply: &Reply) -> Status {
+    Status::internal(format!("the core answered another question: {reply:?}"))
+}
+
+impl storage::Service for StorageService {
+    async fn read(&self, request: proto::ReadRequest) -> Result<proto::ReadResponse, Status> {
+        let record = record_id(request.record)?;
+        let version = request.version.map(Into::into);
+        let wait_ms = request.wait_ms.min(READ_WAIT_MS_MAX).into();
+        match self
+            .request(move |token| Input::Read {
+                token,
+                record,
+                version,
+                wait_ms,
+            })
+            .await?
+        {
+            Reply::Read(found) => Ok(proto::ReadResponse {
+                found: Some(found.into()),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn write(&self, request: proto::WriteRequest) -> Result<proto::WriteResponse, Status> {
+        update_id(request.id.clone())?;
+        value_bounds(request.value.as_ref())?;
+        let level = match request.level() {
+            proto::Level::One | proto::Level::Unspecified => Level::One,
+            proto::Level::Majority => Level::Majority,
+            proto::Level::All => Level::All,
+        };
+        let record = record_id(request.record)?;
+        let (value, above) = (request.value, request.above.unwrap_or_default().into());
+        match self
+            .request(move |token| Input::Write {
+                token,
+                record,
+                value,
+                level,
+                above,
+            })
+            .await?
+        {
+            Reply::Written(version) => Ok(proto::WriteResponse {
+                version: Some(version.into()),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn update_if(
+        &self,
+        request: proto::UpdateIfRequest,
+    ) -> Result<proto::UpdateIfResponse, Status> {
+        let update = codec::decode_update(request)?;
+        let outcome = match self
+            .request(move |token| Input::UpdateIf { token, update })
+            .await?
+        {
+            Reply::Update(Outcome::Updated { made, .. }) => {
+                update_if_response::Outcome::Updated(made.version.into())
+            }
+            Reply::Update(Outcome::Mismatch { found }) => {
+                update_if_response::Outcome::Mismatch(found.into())
+            }
+            other => return Err(unexpected(&other)),
+        };
+        Ok(proto::UpdateIfResponse {
+            outcome: Some(outcome),
+        })
+    }
+
+    async fn history(
+        &self,
+        request: proto::HistoryRequest,
+    ) -> Result<proto::HistoryResponse, Status> {
+        let record = record_id(request.record)?;
+        let (versions, truncated) = self
+            .query(move |core, _| core.history(&record))
+            .await?
+            .map_err(refusal_status)?;
+        Ok(proto::HistoryResponse {
+            versions: versions.into_iter().map(Into::into).collect(),
+            truncated,
+        })
+    }
+
+    async fn list(&self, request: proto::ListRequest) -> Result<proto::ListResponse, Status> {
+        let limit = match request.limit as usize {
+            0 => LIST_RECORDS_MAX,
+            limit => limit.min(LIST_RECORDS_MAX),
+        };
+        self.query(move |core, _| list_page(core, &request.after, limit))
+            .await
+    }
+
+    async fn set_ring(&self, request: proto::SetRingRequest) -> Result<Empty, Status> {
+        let ring = required(request.ring, "ring")?;
+        let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
+        let (done, answer) = oneshot::channel();
+        self.server
+            .tell(Event::SetRing {
+                ring,
+                fresh: request.fresh,
+                done,
+            })
+            .await?;
+        answer
+            .await
+            .map_err(|_| Status::unavailable("the storage node is stopping"))??;
+        Ok(Empty {})
+    }
+
+    async fn certify_death(&self, request: proto::CertifyDeathRequest) -> Result<Empty, Status> {
+        let (done, answer) = oneshot::channel();
+        self.server
+            .tell(Event::CertifyDeath(request.replica, done))
+            .await?;
+        answer
+            .await
+            .map_err(|_| Status::unavailable("the storage node is stopping"))?;
+        Ok(Empty {})
+    }
+
+    async fn peer(&self, message: proto::PeerMessage) -> Result<Empty, Status> {
+        let proto::PeerMessage {
+            from,
+            incarnation,
+            ring,
+            body,
+        } = message;
+        let message = Box::new(codec::decode(required(body, "body")?)?);
+        self.server
+            .tell(Event::Peer {
+                from,
+                incarnation,
+                ring,
+                message,
+            })
+            .await?;
+        Ok(Empty {})
+    }
+}
+
+fn list_page(core: &Storage, after: &str, limit: usize) -> proto::ListResponse {
+    let mut page = proto::ListResponse::default();
+    let mut bytes = 0;
+    for (record, versions) in core.list(after) {
+        if page.records.len() == limit || bytes >= LIST_BYTES_TARGET {
+            page.more = true;
+            break;
+        }
+        bytes += versions
+            .iter()
+            .filter_map(|made| made.value.as_ref())
+            .map(bytes::Bytes::len)
+            .sum::<usize>();
+        let versions = versions.into_iter().map(RecordVersion::into).collect();
+        page.records.push(proto::ListedRecord {
+            record: record.clone(),
+            versions,
+        });
+    }
+    page
+}
+
+impl node::Service for StorageService {
+    async fn status(&self, _: Empty) -> Result<NodeStatus, Status> {
+        match self.query(describe).await {
+            Ok((details, peers)) => Ok(self.identity.status(details, peers)),
+            Err(_) => Ok(self
+                .identity
+                .status(vec![("state", "waits for its ring".to_owned())], Vec::new())),
+        }
+    }
+
+    async fn set_debug(&self, request: proto::SetDebugRequest) -> Result<Empty, Status> {
+        self.identity.set_debug(&request)?;
+        Ok(Empty {})
+    }
+}
+
+fn describe(core: &Storage, now_ms: u64) -> (Vec<(&'static str, String)>, Vec<proto::PeerStatus>) {
+    let details = vec![
+        (
+            "state",
+            if core.is_joined() {
+                "member"
+            } else {
+                "joining"
+            }
+            .to_owned(),
+        ),
+        ("records", core.record_count().to_string()),
+        ("unspread", core.unspread_count().to_string()),
+        ("undecided", core.undecided_count().to_string()),
+    ];
+    let ring = core.ring();
+    let peers = core.members().iter().map(|(replica, member)| {
+        let state = match () {
+            () if member.certified_dead => "dead",
+            () if member.is_suspected(now_ms) => "suspected",
+            () if member.joining => "joining",
+            () => "present",
+        };
+        let name = ring
+            .node(replica)
+            .map_or_else(|| replica.to_string(), |node| node.name.clone());
+        proto::PeerStatus {
+            name,
+            state: state.to_owned(),
+            silent_ms: member.silent_ms(now_ms),
+        }
+    });
+    (details, peers.collect())
+}

@@ -1,0 +1,426 @@
+//! The storage protocol on a cluster of cores: scenarios by name, and random schedules with crashes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod world;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use common::types::CommitMode::{FailStop, Majority};
+use storage::core::message::{Message, Outcome};
+use storage::core::{Level, Refusal, Reply};
+use world::{World, bytes, made, show};
+
+#[test]
+fn an_update_makes_the_immediate_successor_of_what_it_tested() {
+    let mut world = World::new(3, FailStop, 1);
+    assert_eq!(world.write(1, "k", "a", Level::One).to_string(), "1.1");
+    assert_eq!(made(&world.update(1, 1, "k", Some("a"), "b")), "1.1+1=b");
+    assert_eq!(made(&world.update(2, 2, "k", Some("b"), "c")), "1.1+2=c");
+    assert_eq!(world.write(3, "k", "d", Level::One).to_string(), "2.3");
+    world.converge();
+    for replica in 1..=3 {
+        assert_eq!(world.read(replica, "k"), "2.3=d");
+    }
+}
+
+#[test]
+fn an_update_of_an_absent_record_creates_it_and_a_failed_one_shows_what_it_found() {
+    let mut world = World::new(3, FailStop, 2);
+    assert_eq!(made(&world.update(3, 1, "k", Some("x"), "y")), "mismatch -");
+    assert_eq!(made(&world.update(2, 2, "k", None, "a")), "0.0+1=a");
+    assert_eq!(
+        made(&world.update(1, 3, "k", None, "b")),
+        "mismatch 0.0+1=a"
+    );
+}
+
+#[test]
+fn a_repeat_of_an_update_is_answered_alike_by_every_replica() {
+    let mut world = World::new(3, FailStop, 3);
+    world.write(1, "k", "a", Level::All);
+    let first = world.update(1, 7, "k", Some("a"), "b");
+    let failed = world.update(1, 8, "k", Some("a"), "c");
+    for replica in 1..=3 {
+        assert_eq!(world.update(replica, 7, "k", Some("a"), "b"), first);
+        assert_eq!(world.update(replica, 8, "k", Some("a"), "c"), failed);
+    }
+}
+
+#[test]
+fn concurrent_writes_settle_on_the_highest_number_and_the_lowest_replica() {
+    let mut world = World::new(3, FailStop, 4);
+    for replica in [3, 1, 2] {
+        world.start_write(replica, "k", &format!("from {replica}"), Level::One);
+    }
+    world.converge();
+    for replica in 1..=3 {
+        assert_eq!(world.read(replica, "k"), "1.1=from 1");
+    }
+}
+
+#[test]
+fn an_update_sees_every_write_that_a_majority_held_before_it() {
+    let mut world = World::new(3, Majority, 5);
+    world.write(3, "k", "late", Level::Majority);
+    assert_eq!(
+        made(&world.update(1, 1, "k", Some("late"), "new")),
+        "1.3+1=new"
+    );
+}
+
+#[test]
+fn a_plain_write_at_a_replica_that_has_voted_never_comes_between_test_and_result() {
+    let mut world = World::new(3, FailStop, 6);
+    world.write(1, "k", "a", Level::All);
+    let voter = if world.coordinator("k") == 2 { 3 } else { 2 };
+    let has_voted = Rc::new(Cell::new(false));
+    let saw = has_voted.clone();
+    world.filter = Box::new(move |from, _, message| {
+        saw.set(saw.get() || (from == voter && matches!(message, Message::Vote { .. })));
+        // The write stays where it was made until the test is over.
+        from != voter || !matches!(message, Message::Gossip(_))
+    });
+    let update = world.start_update(1, 1, "k", Some("a"), "b");
+    world.run_until("a vote", |_| has_voted.get());
+    let plain = world.write(voter, "k", "plain", Level::One);
+    assert!(
+        matches!(world.reply(update), Ok(Reply::Update(Outcome::Updated { made, .. })) if show(&made) == "1.1+1=b")
+    );
+    world.filter = Box::new(|_, _, _| true);
+    world.converge();
+    assert_eq!(world.read(1, "k"), format!("{plain}=plain"));
+}
+
+#[test]
+fn writes_of_level_all_are_answered_when_every_replica_has_them() {
+    let mut world = World::new(3, FailStop, 7);
+    let write = world.start_write(1, "k", "a", Level::All);
+    assert!(!world.replies.contains_key(&write));
+    world.reply(write).unwrap();
+    for replica in 1..=3 {
+        assert_eq!(world.read(replica, "k"), "1.1=a");
+    }
+}
+
+#[test]
+fn a_pinned_version_is_waited_for_and_a_discarded_one_is_named() {
+    let mut world = World::new(2, FailStop, 8);
+    world.start_write(1, "k", "a", Level::One);
+    let early = world.start_read(2, "k", Some("1.1"), 0);
+    assert!(matches!(world.reply(early), Err(Refusal::NotYet { .. })));
+    let patient = world.start_read(2, "k", Some("1.1"), 5_000);
+    assert!(matches!(world.reply(patient), Ok(Reply::Read(found)) if show(&found) == "1.1=a"));
+    for number in 2..=11 {
+        world.write(1, "k", &number.to_string(), Level::All);
+    }
+    let gone = world.start_read(2, "k", Some("1.1"), 0);
+    assert!(matches!(world.reply(gone), Err(Refusal::Discarded { .. })));
+    let (versions, truncated) = world.nodes[&2].core.history("k").unwrap();
+    assert_eq!((versions.len(), truncated), (10, true));
+    assert_eq!(show(&versions[0]), "11.1=11");
+}
+
+/// Message kinds of the coordinator at whose departure it dies.
+fn leaves(message: &Message, kind: &str) -> bool {
+    match kind {
+        "prepare" => matches!(message, Message::Prepare { .. }),
+        "commit" => matches!(message, Message::Commit { .. }),
+        "decided" => matches!(message, Message::Gossip(_) | Message::Decided { .. }),
+        _ => unreachable!(),
+    }
+}
+
+/// The coordinator dies when `sent` messages of a kind have left it; the others must finish what was decided.
+fn coordinator_dies(kind: &'static str, sent: u32, commit: common::types::CommitMode) {
+    let mut world = World::new(3, commit, 9 + u64::from(sent));
+    world.write(1, "k", "a", Level::All);
+    world.converge();
+    let coordinator = world.coordinator("k");
+    let other = if coordinator == 1 { 2 } else { 1 };
+    let mut left = 0;
+    world.filter = Box::new(move |from, _, message| {
+        let counts = from == coordinator && leaves(message, kind);
+        left += u32::from(counts);
+        !(from == coordinator && left > sent)
+    });
+    let update = world.start_update(other, 1, "k", Some("a"), "b");
+    world.run_for(200);
+    world.crash(coordinator);
+    world.filter = Box::new(|_, _, _| true);
+    world.certify(coordinator);
+    let outcome = world.reply(update);
+    assert!(
+        matches!(&outcome, Ok(Reply::Update(Outcome::Updated { made, .. })) if show(made) == "1.1+1=b"),
+        "{kind} {sent}: {outcome:?}"
+    );
+    assert_eq!(
+        made(&world.update(other, 1, "k", Some("a"), "b")),
+        "1.1+1=b",
+        "{kind} {sent}: a repeat"
+    );
+    assert_eq!(
+        made(&world.update(other, 2, "k", Some("b"), "c")),
+        "1.1+2=c",
+        "{kind} {sent}: the next one"
+    );
+    world.converge();
+}
+
+#[test]
+fn a_dead_coordinator_is_survived_at_every_message() {
+    for commit in [FailStop, Majority] {
+        for kind in ["prepare", "commit", "decided"] {
+            for sent in 0..=2 {
+                coordinator_dies(kind, sent, commit);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_suspected_replica_blocks_fail_stop_updates_until_its_death_is_certified() {
+    let mut world = World::new(3, FailStop, 10);
+    world.write(1, "k", "a", Level::All);
+    let victim = (1..=3)
+        .find(|replica| *replica != world.coordinator("k"))
+        .unwrap();
+    world.crash(victim);
+    let at = world.alive()[0];
+    let update = world.start_update(at, 1, "k", Some("a"), "b");
+    world.run_for(10_000);
+    assert!(
+        !world.replies.contains_key(&update),
+        "a suspicion has shrunk a quorum"
+    );
+    world.certify(victim);
+    assert!(matches!(
+        world.reply(update),
+        Ok(Reply::Update(Outcome::Updated { .. }))
+    ));
+}
+
+#[test]
+fn all_but_one_crash_and_the_survivor_goes_on() {
+    let mut world = World::new(5, FailStop, 11);
+    world.write(1, "k", "0", Level::All);
+    for (step, victim) in [3, 1, 5, 2].into_iter().enumerate() {
+        let (old, new) = (step.to_string(), (step + 1).to_string());
+        let at = world.alive()[0];
+        world.update(at, step as u64, "k", Some(&old), &new);
+        world.crash(victim);
+        world.certify(victim);
+        // A replica that has accepted an update shows it once it knows the outcome.
+        world.converge();
+    }
+    assert_eq!(world.read(4, "k"), "1.1+4=4");
+    assert_eq!(made(&world.update(4, 9, "k", Some("4"), "5")), "1.1+5=5");
+}
+
+#[test]
+fn a_minority_refuses_updates_at_once_and_goes_on_with_writes() {
+    let mut world = World::new(3, Majority, 12);
+    world.write(1, "k", "a", Level::All);
+    world.crash(2);
+    world.crash(3);
+    world.run_for(5_000);
+    let update = world.start_update(1, 1, "k", Some("a"), "b");
+    assert_eq!(
+        world.replies[&update],
+        Err(Refusal::NoQuorum("k".to_owned()))
+    );
+    assert_eq!(world.write(1, "k", "alone", Level::One).to_string(), "2.1");
+}
+
+#[test]
+fn a_restarted_node_joins_with_all_data_and_is_counted_again() {
+    for commit in [FailStop, Majority] {
+        let mut world = World::new(3, commit, 13);
+        world.write(1, "k", "a", Level::All);
+        world.update(1, 1, "k", Some("a"), "b");
+        world.crash(2);
+        world.certify(2);
+        world.update(1, 2, "k", Some("b"), "c");
+        world.start(2, false);
+        let refused = world.start_read(2, "k", None, 0);
+        assert_eq!(world.replies[&refused], Err(Refusal::Joining));
+        world.run_until("the node has joined", |world| {
+            world.nodes[&2].core.is_joined()
+        });
+        assert_eq!(world.read(2, "k"), "1.1+2=c");
+        assert_eq!(made(&world.update(2, 3, "k", Some("c"), "d")), "1.1+3=d");
+        for victim in [1, 3] {
+            world.crash(victim);
+            world.certify(victim);
+        }
+        assert_eq!(world.read(2, "k"), "1.1+3=d", "{commit:?}");
+    }
+}
+
+#[test]
+fn a_cluster_started_by_hand_forms_when_all_nodes_are_there() {
+    let mut world = World::new(3, Majority, 14);
+    for replica in 1..=3 {
+        world.crash(replica);
+    }
+    world.start(1, false);
+    world.start(2, false);
+    world.run_for(5_000);
+    assert!(!world.nodes[&1].core.is_joined());
+    world.start(3, false);
+    world.converge();
+    assert_eq!(made(&world.update(1, 1, "k", None, "a")), "0.0+1=a");
+}
+
+#[test]
+fn a_replica_far_behind_copies_the_partition() {
+    let mut world = World::new(2, Majority, 15);
+    world.filter =
+        Box::new(|_, to, message| to != 2 || matches!(message, Message::Heartbeat { .. }));
+    for number in 0..5_000 {
+        world.start_write(1, "k", &number.to_string(), Level::One);
+    }
+    world.run_for(3_000);
+    world.filter = Box::new(|_, _, _| true);
+    world.converge();
+    assert_eq!(world.read(2, "k"), "5000.1=4999");
+}
+
+#[test]
+fn lost_messages_are_sent_again_until_everything_is_everywhere() {
+    let mut world = World::new(3, FailStop, 16);
+    let mut chance = 16_u64;
+    world.filter = Box::new(move |_, _, _| {
+        // Knuth's MMIX generator: a third of all messages is lost.
+        chance = chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        !(chance >> 33).is_multiple_of(3)
+    });
+    let tokens: Vec<_> = (0..40)
+        .map(|id| {
+            world.start_write(
+                1 + id % 3,
+                &format!("w{}", id % 7),
+                &id.to_string(),
+                Level::All,
+            );
+            world.start_update(
+                1 + id % 3,
+                id.into(),
+                &format!("u{}", id % 5),
+                None,
+                &id.to_string(),
+            )
+        })
+        .collect();
+    for token in tokens {
+        let reply = world.reply(token);
+        assert!(matches!(reply, Ok(Reply::Update(_))), "{reply:?}");
+    }
+    world.converge();
+}
+
+#[test]
+fn an_idle_cluster_sends_only_heartbeats() {
+    let mut world = World::new(3, FailStop, 17);
+    world.write(1, "k", "a", Level::All);
+    world.update(2, 1, "k", Some("a"), "b");
+    world.converge();
+    world.run_for(10_000);
+    world.filter = Box::new(|_, _, message| {
+        assert!(matches!(message, Message::Heartbeat { .. }), "{message:?}");
+        true
+    });
+    world.run_for(10_000);
+}
+
+/// Clients update a few records from random replicas while a node crashes; then everything is checked.
+fn random_schedule(seed: u64) {
+    let commit = if seed.is_multiple_of(2) {
+        FailStop
+    } else {
+        Majority
+    };
+    let mut world = World::new(3, commit, seed);
+    let mut tokens = Vec::new();
+    let crash_at = world.random(60);
+    for id in 0..60_u64 {
+        if id == crash_at {
+            let victim = world.alive()[world.random(3) as usize];
+            world.crash(victim);
+            if commit == FailStop {
+                world.certify(victim);
+            }
+        }
+        let alive = world.alive();
+        let at = alive[world.random(alive.len() as u64) as usize];
+        let record = format!("r{}", world.random(3));
+        let newest = world.read(at, &record);
+        let old = newest.split_once('=').map(|(_, value)| value.to_owned());
+        if world.random(4) == 0 {
+            world.start_write(at, &record, &format!("w{id}"), Level::One);
+        } else {
+            tokens.push((
+                at,
+                id,
+                world.start_update(at, id, &record, old.as_deref(), &format!("u{id}")),
+            ));
+        }
+        let pause_ms = world.random(30);
+        world.run_for(pause_ms);
+    }
+    let dead = (1..=3)
+        .find(|replica| !world.nodes.contains_key(replica))
+        .unwrap();
+    let mut successes: BTreeMap<(String, common::types::Version), u64> = BTreeMap::new();
+    for (at, id, token) in tokens {
+        if !world.nodes.contains_key(&at) {
+            continue;
+        }
+        match world.reply(token) {
+            Ok(Reply::Update(Outcome::Updated { base, made })) => {
+                assert_eq!(made.version, base.successor(), "seed {seed}: I3");
+                assert_eq!(
+                    made.value,
+                    Some(bytes(&format!("u{id}"))),
+                    "seed {seed}: I5"
+                );
+                let record = record_of(&world, made.version, id);
+                assert_eq!(
+                    successes.insert((record, base), id),
+                    None,
+                    "seed {seed}: I2"
+                );
+            }
+            Ok(Reply::Update(Outcome::Mismatch { .. })) | Err(Refusal::NoQuorum(_)) => {}
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    world.certify(dead);
+    world.converge();
+}
+
+/// The record in which update `id` made this version.
+fn record_of(world: &World, version: common::types::Version, id: u64) -> String {
+    let value = Some(bytes(&format!("u{id}")));
+    let of = world
+        .made
+        .iter()
+        .find(|((_, made), is)| *made == version && **is == value);
+    of.unwrap().0.0.clone()
+}
+
+#[test]
+fn random_schedules_with_a_crash_keep_the_invariants() {
+    for seed in 0..300 {
+        random_schedule(seed);
+    }
+}
