@@ -1,0 +1,164 @@
+//! The machine's words and those of the wire, both ways. What comes from outside is checked here.
+
+use common::application::{CLASS_CHARS_MAX, STAGES_MAX, TIMEOUT_MAX};
+use common::fabric::Address;
+use common::proto::{self, stage_report};
+use common::status::Status;
+use common::types::{Item, Version, record_id, required};
+
+use crate::core::{Ended, Forward, Link, Pin, Report, RunKey, Task, TaskKey, WorkerAddress};
+use crate::session::PINS_MAX;
+
+pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
+    let meta = required(task.meta, "meta")?;
+    if task.chain.len() > STAGES_MAX as usize || task.next as usize >= task.chain.len() {
+        return Err(Status::invalid(format!(
+            "a chain has at most {STAGES_MAX} stages, and `next` is one of them; not {} and {}",
+            task.chain.len(),
+            task.next
+        )));
+    }
+    if meta.pins.len() > PINS_MAX {
+        return Err(Status::invalid(format!(
+            "a request has at most {PINS_MAX} pins, not {}",
+            meta.pins.len()
+        )));
+    }
+    let left_max_ms = u64::try_from(TIMEOUT_MAX.as_millis()).unwrap_or(u64::MAX);
+    let mut chain = task.chain;
+    let before = task
+        .next
+        .checked_sub(1)
+        .and_then(|before| chain.get_mut(before as usize));
+    let items = before
+        .map(|before| std::mem::take(&mut before.output))
+        .unwrap_or_default();
+    Ok(Task {
+        key: TaskKey {
+            run: RunKey {
+                scheduler_incarnation: meta.scheduler_incarnation,
+                number: meta.run,
+            },
+            attempt: meta.attempt,
+            stage: task.next,
+        },
+        arrived_ms: now_ms,
+        deadline_ms: now_ms + meta.deadline_ms.min(left_max_ms),
+        input: task.input,
+        items: items.into_iter().map(Item::from).collect(),
+        pins: meta.pins.into_iter().map(pin).collect::<Result<_, _>>()?,
+        chain: chain.into_iter().map(link).collect::<Result<_, _>>()?,
+    })
+}
+
+fn pin(pin: proto::Pin) -> Result<Pin, Status> {
+    let version = pin.version.map_or(Version::NULL, Version::from);
+    Ok(Pin {
+        record: record_id(pin.record)?,
+        version,
+    })
+}
+
+fn link(assignment: proto::Assignment) -> Result<Link, Status> {
+    if assignment.class.is_empty() || assignment.class.len() > CLASS_CHARS_MAX {
+        return Err(Status::invalid(format!(
+            "the name of a class has 1 to {CLASS_CHARS_MAX} bytes"
+        )));
+    }
+    Ok(Link {
+        class: assignment.class,
+        order: assignment.order,
+        worker: assignment.worker.map(worker_address).transpose()?,
+        timeout_ms: assignment.timeout_ms,
+    })
+}
+
+pub fn worker_address(worker: proto::WorkerAddress) -> Result<WorkerAddress, Status> {
+    let address =
+        Address::parse(&worker.url).map_err(|error| Status::invalid(error.to_string()))?;
+    Ok(WorkerAddress {
+        name: worker.name,
+        address,
+    })
+}
+
+fn worker_address_to_proto(worker: &WorkerAddress) -> proto::WorkerAddress {
+    proto::WorkerAddress {
+        name: worker.name.clone(),
+        url: worker.address.to_string(),
+    }
+}
+
+fn pins_to_proto(pins: &[Pin]) -> Vec<proto::Pin> {
+    let pin = |pin: &Pin| proto::Pin {
+        record: pin.record.clone(),
+        version: Some(pin.version.into()),
+    };
+    pins.iter().map(pin).collect()
+}
+
+fn items_to_proto(items: &[Item]) -> Vec<proto::Item> {
+    items.iter().cloned().map(proto::Item::from).collect()
+}
+
+pub fn report(report: &Report, worker: proto::WorkerAddress) -> proto::StageReport {
+    let key = report.task.key;
+    let (end, permanent) = match report.end.as_ref() {
+        Ended::Returned { items, pins } => {
+            let output = proto::StageOutput {
+                items: items_to_proto(items),
+                pins: pins_to_proto(pins),
+            };
+            (stage_report::End::Output(output), false)
+        }
+        Ended::Failed { reason, permanent } => {
+            (stage_report::End::Error(reason.clone()), *permanent)
+        }
+    };
+    proto::StageReport {
+        run: key.run.number,
+        attempt: key.attempt,
+        stage: key.stage,
+        worker: Some(worker),
+        queue_ms: report.queue_ms,
+        run_ms: report.run_ms,
+        end: Some(end),
+        permanent,
+        scheduler_incarnation: key.run.scheduler_incarnation,
+    }
+}
+
+/// The request for the next worker; `attempt` and `left_ms` are filled in when it is sent.
+pub fn next_task(forward: &Forward) -> proto::Task {
+    let Forward { task, end } = forward;
+    let mut chain: Vec<proto::Assignment> = task.chain.iter().map(assignment).collect();
+    let mut pins = Vec::new();
+    if let Ended::Returned { items, pins: held } = end.as_ref() {
+        pins = pins_to_proto(held);
+        if let Some(ended) = chain.get_mut(task.key.stage as usize) {
+            ended.output = items_to_proto(items);
+        }
+    }
+    proto::Task {
+        meta: Some(proto::MetaRecord {
+            run: task.key.run.number,
+            attempt: task.key.attempt,
+            deadline_ms: 0,
+            pins,
+            scheduler_incarnation: task.key.run.scheduler_incarnation,
+        }),
+        input: task.input.clone(),
+        next: task.key.stage + 1,
+        chain,
+    }
+}
+
+fn assignment(link: &Link) -> proto::Assignment {
+    proto::Assignment {
+        class: link.class.clone(),
+        order: link.order,
+        worker: link.worker.as_ref().map(worker_address_to_proto),
+        output: Vec::new(),
+        timeout_ms: link.timeout_ms,
+    }
+}

@@ -1,0 +1,82 @@
+//! What reaches the machine, and what it wants done.
+
+use std::sync::Arc;
+
+use common::types::Item;
+use thiserror::Error;
+
+use super::task::{Pin, RunKey, Task, TaskKey};
+
+/// Everything that can happen to a worker.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Answered by [`Output::Answer`].
+    Execute(Task),
+    /// A task that was started has come to its end.
+    Ended {
+        key: TaskKey,
+        end: Ended,
+    },
+    CancelRun(RunKey),
+    /// A report or a forward is over, whatever came of it.
+    Delivered,
+}
+
+/// Everything that a worker does. Each report and each forward is followed by one [`Input::Delivered`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// To whoever wants the task executed.
+    Answer(Result<(), Refusal>),
+    /// Run the stage; followed by one [`Input::Ended`], unless it is stopped.
+    Start {
+        task: Arc<Task>,
+        time_ms: u64,
+    },
+    Stop {
+        key: TaskKey,
+    },
+    /// Tell the scheduler until it has acknowledged it, or the run's deadline has passed.
+    Report(Report),
+    /// Hand the request to the next worker until one has acknowledged it, or the run's deadline has passed.
+    Forward(Forward),
+}
+
+/// Why a task was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("the worker has {tasks_max} tasks waiting")]
+    QueueFull { tasks_max: usize },
+    #[error("the run was cancelled")]
+    Cancelled,
+    #[error("the run's deadline has passed")]
+    Late,
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    Returned {
+        items: Vec<Item>,
+        pins: Vec<Pin>,
+    },
+    Failed {
+        reason: String,
+        /// No other attempt can end otherwise.
+        permanent: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    pub task: Arc<Task>,
+    pub queue_ms: u64,
+    pub run_ms: u64,
+    pub end: Arc<Ended>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// The task that has ended here.
+    pub task: Arc<Task>,
+    pub end: Arc<Ended>,
+}

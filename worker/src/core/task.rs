@@ -1,0 +1,83 @@
+//! One task: a stage of a run, to be executed here.
+
+use common::fabric::Address;
+use common::types::{Item, RecordId, Version};
+
+/// Names a run: its number, and the scheduler that counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunKey {
+    pub scheduler_incarnation: u64,
+    pub number: u64,
+}
+
+/// Names a task and one attempt at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskKey {
+    pub run: RunKey,
+    /// Counted over the run.
+    pub attempt: u32,
+    /// Index into the chain.
+    pub stage: u32,
+}
+
+impl TaskKey {
+    /// True when `older` is of no use any more: a newer attempt has begun at its stage or before it.
+    pub fn replaces(self, older: Self) -> bool {
+        self.run == older.run && self.attempt > older.attempt && self.stage <= older.stage
+    }
+}
+
+/// The version of a record that a run has read or written; the null version for an absent record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub record: RecordId,
+    pub version: Version,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerAddress {
+    pub name: String,
+    pub address: Address,
+}
+
+/// One stage of the chain and who is to run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub class: String,
+    /// Its number in the application file.
+    pub order: u32,
+    /// Absent: the scheduler is asked for one.
+    pub worker: Option<WorkerAddress>,
+    pub timeout_ms: Option<u64>,
+}
+
+/// A request on its way along the chain. Invariant: `key.stage` is an index into `chain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub key: TaskKey,
+    /// On this worker's clock.
+    pub arrived_ms: u64,
+    /// Of the run, on this worker's clock.
+    pub deadline_ms: u64,
+    /// The input of the run.
+    pub input: String,
+    /// What the stage before returned.
+    pub items: Vec<Item>,
+    pub pins: Vec<Pin>,
+    pub chain: Vec<Link>,
+}
+
+impl Task {
+    pub fn link(&self) -> Option<&Link> {
+        self.chain.get(self.key.stage as usize)
+    }
+
+    pub fn next(&self) -> Option<&Link> {
+        self.chain.get(self.key.stage as usize + 1)
+    }
+
+    /// Of this stage, as its author wrote it.
+    pub fn timeout_ms(&self) -> Option<u64> {
+        self.link().and_then(|link| link.timeout_ms)
+    }
+}

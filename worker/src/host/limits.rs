@@ -1,0 +1,76 @@
+//! What a task may use. Every bound of the operator host is here, with its unit.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the operator host is set up.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Where operators are looked for, besides the built-in ones: `*.wasm` components, `*.so` libraries.
+    pub directory: Option<PathBuf>,
+    /// Whether native libraries are loaded. They can do whatever the worker can.
+    pub allow_native: bool,
+    /// How many tasks run at once, at least 1; further ones wait in order.
+    pub slots: u32,
+    /// The memory of one WASM task, all its linear memories together.
+    pub memory_bytes_max: usize,
+    /// Keys and values of the items that one task returns, together; and the arguments of one call.
+    pub output_bytes_max: usize,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            allow_native: false,
+            slots: 8,
+            memory_bytes_max: 64 << 20,
+            output_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// How often a WASM task without storage calls lets others run, and is looked at.
+pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// The call stack of a WASM task.
+pub(super) const STACK_BYTES_MAX: usize = 1 << 20;
+/// The same and what the host's functions need on top.
+pub(super) const ASYNC_STACK_BYTES: usize = STACK_BYTES_MAX + (1 << 20);
+/// The elements of one table of a component.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Core instances of one component: languages with an adapter need several.
+pub(super) const CORE_INSTANCES_MAX: u32 = 16;
+/// Linear memories of one component.
+pub(super) const MEMORIES_MAX: u32 = 2;
+/// Tables of one component.
+pub(super) const TABLES_MAX: u32 = 8;
+/// The time that a file has to name its classes.
+pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
+/// A file of operators.
+pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
+/// A class name.
+pub(super) const CLASS_BYTES_MAX: usize = 128;
+/// Classes of one file.
+pub(super) const CLASSES_MAX: usize = 1_000;
+/// Log lines of one task; the rest is dropped.
+pub(super) const LOG_LINES_MAX: u32 = 1_000;
+/// One log line; the rest is cut.
+pub(super) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// An error text of an operator; the rest is cut.
+pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 << 10;
+/// Class names offered for an unknown one.
+pub(super) const SUGGESTIONS_MAX: usize = 3;
+/// How similar an offered name is at least (Jaro-Winkler, 0 to 1).
+pub(super) const SUGGESTION_SIMILARITY_MIN: f64 = 0.8;
+
+/// Cuts a text to at most `bytes_max`, between characters, and marks the cut.
+pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max)
+            .rev()
+            .find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,189 @@
+//! The operator host: finds operators by class name and runs one task of a run. It knows no network: storage
+//! calls go to the [`StorageCalls`] that the caller hands in and gets back.
+//!
+//! Promises:
+//! - A WASM operator can hurt nobody: fresh memory in each task, bounded memory, stack, time and output, and no
+//!   capability but its storage calls and its log. Whatever it does ends in items or a typed [`OperatorError`].
+//! - A task without end is stopped at its deadline, and when the future of [`OperatorHost::run`] is dropped;
+//!   meanwhile it leaves the executor to others every [`limits::EPOCH_TICK`].
+//! - The session comes back with every result, also with an error.
+//! - A broken file of operators is reported and costs nobody else anything. New files are found without restart,
+//!   as soon as an unknown class is asked for.
+//!
+//! Relies on: a tokio runtime with time enabled; files that are replaced by renaming, not written in place.
+//!
+//! Must never: run a native library without `allow_native`, or unload one.
+//!
+//! Absent: which worker runs what, retries, pins, forwarding.
+//!
+//! - [`storage`]: the calls. - [`error`]: failures. - [`limits`]: configuration and bounds.
+//! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`task_log`]: log lines.
+
+mod error;
+mod limits;
+mod native;
+mod registry;
+mod storage;
+mod task_log;
+mod wasm;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::types::Item;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
+pub use limits::HostConfig;
+pub use registry::{ClassInfo, Source};
+pub use storage::{StorageCalls, StorageError, UpdateError};
+
+use registry::{Operators, Registry};
+
+/// One attempt at one task, as an operator is to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorRequest {
+    /// The class of the operator.
+    pub class: String,
+    /// The number of the run.
+    pub run: u64,
+    /// The number of the stage, from 0.
+    pub stage: u32,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The input of the run.
+    pub input: String,
+    /// What the stage before returned.
+    pub items: Vec<Item>,
+}
+
+/// A task ready to run: the request, its session, and until when.
+struct Task {
+    request: OperatorRequest,
+    storage: Box<dyn StorageCalls>,
+    deadline: Deadline,
+}
+
+/// When a task must have ended.
+#[derive(Clone, Copy)]
+struct Deadline {
+    after: Duration,
+    at: Instant,
+}
+
+impl Deadline {
+    fn after(after: Duration) -> Self {
+        let at = Instant::now() + after;
+        Self { after, at }
+    }
+
+    fn exceeded(self) -> OperatorFailure {
+        OperatorFailure::DeadlineExceeded {
+            deadline: self.after,
+        }
+    }
+}
+
+/// What a task ends in: its items or why there are none, and its session.
+type Ended = (Result<Vec<Item>, OperatorFailure>, Box<dyn StorageCalls>);
+
+/// Finds and runs operators. One per worker, shared by its tasks.
+pub struct OperatorHost {
+    registry: Registry,
+    slots: Arc<Semaphore>,
+}
+
+impl OperatorHost {
+    /// Compiles the built-in operators and loads the directory. What is wrong with single files is logged and in
+    /// [`Self::problems`].
+    pub async fn start(config: HostConfig) -> Result<Self, StartError> {
+        let slots = Arc::new(Semaphore::new(config.slots.max(1) as usize));
+        let registry = Registry::start(config).await?;
+        Ok(Self { registry, slots })
+    }
+
+    /// The classes that can be run now, by name, with where they come from.
+    pub fn classes(&self) -> Vec<ClassInfo> {
+        self.registry.classes()
+    }
+
+    /// What is wrong with the files of operators, as of the last look at them.
+    pub fn problems(&self) -> Vec<LoadProblem> {
+        self.registry.problems()
+    }
+
+    /// Looks at the directory again: new, changed and removed files. [`Self::run`] does it by itself for a class
+    /// that it does not know.
+    pub async fn rescan(&self) {
+        self.registry.rescan().await;
+    }
+
+    /// Whether the class can be run; looks at the directory again for one that is not known.
+    pub async fn knows(&self, class: &str) -> Result<(), OperatorFailure> {
+        self.registry.find(class).await.map(drop)
+    }
+
+    /// Runs one task, waiting for a free slot first; `deadline` counts from now and covers both. (Compiling a file
+    /// that is new in the directory is not cut short by it; the task then fails right after.)
+    ///
+    /// Dropping the future stops a WASM task at once. A native one goes on to its next storage call, which fails
+    /// with [`StorageError::Cancelled`]; it keeps its slot until it returns.
+    pub async fn run(
+        &self,
+        request: OperatorRequest,
+        storage: Box<dyn StorageCalls>,
+        deadline: Duration,
+    ) -> (Result<Vec<Item>, OperatorError>, Box<dyn StorageCalls>) {
+        let (class, run) = (request.class.clone(), request.run);
+        let task = Task {
+            request,
+            storage,
+            deadline: Deadline::after(deadline),
+        };
+        let (result, storage) = self.run_task(task).await;
+        let named = |failure| OperatorError {
+            class,
+            run,
+            failure,
+        };
+        (result.map_err(named), storage)
+    }
+
+    async fn run_task(&self, task: Task) -> Ended {
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        let slot = match tokio::time::timeout_at(task.deadline.at, slot).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(_)) => {
+                let failure = OperatorFailure::Host("the operator host is closed".to_owned());
+                return (Err(failure), task.storage);
+            }
+            Err(_) => return (Err(task.deadline.exceeded()), task.storage),
+        };
+        match self.registry.find(&task.request.class).await {
+            Err(failure) => (Err(failure), task.storage),
+            Ok(Operators::Wasm(operators)) => {
+                // Boxed: the state of a call is large, and callers join and spawn this future.
+                let ended = Box::pin(operators.run(task)).await;
+                drop(slot);
+                ended
+            }
+            Ok(Operators::Native(operators)) => {
+                let bytes_max = self.registry.config().output_bytes_max;
+                native::run(operators, task, slot, bytes_max).await
+            }
+        }
+    }
+}
+
+/// Holds the items that a task returns to the limit.
+fn bounded(items: Vec<Item>, bytes_max: usize) -> Result<Vec<Item>, OperatorFailure> {
+    let bytes: usize = items
+        .iter()
+        .map(|item| item.value.len() + item.key.as_ref().map_or(0, String::len))
+        .sum();
+    if bytes > bytes_max {
+        return Err(OperatorFailure::OutputTooLarge { bytes_max });
+    }
+    Ok(items)
+}

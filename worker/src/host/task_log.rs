@@ -1,0 +1,79 @@
+//! The log lines of one task: bounded, and kept apart from the worker's own by target and fields.
+
+use marionette_sdk::Level;
+
+use super::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, cut};
+
+/// Where the lines of one task go. Must never fail or block the task.
+#[derive(Debug)]
+pub(super) struct TaskLog {
+    class: String,
+    run: u64,
+    stage: u32,
+    lines: u32,
+    last_error: Option<String>,
+}
+
+impl TaskLog {
+    pub(super) fn new(class: &str, run: u64, stage: u32) -> Self {
+        Self {
+            class: class.to_owned(),
+            run,
+            stage,
+            lines: 0,
+            last_error: None,
+        }
+    }
+
+    /// One line; cut when too long, dropped when there were too many.
+    pub(super) fn line(&mut self, level: Level, message: String) {
+        let message = cut(message, LOG_LINE_BYTES_MAX);
+        self.lines = self.lines.saturating_add(1);
+        if self.lines <= LOG_LINES_MAX {
+            self.emit(level, &message);
+        } else if self.lines == LOG_LINES_MAX + 1 {
+            self.emit(Level::Warn, "too many lines, the rest is dropped");
+        }
+        if level == Level::Error {
+            self.last_error = Some(message);
+        }
+    }
+
+    /// The last line of level error: after a trap, what the guest had to say about it.
+    pub(super) fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    fn emit(&self, level: Level, message: &str) {
+        let (class, run, stage) = (self.class.as_str(), self.run, self.stage);
+        match level {
+            Level::Debug => tracing::debug!(target: "operator", class, run, stage, "{message}"),
+            Level::Info => tracing::info!(target: "operator", class, run, stage, "{message}"),
+            Level::Warn => tracing::warn!(target: "operator", class, run, stage, "{message}"),
+            Level::Error => tracing::error!(target: "operator", class, run, stage, "{message}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_between_characters_and_the_last_error_is_kept() {
+        let mut log = TaskLog::new("A", 1, 0);
+        log.line(Level::Error, "ä".repeat(LOG_LINE_BYTES_MAX));
+        let last = log.last_error().expect("an error was logged");
+        assert!(last.len() <= LOG_LINE_BYTES_MAX + '…'.len_utf8());
+        assert!(last.ends_with("ä…"));
+    }
+
+    #[test]
+    fn a_flood_of_lines_still_keeps_the_last_error() {
+        let mut log = TaskLog::new("A", 1, 0);
+        for line in 0..=LOG_LINES_MAX + 1 {
+            log.line(Level::Error, line.to_string());
+        }
+        assert_eq!(log.last_error(), Some("1001"));
+    }
+}

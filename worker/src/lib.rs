@@ -1,0 +1,151 @@
+//! The worker: runs stages of runs, and hands each request to the next worker in line.
+//!
+//! Data path: a task arrives from the scheduler or from the worker of the stage before, waits for a slot, runs in the
+//! operator host with a session on the storage; then the request goes to the next worker directly and the end of the
+//! stage is reported to the scheduler, both at once.
+//!
+//! Invariants:
+//! - A task, named by (scheduler, run, attempt, stage), is executed once; repeats are acknowledged and ignored. A newer
+//!   attempt stops older ones of the same and of later stages. Nothing of a cancelled run starts.
+//! - Report and request are repeated until they are acknowledged or the run's deadline has passed. Whichever of the
+//!   two a crash prevents, the scheduler makes up for: without the report it retries the stage, without the request it
+//!   sends the task of the next stage, which is ignored where it has arrived.
+//! - A stage has no more time than the run has left.
+//! - Everything is bounded: running and queued tasks, unacknowledged deliveries, pins, what is remembered.
+//!
+//! Relies on: the scheduler, for successors and for the ring; it may come later than the worker, and restart.
+//!
+//! Absent: retries of failed stages (the scheduler's business), and state that would outlive the process.
+//!
+//! - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
+//! - [`host`]: operators. - [`session`]: the storage as a run sees it. - [`courier`]: reports and forwarded requests.
+//! - [`registration`]: heartbeats. - [`ring`]: the storage nodes.
+
+mod convert;
+mod core;
+mod courier;
+pub mod host;
+mod registration;
+mod ring;
+mod server;
+mod service;
+mod session;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::fabric::{Address, Duration, FabricHandle, Router};
+use common::node::{Identity, OnReady};
+use common::proto;
+use common::status::Status;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use courier::Courier;
+use host::{HostConfig, OperatorHost, StartError};
+use registration::{Registration, SchedulerPresence};
+use ring::RingWatch;
+use server::Server;
+use service::Service;
+
+/// Tasks that a worker runs at once when nothing else is said.
+pub const SLOTS_DEFAULT: u32 = 8;
+
+/// How a worker is started.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// How long every request is held before it is forwarded.
+    pub gossip_delay_ms: u64,
+    pub scheduler: Address,
+    /// A directory of operators besides the built-in ones.
+    pub operators: Option<PathBuf>,
+    /// Tasks that run at once, at least 1.
+    pub slots: u32,
+    /// Whether native libraries are loaded. They can do whatever the worker can.
+    pub allow_native: bool,
+}
+
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error("the worker cannot listen at {address}: {status}")]
+    Listen { address: Address, status: Status },
+    #[error(transparent)]
+    Operators(#[from] StartError),
+}
+
+/// Runs a worker until `shutdown` ends.
+pub async fn run(
+    config: Config,
+    fabric: FabricHandle,
+    shutdown: impl Future<Output = ()> + Send,
+    on_ready: OnReady,
+) -> Result<(), RunError> {
+    let slots = config.slots.max(1);
+    let host = start_host(&config, slots).await?;
+    let identity = Identity::new(&fabric, &config.name, "worker", config.address.clone());
+    let ring = RingWatch::new(fabric.clone(), &config.name);
+    let presence = SchedulerPresence::new(fabric.clone());
+    let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
+    let service = Arc::new(Service {
+        identity: identity.clone(),
+        fabric: fabric.clone(),
+        slots,
+        host: host.clone(),
+        ring: ring.clone(),
+        presence: presence.clone(),
+        events,
+    });
+    let router = Router::default()
+        .with(proto::worker::Server(service.clone()))
+        .with(proto::node::Server(service));
+    let serving = fabric.serve(&config.address, router).await;
+    let serving = serving.map_err(|status| RunError::Listen {
+        address: config.address,
+        status,
+    })?;
+    on_ready(&serving);
+    let courier = Courier {
+        identity: identity.clone(),
+        fabric: fabric.clone(),
+        address: serving.address.clone(),
+        scheduler: config.scheduler.clone(),
+        forward_delay: Duration::from_millis(config.gossip_delay_ms),
+    };
+    let server = Server::new(
+        fabric.clone(),
+        slots as usize,
+        host.clone(),
+        ring.clone(),
+        courier,
+    );
+    let (address, scheduler) = (serving.address.clone(), config.scheduler);
+    let registration = Registration {
+        identity,
+        fabric,
+        address,
+        scheduler,
+        slots,
+        host,
+        ring,
+        presence,
+    };
+    tokio::select! {
+        () = shutdown => {}
+        () = server.run(inbox) => {}
+        () = registration.run() => {}
+    }
+    Ok(())
+}
+
+async fn start_host(config: &Config, slots: u32) -> Result<Arc<OperatorHost>, StartError> {
+    let host = OperatorHost::start(HostConfig {
+        directory: config.operators.clone(),
+        allow_native: config.allow_native,
+        slots,
+        ..HostConfig::default()
+    });
+    host.await.map(Arc::new)
+}

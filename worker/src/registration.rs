@@ -1,0 +1,121 @@
+//! Tells the scheduler every second that this worker is there, and learns the ring from its answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::fabric::{Address, Duration, FabricHandle};
+use common::node::Identity;
+use common::proto::{HeartbeatRequest, HeartbeatResponse, PeerStatus, WorkerAddress, scheduler};
+use common::status::Status;
+use common::types::Ring;
+
+use crate::host::OperatorHost;
+use crate::ring::RingWatch;
+
+const BEAT: Duration = Duration::from_secs(1);
+/// A scheduler that has not answered for this long is shown as suspected.
+const SUSPECTED_MS: u64 = 2_500;
+
+/// When the scheduler answered last. Cheap to clone.
+#[derive(Clone)]
+pub struct SchedulerPresence {
+    fabric: FabricHandle,
+    answered_ms: Arc<AtomicU64>,
+}
+
+impl SchedulerPresence {
+    pub fn new(fabric: FabricHandle) -> Self {
+        let answered_ms = Arc::new(AtomicU64::new(fabric.now_ms()));
+        Self {
+            fabric,
+            answered_ms,
+        }
+    }
+
+    fn answered(&self) {
+        self.answered_ms
+            .store(self.fabric.now_ms(), Ordering::Relaxed);
+    }
+
+    pub fn peer(&self) -> PeerStatus {
+        let silent_ms = self
+            .fabric
+            .now_ms()
+            .saturating_sub(self.answered_ms.load(Ordering::Relaxed));
+        let state = if silent_ms > SUSPECTED_MS {
+            "suspected"
+        } else {
+            "present"
+        };
+        PeerStatus {
+            name: "scheduler".to_owned(),
+            state: state.to_owned(),
+            silent_ms,
+        }
+    }
+}
+
+pub struct Registration {
+    pub identity: Identity,
+    pub fabric: FabricHandle,
+    /// Where this worker is reached.
+    pub address: Address,
+    pub scheduler: Address,
+    pub slots: u32,
+    pub host: Arc<OperatorHost>,
+    pub ring: RingWatch,
+    pub presence: SchedulerPresence,
+}
+
+impl Registration {
+    /// Beats for ever; a scheduler that is away is tried again at the next beat.
+    pub async fn run(self) {
+        let mut registered = false;
+        loop {
+            // New files in the directory of operators become known to the scheduler without a restart.
+            self.host.rescan().await;
+            let answer = self.beat().await;
+            if answer.is_ok() != registered {
+                registered = answer.is_ok();
+                self.tell(&answer);
+            }
+            tokio::select! {
+                () = self.fabric.sleep(BEAT) => {}
+                () = self.ring.wanted() => {}
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<(), Status> {
+        let request = HeartbeatRequest {
+            worker: Some(WorkerAddress {
+                name: self.identity.name.clone(),
+                url: self.address.to_string(),
+            }),
+            incarnation: self.identity.incarnation,
+            classes: self
+                .host
+                .classes()
+                .into_iter()
+                .map(|info| info.class)
+                .collect(),
+            slots: self.slots,
+        };
+        let scheduler = scheduler::Client::new(self.fabric.clone(), self.scheduler.clone(), BEAT);
+        let HeartbeatResponse { ring } = scheduler.heartbeat(&request).await?;
+        self.presence.answered();
+        if let Some(ring) = ring {
+            self.ring
+                .publish(Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, answer: &Result<(), Status>) {
+        let scheduler = &self.scheduler;
+        match answer {
+            Ok(()) => tracing::info!(%scheduler, "registered with the scheduler"),
+            Err(failure) => tracing::warn!(%scheduler, %failure, "the scheduler does not answer"),
+        }
+    }
+}

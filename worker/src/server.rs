@@ -1,0 +1,176 @@
+//! The task that owns the state machine: events become inputs, outputs are performed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::fabric::{self, BoxFuture, Duration, FabricHandle};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::{Core, Ended, Input, Output, Refusal, Task, TaskKey};
+use crate::courier::Courier;
+use crate::host::{OperatorHost, OperatorRequest};
+use crate::ring::RingWatch;
+use crate::session::Session;
+
+/// Requests that wait for the server.
+pub const EVENTS_MAX: usize = 1_024;
+
+/// Everything that reaches the server from outside.
+pub enum Event {
+    /// An input; the answer of its step, if it has one.
+    Request(Input, oneshot::Sender<Option<Result<(), Refusal>>>),
+    /// What the machine has to do right now.
+    Load(oneshot::Sender<Load>),
+}
+
+/// How busy the worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    pub running: usize,
+    pub queued: usize,
+    /// Reports and requests that are not acknowledged.
+    pub deliveries: usize,
+}
+
+pub struct Server {
+    fabric: FabricHandle,
+    core: Core,
+    host: Arc<OperatorHost>,
+    ring: RingWatch,
+    courier: Courier,
+    /// Dropping one stops it.
+    running: BTreeMap<TaskKey, fabric::Task>,
+    /// What the machine will be told when a stage ends or a delivery is over.
+    pending: FuturesUnordered<BoxFuture<'static, Input>>,
+}
+
+impl Server {
+    pub fn new(
+        fabric: FabricHandle,
+        slots: usize,
+        host: Arc<OperatorHost>,
+        ring: RingWatch,
+        courier: Courier,
+    ) -> Self {
+        let core = Core::new(slots);
+        let (running, pending) = (BTreeMap::new(), FuturesUnordered::new());
+        Self {
+            fabric,
+            core,
+            host,
+            ring,
+            courier,
+            running,
+            pending,
+        }
+    }
+
+    /// Runs until every sender of events is gone; dropped, it stops all tasks.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>) {
+        loop {
+            tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => self.take(event),
+                    None => return,
+                },
+                Some(input) = self.pending.next(), if !self.pending.is_empty() => drop(self.step(input)),
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        // A caller that has given up needs no answer.
+        match event {
+            Event::Request(input, reply) => drop(reply.send(self.step(input))),
+            Event::Load(reply) => drop(reply.send(Load {
+                running: self.core.running(),
+                queued: self.core.queued(),
+                deliveries: self.core.deliveries(),
+            })),
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Option<Result<(), Refusal>> {
+        if let Input::Ended { key, .. } = &input {
+            self.running.remove(key);
+        }
+        let mut outputs = Vec::new();
+        self.core.step(self.fabric.now_ms(), input, &mut outputs);
+        let mut answer = None;
+        for output in outputs {
+            match output {
+                Output::Answer(given) => answer = Some(given),
+                Output::Start { task, time_ms } => self.start(task, time_ms),
+                Output::Stop { key } => drop(self.running.remove(&key)),
+                Output::Report(report) => self.deliver(self.courier.clone().report(report)),
+                Output::Forward(forward) => self.deliver(self.courier.clone().forward(forward)),
+            }
+        }
+        answer
+    }
+
+    fn deliver(&mut self, delivery: impl Future<Output = ()> + Send + 'static) {
+        self.pending.push(Box::pin(async move {
+            delivery.await;
+            Input::Delivered
+        }));
+    }
+
+    fn start(&mut self, task: Arc<Task>, time_ms: u64) {
+        let key = task.key;
+        let (sender, end) = oneshot::channel();
+        let stage = run_stage(
+            self.host.clone(),
+            self.ring.clone(),
+            task,
+            self.fabric.now_ms(),
+            time_ms,
+        );
+        let handle = self.fabric.spawn(Box::pin(async move {
+            // Nobody listens any more when the task was stopped.
+            let _ = sender.send(stage.await);
+        }));
+        self.running.insert(key, handle);
+        self.pending.push(Box::pin(async move {
+            // The sender is gone when the task was stopped, which the machine knows, or when the host panicked.
+            let lost = |_| Ended::Failed {
+                reason: "the worker lost the task".to_owned(),
+                permanent: false,
+            };
+            Input::Ended {
+                key,
+                end: end.await.unwrap_or_else(lost),
+            }
+        }));
+    }
+}
+
+async fn run_stage(
+    host: Arc<OperatorHost>,
+    ring: RingWatch,
+    task: Arc<Task>,
+    now_ms: u64,
+    time_ms: u64,
+) -> Ended {
+    let Some(link) = task.link() else {
+        return Ended::Failed {
+            reason: "the chain has no such stage".to_owned(),
+            permanent: true,
+        };
+    };
+    let request = OperatorRequest {
+        class: link.class.clone(),
+        run: task.key.run.number,
+        stage: link.order,
+        attempt: task.key.attempt,
+        input: task.input.clone(),
+        items: task.items.clone(),
+    };
+    let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);
+    let (result, _) = host
+        .run(request, Box::new(session), Duration::from_millis(time_ms))
+        .await;
+    afterwards.end(result)
+}

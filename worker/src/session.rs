@@ -1,0 +1,244 @@
+//! The storage as one run sees it: repeatable read and read-your-writes, on any worker and any replica.
+//!
+//! The first read of a record pins its version; later reads see exactly that version; the null version pins an absent
+//! record. Own writes move the pin, and so does a failed update, to the record that it found. The pins travel with the
+//! request along the chain. A version that was discarded ends the run, never another version in its place.
+//!
+//! Every update carries an id made of run, stage and a sequence number: in every attempt the first update has number
+//! 0, so a repeat after a crash is known to the replicas that have executed it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use common::client::{self, Route, StorageClient};
+use common::proto::Level;
+use common::status::{Kind, Status};
+use common::types::{
+    self, Item, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX, Version,
+};
+
+use crate::core::{Ended, Pin, Task};
+use crate::host::{OperatorError, OperatorFailure, StorageCalls, StorageError, UpdateError};
+use crate::ring::RingWatch;
+
+/// Records that one run may touch.
+pub const PINS_MAX: usize = 8_192;
+
+/// The session of one run, for the time of one stage.
+pub struct Session {
+    ring: RingWatch,
+    /// Taken at the first call, so that a stage sees one ring.
+    client: Option<StorageClient>,
+    /// Names run and stage.
+    origin: String,
+    sequence: u64,
+    deadline_ms: u64,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    pins: BTreeMap<RecordId, Version>,
+    /// A record whose pinned version is gone.
+    discarded: Option<RecordId>,
+}
+
+/// What remains of a session when its stage has ended.
+pub struct Afterwards(Arc<Mutex<Seen>>);
+
+impl Session {
+    /// `deadline_ms`: of the stage, on the fabric's clock.
+    pub fn new(task: &Task, ring: RingWatch, deadline_ms: u64) -> (Self, Afterwards) {
+        let pins = task
+            .pins
+            .iter()
+            .map(|pin| (pin.record.clone(), pin.version))
+            .collect();
+        let seen = Arc::new(Mutex::new(Seen {
+            pins,
+            discarded: None,
+        }));
+        let (run, stage) = (task.key.run, task.key.stage);
+        let origin = format!("{:016x}/{}/{stage}", run.scheduler_incarnation, run.number);
+        let session = Self {
+            ring,
+            client: None,
+            origin,
+            sequence: 0,
+            deadline_ms,
+            seen: seen.clone(),
+        };
+        (session, Afterwards(seen))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pin(&self, id: &str, version: Version) {
+        self.seen().pins.insert(id.to_owned(), version);
+    }
+
+    fn route(&self) -> Route {
+        Route {
+            only: None,
+            deadline_ms: self.deadline_ms,
+        }
+    }
+
+    fn next_update(&mut self) -> UpdateId {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        UpdateId {
+            origin: self.origin.clone(),
+            sequence,
+        }
+    }
+
+    async fn client(&mut self) -> Result<StorageClient, StorageError> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let client = self.ring.client(self.deadline_ms).await;
+        let client = client.ok_or_else(|| {
+            StorageError::Unavailable("the storage nodes are not known yet".to_owned())
+        })?;
+        self.client = Some(client.clone());
+        Ok(client)
+    }
+
+    /// What every call checks: the id, and that the session can go on. Returns the record's pin.
+    fn begin(&self, id: &str) -> Result<Option<Version>, StorageError> {
+        types::record_id(id.to_owned())
+            .map_err(|status| StorageError::InvalidId(status.message))?;
+        let seen = self.seen();
+        if seen.discarded.is_some() {
+            return Err(StorageError::Discarded);
+        }
+        let pin = seen.pins.get(id).copied();
+        if pin.is_none() && seen.pins.len() >= PINS_MAX {
+            return Err(StorageError::LimitExceeded(format!(
+                "a run touches at most {PINS_MAX} records"
+            )));
+        }
+        Ok(pin)
+    }
+
+    fn error(&self, id: &str, status: Status) -> StorageError {
+        match status.kind {
+            Kind::Discarded => {
+                self.seen().discarded = Some(id.to_owned());
+                StorageError::Discarded
+            }
+            Kind::Overloaded => StorageError::Overloaded,
+            Kind::Unavailable | Kind::Refused => StorageError::Unavailable(status.message),
+            Kind::Timeout => StorageError::Timeout,
+            Kind::Cancelled => StorageError::Cancelled,
+            Kind::InvalidArgument
+            | Kind::NotFound
+            | Kind::AlreadyExists
+            | Kind::Unimplemented
+            | Kind::Internal => StorageError::Other(status.message),
+        }
+    }
+}
+
+fn check_value(value: &bytes::Bytes) -> Result<(), StorageError> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(StorageError::TooLarge {
+            bytes_max: VALUE_BYTES_MAX as u64,
+        });
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl StorageCalls for Session {
+    async fn read(&mut self, id: &str) -> Result<Record, StorageError> {
+        let pin = self.begin(id)?;
+        if pin.is_some_and(Version::is_null) {
+            return Err(StorageError::NotFound);
+        }
+        let found = self.client().await?.read(id, pin, self.route()).await;
+        let found: RecordVersion = found.map_err(|status| self.error(id, status))?;
+        self.pin(id, found.version);
+        found.existing().ok_or(StorageError::NotFound)
+    }
+
+    async fn write(&mut self, id: &str, value: bytes::Bytes) -> Result<Version, StorageError> {
+        let above = self.begin(id)?.unwrap_or(Version::NULL);
+        check_value(&value)?;
+        let client = self.client().await?;
+        let update = self.next_update();
+        let written = client
+            .write(update, id, Some(value), Level::One, above, self.route())
+            .await;
+        let version = written.map_err(|status| self.error(id, status))?;
+        self.pin(id, version);
+        Ok(version)
+    }
+
+    async fn update_if_value_is(
+        &mut self,
+        id: &str,
+        old: Option<bytes::Bytes>,
+        new: bytes::Bytes,
+    ) -> Result<Version, UpdateError> {
+        self.begin(id)?;
+        check_value(&new)?;
+        let client = self.client().await?;
+        let update = self.next_update();
+        match client
+            .update_if_value_is(update, id, old, new, self.route())
+            .await
+        {
+            Ok(version) => {
+                self.pin(id, version);
+                Ok(version)
+            }
+            Err(client::UpdateError::Mismatch(found)) => {
+                self.pin(id, found.version);
+                Err(UpdateError::Mismatch(found.existing()))
+            }
+            Err(client::UpdateError::Failed(status)) => Err(self.error(id, status).into()),
+        }
+    }
+}
+
+impl Afterwards {
+    /// How the stage ended, given what the operator said.
+    pub fn end(self, result: Result<Vec<Item>, OperatorError>) -> Ended {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = &seen.discarded {
+            let reason = format!(
+                "the version of record `{record}` that the run sees was discarded: too many newer ones"
+            );
+            return Ended::Failed {
+                reason,
+                permanent: true,
+            };
+        }
+        match result {
+            Ok(items) => {
+                let pins = std::mem::take(&mut seen.pins);
+                let pins = pins
+                    .into_iter()
+                    .map(|(record, version)| Pin { record, version })
+                    .collect();
+                Ended::Returned { items, pins }
+            }
+            Err(OperatorError { failure, .. }) => {
+                // Another worker may be faster, if the run's own deadline allows.
+                let late = matches!(failure, OperatorFailure::DeadlineExceeded { .. });
+                Ended::Failed {
+                    permanent: !late && !failure.is_worth_retrying(),
+                    reason: failure.to_string(),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

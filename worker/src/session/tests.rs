@@ -1,0 +1,273 @@
+//! The session over a real storage node, beside another client that writes meanwhile.
+
+use std::sync::Arc;
+
+use common::client::StorageClient;
+use common::fabric::{Address, FabricHandle, LocalFabric};
+use common::types::{CommitMode, Ring};
+
+use super::*;
+use crate::core::{Link, RunKey, TaskKey};
+
+const MAX_VERSIONS: u32 = 3;
+
+struct Fixture {
+    ring: RingWatch,
+    other: StorageClient,
+    fabric: FabricHandle,
+    writes: u64,
+    _storage: common::fabric::Task,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let fabric: FabricHandle = Arc::new(LocalFabric::default());
+        let address = Address::parse("127.0.0.1:3000").unwrap();
+        let nodes = vec![("s1".to_owned(), address.clone())];
+        let ring = Ring::new(nodes, None, CommitMode::FailStop, MAX_VERSIONS).unwrap();
+        let config = storage::Config {
+            name: "s1".to_owned(),
+            address,
+            gossip_delay_ms: 0,
+            ring: Some(ring.clone()),
+        };
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let on_ready = Box::new(move |_: &common::fabric::Serving| ready.send(()).unwrap());
+        let network = fabric.clone();
+        let storage = fabric.spawn(Box::pin(async move {
+            storage::run(config, network, std::future::pending(), on_ready)
+                .await
+                .unwrap();
+        }));
+        is_ready.await.unwrap();
+        let watch = RingWatch::new(fabric.clone(), "w1");
+        watch.publish(ring.clone());
+        let other = StorageClient::new(fabric.clone(), Arc::new(ring), 0);
+        Self {
+            ring: watch,
+            other,
+            fabric,
+            writes: 0,
+            _storage: storage,
+        }
+    }
+
+    fn session(&self, pins: Vec<Pin>) -> (Session, Afterwards) {
+        self.attempt(1, pins)
+    }
+
+    fn attempt(&self, attempt: u32, pins: Vec<Pin>) -> (Session, Afterwards) {
+        let run = RunKey {
+            scheduler_incarnation: 1,
+            number: 1,
+        };
+        let link = Link {
+            class: "A".to_owned(),
+            order: 0,
+            worker: None,
+            timeout_ms: None,
+        };
+        let task = Task {
+            key: TaskKey {
+                run,
+                attempt,
+                stage: 0,
+            },
+            arrived_ms: 0,
+            deadline_ms: 0,
+            input: String::new(),
+            items: vec![],
+            pins,
+            chain: vec![link],
+        };
+        Session::new(&task, self.ring.clone(), self.fabric.now_ms() + 10_000)
+    }
+
+    async fn write(&mut self, record: &str, value: &str) -> Version {
+        self.writes += 1;
+        let id = UpdateId {
+            origin: "other".to_owned(),
+            sequence: self.writes,
+        };
+        let route = Route {
+            only: None,
+            deadline_ms: self.fabric.now_ms() + 10_000,
+        };
+        self.other
+            .write(
+                id,
+                record,
+                Some(value.to_owned().into()),
+                Level::One,
+                Version::NULL,
+                route,
+            )
+            .await
+            .unwrap()
+    }
+}
+
+fn pins(afterwards: Afterwards) -> Vec<Pin> {
+    match afterwards.end(Ok(vec![])) {
+        Ended::Returned { pins, .. } => pins,
+        Ended::Failed { reason, .. } => panic!("{reason}"),
+    }
+}
+
+#[tokio::test]
+async fn the_first_read_pins_the_version_for_all_later_stages() {
+    let mut fixture = Fixture::start().await;
+    let version = fixture.write("x", "old").await;
+    let (mut session, afterwards) = fixture.session(vec![]);
+    assert_eq!(session.read("x").await.unwrap().value, "old");
+    fixture.write("x", "new").await;
+    assert_eq!(session.read("x").await.unwrap().value, "old");
+    let carried = pins(afterwards);
+    assert_eq!(
+        carried,
+        [Pin {
+            record: "x".to_owned(),
+            version
+        }]
+    );
+    let (mut later, _) = fixture.session(carried);
+    assert_eq!(later.read("x").await.unwrap().value, "old");
+}
+
+#[tokio::test]
+async fn an_absent_record_stays_absent_for_the_run() {
+    let mut fixture = Fixture::start().await;
+    let (mut session, afterwards) = fixture.session(vec![]);
+    assert_eq!(session.read("x").await, Err(StorageError::NotFound));
+    fixture.write("x", "new").await;
+    assert_eq!(session.read("x").await, Err(StorageError::NotFound));
+    assert_eq!(
+        pins(afterwards),
+        [Pin {
+            record: "x".to_owned(),
+            version: Version::NULL
+        }]
+    );
+}
+
+#[tokio::test]
+async fn own_writes_and_updates_move_the_pin() {
+    let fixture = Fixture::start().await;
+    let (mut session, afterwards) = fixture.session(vec![]);
+    let written = session.write("x", "1".into()).await.unwrap();
+    assert_eq!(session.read("x").await.unwrap().version, written);
+    let updated = session
+        .update_if_value_is("x", Some("1".into()), "2".into())
+        .await
+        .unwrap();
+    assert_eq!(
+        session.read("x").await.unwrap(),
+        Record {
+            version: updated,
+            value: "2".into()
+        }
+    );
+    assert_eq!(
+        pins(afterwards),
+        [Pin {
+            record: "x".to_owned(),
+            version: updated
+        }]
+    );
+}
+
+#[tokio::test]
+async fn a_failed_update_returns_and_pins_what_it_found() {
+    let mut fixture = Fixture::start().await;
+    fixture.write("x", "old").await;
+    let (mut session, _) = fixture.session(vec![]);
+    session.read("x").await.unwrap();
+    let version = fixture.write("x", "new").await;
+    let found = Record {
+        version,
+        value: "new".into(),
+    };
+    let failure = session
+        .update_if_value_is("x", Some("old".into()), "mine".into())
+        .await;
+    assert_eq!(failure, Err(UpdateError::Mismatch(Some(found.clone()))));
+    assert_eq!(
+        session.read("x").await,
+        Ok(found),
+        "a loop can go on without a read of its own"
+    );
+    let failure = session
+        .update_if_value_is("y", Some("old".into()), "mine".into())
+        .await;
+    assert_eq!(failure, Err(UpdateError::Mismatch(None)));
+}
+
+#[tokio::test]
+async fn a_discarded_version_ends_the_run_whatever_the_operator_makes_of_it() {
+    let mut fixture = Fixture::start().await;
+    fixture.write("x", "0").await;
+    let (mut session, afterwards) = fixture.session(vec![]);
+    session.read("x").await.unwrap();
+    for value in 1..=MAX_VERSIONS {
+        fixture.write("x", &value.to_string()).await;
+    }
+    assert_eq!(session.read("x").await, Err(StorageError::Discarded));
+    assert_eq!(
+        session.read("y").await,
+        Err(StorageError::Discarded),
+        "the session is over"
+    );
+    let end = afterwards.end(Ok(vec![Item::plain("as if nothing had happened")]));
+    assert!(matches!(end, Ended::Failed { permanent: true, reason } if reason.contains("`x`")));
+}
+
+#[tokio::test]
+async fn an_update_repeated_by_a_later_attempt_takes_effect_once() {
+    let fixture = Fixture::start().await;
+    let (mut first, _) = fixture.attempt(1, vec![]);
+    let version = first
+        .update_if_value_is("x", None, "1".into())
+        .await
+        .unwrap();
+    let (mut second, _) = fixture.attempt(2, vec![]);
+    assert_eq!(
+        second.update_if_value_is("x", None, "1".into()).await,
+        Ok(version)
+    );
+}
+
+#[tokio::test]
+async fn what_the_storage_would_refuse_is_refused_at_once() {
+    let fixture = Fixture::start().await;
+    let (mut session, _) = fixture.session(vec![]);
+    assert!(matches!(
+        session.read("").await,
+        Err(StorageError::InvalidId(_))
+    ));
+    let large = bytes::Bytes::from(vec![0; VALUE_BYTES_MAX + 1]);
+    assert!(matches!(
+        session.write("x", large).await,
+        Err(StorageError::TooLarge { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_session_before_the_ring_is_known_waits_for_it_until_its_deadline() {
+    let fabric: FabricHandle = Arc::new(LocalFabric::default());
+    let watch = RingWatch::new(fabric.clone(), "w1");
+    let now_ms = fabric.now_ms();
+    assert!(watch.client(now_ms + 10).await.is_none());
+    watch.wanted().await;
+    let address = Address::parse("127.0.0.1:3000").unwrap();
+    let ring = Ring::new(
+        vec![("s1".to_owned(), address)],
+        None,
+        CommitMode::FailStop,
+        10,
+    )
+    .unwrap();
+    let (client, ()) = tokio::join!(watch.client(now_ms + 10_000), async {
+        watch.publish(ring.clone());
+    });
+    assert_eq!(*client.unwrap().ring(), ring);
+}

@@ -1,0 +1,34 @@
+//! The example that authors copy: as the component that `MARIONETTE_GREET_COMPONENT` names (which is how
+//! `scripts/build-operators --check` tests a fresh build), otherwise as a native library.
+
+use bytes::Bytes;
+
+use crate::native::install;
+use crate::support::{MemoryStorage, PLENTY, host, request};
+
+#[tokio::test]
+async fn the_example_greets_and_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    install(
+        "MARIONETTE_GREET_COMPONENT",
+        "operators/examples/rust",
+        "greet",
+        directory.path(),
+    );
+    let host = host(directory.path(), true).await;
+    let mut storage = MemoryStorage::boxed(&[]);
+    for greeting in ["Hello, Ada! (1)", "Hello, Ada! (2)"] {
+        let (result, returned) = host
+            .run(request("GreetOperator", "Ada", &[]), storage, PLENTY)
+            .await;
+        storage = returned;
+        assert_eq!(result.unwrap()[0].value, Bytes::from(greeting));
+    }
+    let (result, _) = host
+        .run(request("GreetOperator", " ", &[]), storage, PLENTY)
+        .await;
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "operator GreetOperator in run 7: invalid request: nobody to greet: the input is empty"
+    );
+}

@@ -1,0 +1,13 @@
+//! The operator host with real components and libraries, against a storage in memory.
+
+// Helpers outside of test functions fail a test in the same way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod directory;
+mod example;
+mod guest;
+mod hostile;
+mod hostile_component;
+mod native;
+mod standard;
+mod support;

@@ -1,0 +1,222 @@
+//! The standard operators: one table of expectations, for the component (the embedded one, or the one that
+//! `MARIONETTE_STD_COMPONENT` names, which is how `scripts/build-operators --check` tests a fresh build) and for
+//! the native library.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use worker::host::{OperatorFailure, OperatorHost, Source, StorageError};
+
+use crate::support::{MemoryStorage, PLENTY, SILENT, host, records, request};
+
+/// Class, input, items of the stage before, records before; then the output, or the error's text; records after.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+    Result<&'static str, &'static str>,
+    &'static [(&'static str, &'static str)],
+);
+
+const CASES: &[Case] = &[
+    (
+        "AddOperator",
+        "13",
+        &[],
+        &[("13", "1"), ("14", "x")],
+        Ok("2"),
+        &[("13", "2"), ("14", "x")],
+    ),
+    (
+        "AddOperator",
+        "13",
+        &["old"],
+        &[("13", " -1 "), ("14", "")],
+        Ok("0"),
+        &[("13", "0"), ("14", "")],
+    ),
+    (
+        "AddOperator",
+        "14",
+        &[],
+        &[("14", "one_ahead_of_13"), ("15", "1")],
+        Ok("int_conversion_failed"),
+        &[("14", "int_conversion_failed"), ("15", "1")],
+    ),
+    (
+        "AddOperator",
+        "13",
+        &[],
+        &[("13", "1")],
+        Err("operator AddOperator in run 7: record \"14\": not found"),
+        &[("13", "1")],
+    ),
+    (
+        "AddOperator",
+        "13",
+        &[],
+        &[],
+        Err("operator AddOperator in run 7: record \"13\": not found"),
+        &[],
+    ),
+    (
+        "AddOperator",
+        "x",
+        &[],
+        &[("x", "1")],
+        Err(
+            "operator AddOperator in run 7: invalid request: the input \"x\" is not an integer, so there is \
+             no record one ahead of it",
+        ),
+        &[("x", "1")],
+    ),
+    (
+        "UpdateAndChainOperator",
+        "13",
+        &["2"],
+        &[("13", "2")],
+        Ok("end"),
+        &[("13", "success")],
+    ),
+    (
+        "UpdateAndChainOperator",
+        "13",
+        &["2"],
+        &[("13", "3")],
+        Ok("end"),
+        &[("13", "3")],
+    ),
+    (
+        "UpdateAndChainOperator",
+        "13",
+        &[],
+        &[("13", "3")],
+        Ok("end"),
+        &[("13", "3")],
+    ),
+    ("UpdateAndChainOperator", "13", &["2"], &[], Ok("end"), &[]),
+    (
+        "UpdateAndChainOperator",
+        "13",
+        &["2", "3"],
+        &[],
+        Err(
+            "operator UpdateAndChainOperator in run 7: invalid request: the stage before returned 2 items; \
+             this operator continues a chain of one",
+        ),
+        &[],
+    ),
+    ("IncrementOperator", "x", &[], &[], Ok("1"), &[("7", "1")]),
+    (
+        "IncrementOperator",
+        "x",
+        &[],
+        &[("7", "41")],
+        Ok("42"),
+        &[("7", "42")],
+    ),
+    (
+        "CounterOperator",
+        "visits",
+        &[],
+        &[],
+        Ok("1"),
+        &[("visits", "1")],
+    ),
+    (
+        "CounterOperator",
+        "visits",
+        &[],
+        &[("visits", "9")],
+        Ok("10"),
+        &[("visits", "10")],
+    ),
+    (
+        "CounterOperator",
+        "visits",
+        &[],
+        &[("visits", "many")],
+        Err("operator CounterOperator in run 7: record \"visits\" is not an integer"),
+        &[("visits", "many")],
+    ),
+];
+
+/// Runs the whole table.
+pub async fn expect_table(host: &OperatorHost) {
+    for (class, input, items, before, output, after) in CASES {
+        let storage = MemoryStorage::boxed(before);
+        let (result, storage) = host
+            .run(request(class, input, items), storage, PLENTY)
+            .await;
+        let result =
+            result.map(|items| items.into_iter().map(|item| item.value).collect::<Vec<_>>());
+        let place = format!("{class} on {input:?} with {before:?}");
+        match (result, output) {
+            (Ok(values), Ok(text)) => assert_eq!(values, [Bytes::from(*text)], "{place}"),
+            (Err(error), Err(text)) => assert_eq!(error.to_string(), *text, "{place}"),
+            (result, expected) => panic!("{place}: {result:?} instead of {expected:?}"),
+        }
+        let found: Vec<_> = records(storage)
+            .into_iter()
+            .map(|(id, record)| (id, record.value))
+            .collect();
+        let expected: Vec<_> = after
+            .iter()
+            .map(|(id, value)| ((*id).to_owned(), Bytes::from(*value)))
+            .collect();
+        assert_eq!(found, expected, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn the_component_does_what_the_table_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let fresh = std::env::var_os("MARIONETTE_STD_COMPONENT");
+    if let Some(component) = &fresh {
+        std::fs::copy(component, directory.path().join("std.wasm")).unwrap();
+    }
+    let host = host(directory.path(), false).await;
+    for class in host.classes() {
+        assert_eq!(
+            class.source == Source::BuiltIn,
+            fresh.is_none(),
+            "{class:?}"
+        );
+    }
+    expect_table(&host).await;
+}
+
+#[tokio::test]
+async fn a_storage_that_is_silent_ends_at_the_deadline() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host(Path::new(directory.path()), false).await;
+    let deadline = std::time::Duration::from_millis(50);
+    let storage = MemoryStorage::boxed(&[("kept", "1")]);
+    let (result, storage) = host
+        .run(request("CounterOperator", SILENT, &[]), storage, deadline)
+        .await;
+    let error = result.unwrap_err();
+    assert_eq!(
+        error.failure,
+        OperatorFailure::DeadlineExceeded { deadline }
+    );
+    assert!(
+        error
+            .to_string()
+            .ends_with("exceeded its deadline of 50 ms"),
+        "{error}"
+    );
+    assert_eq!(records(storage).len(), 1, "the session comes back");
+}
+
+#[test]
+fn what_can_pass_is_worth_another_attempt() {
+    let storage = |error| OperatorFailure::Storage {
+        id: "1".to_owned(),
+        error,
+    };
+    assert!(storage(StorageError::Overloaded).is_worth_retrying());
+    assert!(!storage(StorageError::NotFound).is_worth_retrying());
+    assert!(!OperatorFailure::InvalidRequest(String::new()).is_worth_retrying());
+}
