@@ -1,0 +1,212 @@
+//! The machine's words and those of the wire, both ways. What comes from outside is checked here.
+
+use common::application::{CLASS_CHARS_MAX, STAGES_MAX};
+use common::fabric::Address;
+use common::proto::{self, stage_report};
+use common::status::Status;
+use common::types::{Item, Version, required};
+
+use crate::core::{
+    Checkpoint, Dispatch, Heartbeat, Link, Pin, Run, RunNumber, RunState, Stage, StageEnd,
+    StageReport, Worker, WorkerAddress,
+};
+
+/// A node's name.
+const NAME_BYTES_MAX: usize = 128;
+/// Classes of one worker.
+const CLASSES_MAX: usize = 10_000;
+/// Text of an operator's error; the rest is cut.
+const ERROR_BYTES_MAX: usize = 16 << 10;
+
+pub fn name(name: String) -> Result<String, Status> {
+    match name.len() {
+        1..=NAME_BYTES_MAX => Ok(name),
+        length => Err(Status::invalid(format!(
+            "a node's name has 1 to {NAME_BYTES_MAX} bytes, not {length}"
+        ))),
+    }
+}
+
+pub fn stage_index(stage: u32) -> Result<usize, Status> {
+    if stage >= STAGES_MAX {
+        return Err(Status::invalid(format!(
+            "an application has at most {STAGES_MAX} stages; there is no stage {stage}"
+        )));
+    }
+    usize::try_from(stage).map_err(|error| Status::invalid(error.to_string()))
+}
+
+fn worker_address(worker: proto::WorkerAddress) -> Result<WorkerAddress, Status> {
+    let address =
+        Address::parse(&worker.url).map_err(|error| Status::invalid(error.to_string()))?;
+    Ok(WorkerAddress {
+        name: name(worker.name)?,
+        address,
+    })
+}
+
+pub fn worker_address_to_proto(worker: &WorkerAddress) -> proto::WorkerAddress {
+    proto::WorkerAddress {
+        name: worker.name.clone(),
+        url: worker.address.to_string(),
+    }
+}
+
+pub fn heartbeat(request: proto::HeartbeatRequest) -> Result<Heartbeat, Status> {
+    let mut classes = request.classes;
+    if classes.len() > CLASSES_MAX || classes.iter().any(|class| class.len() > CLASS_CHARS_MAX) {
+        return Err(Status::invalid(format!(
+            "a worker has at most {CLASSES_MAX} operator classes with names of at most {CLASS_CHARS_MAX} bytes"
+        )));
+    }
+    classes.sort_unstable();
+    classes.dedup();
+    let worker = worker_address(required(request.worker, "worker")?)?;
+    Ok(Heartbeat {
+        worker,
+        incarnation: request.incarnation,
+        classes,
+        slots: request.slots,
+    })
+}
+
+pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
+    let end = match required(report.end, "end")? {
+        stage_report::End::Output(output) => StageEnd::Returned(Checkpoint {
+            items: output.items.into_iter().map(Item::from).collect(),
+            pins: output.pins.into_iter().map(pin).collect(),
+        }),
+        stage_report::End::Error(mut reason) => {
+            reason.truncate(reason.floor_char_boundary(ERROR_BYTES_MAX));
+            StageEnd::Failed {
+                reason,
+                permanent: report.permanent,
+            }
+        }
+    };
+    Ok(StageReport {
+        run: report.run,
+        attempt: report.attempt,
+        stage: stage_index(report.stage)?,
+        worker: name(required(report.worker, "worker")?.name)?,
+        queue_ms: report.queue_ms,
+        run_ms: report.run_ms,
+        end,
+    })
+}
+
+fn pin(pin: proto::Pin) -> Pin {
+    Pin {
+        record: pin.record,
+        version: pin.version.map_or(Version::NULL, Version::from),
+    }
+}
+
+fn pin_to_proto(pin: &Pin) -> proto::Pin {
+    proto::Pin {
+        record: pin.record.clone(),
+        version: Some(pin.version.into()),
+    }
+}
+
+fn items_to_proto(items: &[Item]) -> Vec<proto::Item> {
+    items.iter().cloned().map(proto::Item::from).collect()
+}
+
+pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
+    let mut chain: Vec<proto::Assignment> = dispatch.chain.iter().map(assignment).collect();
+    let mut pins = Vec::new();
+    if let Some(checkpoint) = &dispatch.checkpoint {
+        pins = checkpoint.pins.iter().map(pin_to_proto).collect();
+        if let Some(before) = dispatch
+            .stage
+            .checked_sub(1)
+            .and_then(|before| chain.get_mut(before))
+        {
+            before.output = items_to_proto(&checkpoint.items);
+        }
+    }
+    proto::Task {
+        meta: Some(proto::MetaRecord {
+            run: dispatch.run,
+            attempt: dispatch.attempt,
+            deadline_ms: dispatch.left_ms,
+            pins,
+            scheduler_incarnation,
+        }),
+        input: dispatch.input.to_string(),
+        next: u32::try_from(dispatch.stage).unwrap_or(u32::MAX),
+        chain,
+    }
+}
+
+fn assignment(link: &Link) -> proto::Assignment {
+    proto::Assignment {
+        class: link.class.clone(),
+        order: link.order,
+        worker: link.worker.as_ref().map(worker_address_to_proto),
+        output: Vec::new(),
+        timeout_ms: link.timeout_ms,
+    }
+}
+
+/// The run without its output.
+pub fn run_summary(run: &Run, now_ms: u64) -> proto::RunReport {
+    let (state, error) = match &run.state {
+        RunState::Running => (proto::RunState::Running, ""),
+        RunState::Completed(_) => (proto::RunState::Completed, ""),
+        RunState::Failed(reason) => (proto::RunState::Failed, reason.as_str()),
+        RunState::Expired(reason) => (proto::RunState::Expired, reason.as_str()),
+    };
+    proto::RunReport {
+        run: run.number,
+        input: run.input.to_string(),
+        application_name: run.application.clone(),
+        state: state.into(),
+        output: Vec::new(),
+        error: error.to_owned(),
+        stages: run.stages.iter().map(stage_summary).collect(),
+        elapsed_ms: run.elapsed_ms(now_ms),
+    }
+}
+
+pub fn run_report(run: &Run, now_ms: u64) -> proto::RunReport {
+    let output = match &run.state {
+        RunState::Completed(output) => items_to_proto(&output.items),
+        RunState::Running | RunState::Failed(_) | RunState::Expired(_) => Vec::new(),
+    };
+    proto::RunReport {
+        output,
+        ..run_summary(run, now_ms)
+    }
+}
+
+fn stage_summary(stage: &Stage) -> proto::StageSummary {
+    let (queue_ms, run_ms) = stage.times_ms.unwrap_or_default();
+    proto::StageSummary {
+        order: stage.spec.order,
+        class: stage.spec.class.clone(),
+        worker: stage.worker.clone().unwrap_or_default(),
+        attempts: stage.tries,
+        queue_ms,
+        run_ms,
+        done: stage.done,
+    }
+}
+
+pub fn worker_status(worker: &Worker, now_ms: u64) -> proto::WorkerStatus {
+    proto::WorkerStatus {
+        worker: Some(worker_address_to_proto(&worker.at)),
+        incarnation: worker.incarnation,
+        outstanding: worker.outstanding,
+        slots: worker.slots,
+        silent_ms: now_ms.saturating_sub(worker.heard_ms),
+        classes: worker.classes.clone(),
+    }
+}
+
+pub fn unknown_run(number: RunNumber) -> Status {
+    Status::not_found(format!(
+        "there is no run {number}, or it ended so long ago that it was forgotten"
+    ))
+}

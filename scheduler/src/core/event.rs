@@ -1,0 +1,316 @@
+//! What reaches the machine, and what it wants done.
+
+use std::sync::Arc;
+
+use common::fabric::Address;
+use common::types::Ring;
+use thiserror::Error;
+
+use super::run::{Checkpoint, RunNumber, RunState};
+
+/// Everything that can happen to a scheduler.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Answered by [`Answer::Submitted`].
+    Submit(Submission),
+    /// Answered by [`Answer::Registered`].
+    Heartbeat(Heartbeat),
+    StageDone(StageReport),
+    /// The executor of the stage before, under `attempt`, cannot reach the worker `gone` of `stage`.
+    /// Answered by [`Answer::Reassigned`].
+    Reassign {
+        run: RunNumber,
+        attempt: u32,
+        stage: usize,
+        gone: String,
+    },
+    /// The process of this worker has been reaped.
+    CertifyDeath {
+        worker: String,
+    },
+    /// Answered by [`Answer::RingSet`].
+    SetRing(Ring),
+    /// An [`Output::Send`] did not reach its worker, or that refused it.
+    SendFailed {
+        run: RunNumber,
+        attempt: u32,
+        stage: usize,
+    },
+    /// Time has passed; comes several times a second.
+    Tick,
+}
+
+/// Everything that a scheduler does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// To the caller whose input this step took.
+    Answer(Answer),
+    /// Give this task to its worker; if that fails: [`Input::SendFailed`]. Sending one twice is harmless.
+    Send(Dispatch),
+    /// Tell the worker that the run is over.
+    CancelRun {
+        worker: WorkerAddress,
+        run: RunNumber,
+    },
+    /// The record of the run has changed: for the log and for whoever debugs.
+    Changed {
+        run: RunNumber,
+        change: Change,
+    },
+    /// The run has its outcome. Exactly one for each run.
+    Finished {
+        run: RunNumber,
+        state: RunState,
+    },
+    WorkerAppeared {
+        worker: String,
+    },
+    WorkerLost {
+        worker: String,
+        cause: &'static str,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Submitted(Result<RunNumber, SubmitError>),
+    Registered(Result<Option<Arc<Ring>>, TooManyWorkers>),
+    Reassigned(Result<Reassignment, ReassignError>),
+    RingSet(Result<(), RingError>),
+}
+
+/// A run to be made of an application.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    pub input: String,
+    /// The name of the application, for people.
+    pub application: String,
+    /// At least one, in order.
+    pub stages: Vec<StageSpec>,
+    pub timeout_ms: u64,
+}
+
+/// A stage as its author wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageSpec {
+    pub class: String,
+    /// Its number in the application file.
+    pub order: u32,
+    /// A `map` or `reduce`.
+    pub parallel: bool,
+    pub timeout_ms: Option<u64>,
+    /// At least 1.
+    pub attempts_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerAddress {
+    pub name: String,
+    pub address: Address,
+}
+
+/// A worker is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub worker: WorkerAddress,
+    pub incarnation: u64,
+    /// Sorted.
+    pub classes: Vec<String>,
+    pub slots: u32,
+}
+
+/// A worker's word on how a stage ended there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageReport {
+    pub run: RunNumber,
+    pub attempt: u32,
+    /// Index into the chain.
+    pub stage: usize,
+    pub worker: String,
+    pub queue_ms: u64,
+    pub run_ms: u64,
+    pub end: StageEnd,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum StageEnd {
+    Returned(Checkpoint),
+    Failed {
+        reason: String,
+        /// No other attempt can end otherwise.
+        permanent: bool,
+    },
+}
+
+/// One task on its way to a worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    pub worker: WorkerAddress,
+    pub run: RunNumber,
+    pub attempt: u32,
+    /// Index into the chain.
+    pub stage: usize,
+    pub input: Arc<str>,
+    /// Until the run's deadline, from now.
+    pub left_ms: u64,
+    pub chain: Vec<Link>,
+    /// What the stage before left; absent for the first.
+    pub checkpoint: Option<Arc<Checkpoint>>,
+}
+
+/// One stage of a chain and who is to run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub class: String,
+    pub order: u32,
+    /// Absent when no worker was left for it.
+    pub worker: Option<WorkerAddress>,
+    pub timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reassignment {
+    pub worker: WorkerAddress,
+    pub attempt: u32,
+}
+
+/// Why a run was not accepted; nothing has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SubmitError {
+    #[error(
+        "no worker is active: start one with `worker ID URL GOSSIP_DELAY`, or wait until one has registered"
+    )]
+    NoWorker,
+    #[error(
+        "no storage nodes are known: the scheduler needs a ring (SetRing) before it takes runs"
+    )]
+    NoRing,
+    /// With the classes that active workers have.
+    #[error("the application has stages that cannot be run")]
+    WrongStages {
+        stages: Vec<WrongStage>,
+        known: Vec<String>,
+    },
+    #[error("{runs_max} runs are in flight: try again when some have ended")]
+    TooManyRuns { runs_max: usize },
+    #[error("runs in flight hold {bytes_max} bytes of items: try again when some have ended")]
+    TooManyBytes { bytes_max: usize },
+}
+
+/// An index into [`Submission::stages`] and what is wrong there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrongStage {
+    UnknownClass(usize),
+    Parallel(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("a scheduler has at most {workers_max} workers")]
+pub struct TooManyWorkers {
+    pub workers_max: usize,
+}
+
+/// Why no other worker was given.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ReassignError {
+    /// Give the task up.
+    #[error("this attempt at the run is no longer wanted")]
+    NotWanted,
+    /// Try the worker again, or ask later.
+    #[error("no other worker has the operator {class}")]
+    NoOther { class: String },
+}
+
+/// Why the ring was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RingError {
+    #[error("the ring has epoch {epoch}, older than the known one of epoch {known}")]
+    Older { epoch: u64, known: u64 },
+    #[error("another ring of epoch {epoch} is known already")]
+    Other { epoch: u64 },
+}
+
+/// What has changed in the record of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Submitted {
+        application: String,
+        input: Arc<str>,
+        workers: Vec<String>,
+    },
+    StageDone {
+        order: u32,
+        class: String,
+        worker: String,
+        run_ms: u64,
+    },
+    StageFailed {
+        order: u32,
+        class: String,
+        worker: String,
+        reason: String,
+    },
+    Placed {
+        order: u32,
+        class: String,
+        worker: String,
+        attempt: u32,
+    },
+    Waiting {
+        order: u32,
+        class: String,
+    },
+    Ended {
+        state: RunState,
+    },
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Submitted {
+                application,
+                input,
+                workers,
+            } => {
+                let input = input.escape_debug();
+                write!(
+                    f,
+                    "submitted: {application} on \"{input}\", assigned to {}",
+                    workers.join(" → ")
+                )
+            }
+            Self::StageDone {
+                order,
+                class,
+                worker,
+                run_ms,
+            } => {
+                write!(f, "stage {order} ({class}) done on {worker} in {run_ms} ms")
+            }
+            Self::StageFailed {
+                order,
+                class,
+                worker,
+                reason,
+            } => {
+                write!(f, "stage {order} ({class}) failed on {worker}: {reason}")
+            }
+            Self::Placed {
+                order,
+                class,
+                worker,
+                attempt,
+            } => {
+                write!(
+                    f,
+                    "stage {order} ({class}) assigned to {worker} as attempt {attempt}"
+                )
+            }
+            Self::Waiting { order, class } => {
+                write!(f, "stage {order} waits for a worker with {class}")
+            }
+            Self::Ended { state } => write!(f, "{state}"),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The scheduler as a machine without I/O: it takes a time and an input, and fills a list of outputs.
+//!
+//! Absent: async, clocks, chance, the network, protobuf. [`crate::server`] carries inputs and outputs.
+//!
+//! - [`event`]: inputs and outputs. - [`run`]: a run and its stages. - [`runs`]: all runs, in flight and finished.
+//! - [`workers`]: who is active, and the choice among them. - [`submission`]: what is refused, first placement.
+//! - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
+
+mod event;
+mod progress;
+mod recovery;
+mod run;
+mod runs;
+mod submission;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use common::types::Ring;
+
+pub use event::{
+    Answer, Change, Dispatch, Heartbeat, Input, Link, Output, ReassignError, RingError, StageEnd,
+    StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WorkerAddress, WrongStage,
+};
+pub use run::{Checkpoint, Pin, Run, RunNumber, RunState, Stage};
+pub use workers::{Presence, Worker};
+
+use runs::Runs;
+use workers::{Registration, Workers};
+
+/// A worker that is silent for longer is evicted.
+pub const SILENCE_MS_MAX: u64 = 5_000;
+/// When nothing reached the scheduler itself for longer, its workers are not blamed for their silence.
+const PAUSE_MS: u64 = 1_000;
+
+/// Everything that the scheduler knows.
+#[derive(Default)]
+pub struct Core {
+    ring: Option<Arc<Ring>>,
+    workers: Workers,
+    runs: Runs,
+    ticked_ms: u64,
+}
+
+impl Core {
+    pub fn new(now_ms: u64, ring: Option<Ring>) -> Self {
+        Self {
+            ring: ring.map(Arc::new),
+            ticked_ms: now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// Takes one input. An [`Output::Answer`] among the outputs belongs to this input; there is at most one.
+    pub fn step(&mut self, now_ms: u64, input: Input, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Submit(submission) => {
+                let result = self.submit(now_ms, submission, outputs);
+                outputs.push(Output::Answer(Answer::Submitted(result)));
+            }
+            Input::Heartbeat(heartbeat) => {
+                let result = self.heartbeat(now_ms, heartbeat, outputs);
+                outputs.push(Output::Answer(Answer::Registered(result)));
+            }
+            Input::StageDone(report) => self.stage_done(now_ms, report, outputs),
+            Input::Reassign {
+                run,
+                attempt,
+                stage,
+                gone,
+            } => {
+                let result = self.reassign(now_ms, run, attempt, stage, &gone, outputs);
+                outputs.push(Output::Answer(Answer::Reassigned(result)));
+            }
+            Input::CertifyDeath { worker } => self.lose_worker(now_ms, &worker, "died", outputs),
+            Input::SetRing(ring) => {
+                let result = self.set_ring(ring);
+                outputs.push(Output::Answer(Answer::RingSet(result)));
+            }
+            Input::SendFailed {
+                run,
+                attempt,
+                stage,
+            } => self.send_failed(now_ms, run, attempt, stage),
+            Input::Tick => self.tick(now_ms, outputs),
+        }
+    }
+
+    pub fn ring(&self) -> Option<&Arc<Ring>> {
+        self.ring.as_ref()
+    }
+
+    /// The active workers, by name.
+    pub fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.active()
+    }
+
+    /// Every worker ever heard of (the last ones, if they are many) and whether it is there.
+    pub fn presences(&self, now_ms: u64) -> Vec<Presence> {
+        self.workers.presences(now_ms)
+    }
+
+    pub fn run(&self, number: RunNumber) -> Option<&Run> {
+        self.runs.get(number)
+    }
+
+    /// The runs still known, newest first.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.newest_first()
+    }
+
+    /// How many runs have no outcome yet.
+    pub fn in_flight(&self) -> usize {
+        self.runs.in_flight().len()
+    }
+
+    /// How many runs were accepted by this scheduler.
+    pub fn submitted(&self) -> u64 {
+        self.runs.submitted()
+    }
+
+    fn heartbeat(
+        &mut self,
+        now_ms: u64,
+        heartbeat: Heartbeat,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Option<Arc<Ring>>, TooManyWorkers> {
+        let name = heartbeat.worker.name.clone();
+        if self.workers.is_predecessor_of(&heartbeat) {
+            self.lose_worker(now_ms, &name, "was restarted", outputs);
+        }
+        let registration = self.workers.heard(now_ms, heartbeat)?;
+        if registration != Registration::Unchanged {
+            if registration == Registration::New {
+                outputs.push(Output::WorkerAppeared { worker: name });
+            }
+            self.attend(now_ms, outputs);
+        }
+        Ok(self.ring.clone())
+    }
+
+    fn set_ring(&mut self, ring: Ring) -> Result<(), RingError> {
+        if let Some(known) = &self.ring {
+            if ring.epoch < known.epoch {
+                return Err(RingError::Older {
+                    epoch: ring.epoch,
+                    known: known.epoch,
+                });
+            }
+            if ring.epoch == known.epoch && ring != **known {
+                return Err(RingError::Other { epoch: ring.epoch });
+            }
+        }
+        self.ring = Some(Arc::new(ring));
+        Ok(())
+    }
+
+    fn tick(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
+        let pause_ms = now_ms.saturating_sub(self.ticked_ms);
+        self.ticked_ms = now_ms;
+        if pause_ms > PAUSE_MS {
+            self.workers.forgive(now_ms, pause_ms);
+        }
+        for name in self.workers.silent(now_ms) {
+            self.lose_worker(now_ms, &name, "was silent for too long", outputs);
+        }
+        for number in self.runs.past_deadline(now_ms) {
+            self.expire(now_ms, number, outputs);
+        }
+        self.attend(now_ms, outputs);
+    }
+}

@@ -1,0 +1,167 @@
+//! Stages end, and at last the run.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Core;
+use super::event::{Change, Output, StageEnd, StageReport};
+use super::run::{Checkpoint, RunNumber, RunState};
+
+impl Core {
+    /// Notes the end of a stage, unless the report is about an older attempt or is a repeat.
+    pub(super) fn stage_done(
+        &mut self,
+        now_ms: u64,
+        report: StageReport,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(run) = self.runs.get_mut(report.run) else {
+            return;
+        };
+        let running = run.is_running();
+        let Some(stage) = run.stages.get_mut(report.stage) else {
+            return;
+        };
+        let expected =
+            stage.attempt == report.attempt && stage.worker.as_ref() == Some(&report.worker);
+        if !expected || stage.times_ms.is_some() {
+            return;
+        }
+        match report.end {
+            StageEnd::Returned(checkpoint) => {
+                stage.times_ms = Some((report.queue_ms, report.run_ms));
+                let change = Change::StageDone {
+                    order: stage.spec.order,
+                    class: stage.spec.class.clone(),
+                    worker: report.worker,
+                    run_ms: report.run_ms,
+                };
+                // A report overtaken by that of a later stage only completes the record.
+                let news = running && !stage.done;
+                outputs.push(Output::Changed {
+                    run: report.run,
+                    change,
+                });
+                if news {
+                    self.advance(now_ms, report.run, report.stage, checkpoint, outputs);
+                }
+            }
+            StageEnd::Failed { reason, permanent } => {
+                if running && !stage.done {
+                    self.stage_failed(
+                        now_ms,
+                        report.run,
+                        report.stage,
+                        &reason,
+                        permanent,
+                        outputs,
+                    );
+                }
+            }
+        }
+    }
+
+    /// The stage is done, and so are all before it: their reports may come later. The worker forwards the request to
+    /// the next one by itself, unless that was lost.
+    fn advance(
+        &mut self,
+        now_ms: u64,
+        number: RunNumber,
+        stage: usize,
+        checkpoint: Checkpoint,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(run) = self.runs.running_mut(number) else {
+            return;
+        };
+        for done in run
+            .stages
+            .iter_mut()
+            .take(stage + 1)
+            .filter(|stage| !stage.done)
+        {
+            done.done = true;
+            if let Some(worker) = &done.worker {
+                self.workers.release(now_ms, worker);
+            }
+        }
+        run.resend = None;
+        let next = stage + 1;
+        let Some(placed) = run.stages.get(next).map(|stage| stage.worker.is_some()) else {
+            self.finish(
+                now_ms,
+                number,
+                RunState::Completed(Arc::new(checkpoint)),
+                outputs,
+            );
+            return;
+        };
+        self.runs.keep(number, checkpoint);
+        if !placed {
+            self.place(now_ms, number, None, outputs);
+        }
+    }
+
+    /// Gives the run its outcome, once, and stops what may still run of it.
+    pub(super) fn finish(
+        &mut self,
+        now_ms: u64,
+        number: RunNumber,
+        state: RunState,
+        outputs: &mut Vec<Output>,
+    ) {
+        if !self.runs.finish(now_ms, number, state.clone()) {
+            return;
+        }
+        let Some(run) = self.runs.get(number) else {
+            return;
+        };
+        let mut involved = BTreeSet::new();
+        for worker in run
+            .stages
+            .iter()
+            .filter(|stage| !stage.done)
+            .filter_map(|stage| stage.worker.as_ref())
+        {
+            self.workers.release(now_ms, worker);
+            involved.insert(worker);
+        }
+        for worker in involved
+            .into_iter()
+            .filter_map(|name| self.workers.address(name))
+        {
+            outputs.push(Output::CancelRun {
+                worker,
+                run: number,
+            });
+        }
+        outputs.push(Output::Changed {
+            run: number,
+            change: Change::Ended {
+                state: state.clone(),
+            },
+        });
+        outputs.push(Output::Finished { run: number, state });
+    }
+
+    pub(super) fn expire(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {
+        let Some(run) = self.runs.running_mut(number) else {
+            return;
+        };
+        let waited_for = match run.stages.get(run.frontier()) {
+            Some(stage) => {
+                let (class, order) = (&stage.spec.class, stage.spec.order);
+                match &stage.worker {
+                    Some(worker) => {
+                        format!("operator {class} (stage {order}) on worker {worker} had not ended")
+                    }
+                    None => format!("no worker was left for operator {class} (stage {order})"),
+                }
+            }
+            None => "every stage was done".to_owned(),
+        };
+        let after_ms = run.deadline_ms.saturating_sub(run.submitted_ms);
+        let reason = format!("no outcome within {after_ms} ms: {waited_for}");
+        self.finish(now_ms, number, RunState::Expired(reason), outputs);
+    }
+}

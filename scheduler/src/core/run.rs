@@ -1,0 +1,159 @@
+//! A run and its stages.
+//!
+//! Invariants: the stages that are done come before those that are not. The attempt numbers of the stages never fall
+//! along the chain, and a stage that gets another worker gets another attempt number: one (run, attempt, stage) is
+//! given to one worker only. Once there is an outcome, the state does not change any more.
+
+use std::sync::Arc;
+
+use common::types::{Item, RecordId, Version};
+
+use super::event::{StageSpec, Submission};
+
+/// From 1, counted by one scheduler.
+pub type RunNumber = u64;
+
+/// The version of a record that a run has read or written; the null version for an absent record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub record: RecordId,
+    pub version: Version,
+}
+
+/// What a stage left: from here the next one can be started, as often as need be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    pub items: Vec<Item>,
+    pub pins: Vec<Pin>,
+}
+
+impl Checkpoint {
+    /// Keys, values and ids of records, together.
+    pub fn bytes(&self) -> usize {
+        let items = self
+            .items
+            .iter()
+            .map(|item| item.value.len() + item.key.as_ref().map_or(0, String::len));
+        let pins = self
+            .pins
+            .iter()
+            .map(|pin| pin.record.len() + size_of::<Pin>());
+        items.chain(pins).sum()
+    }
+}
+
+/// How a run fares, and finally its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunState {
+    Running,
+    /// With what the last stage returned.
+    Completed(Arc<Checkpoint>),
+    /// Names operator, stage, worker and reason.
+    Failed(String),
+    /// Names the time and what was waited for.
+    Expired(String),
+}
+
+impl std::fmt::Display for RunState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Completed(output) => write!(f, "completed with {} item(s)", output.items.len()),
+            Self::Failed(reason) => write!(f, "failed: {reason}"),
+            Self::Expired(reason) => write!(f, "expired: {reason}"),
+        }
+    }
+}
+
+/// One stage of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    pub spec: StageSpec,
+    /// Who runs it, or ran it. Absent: nobody is left; the scheduler places it when it is its turn.
+    pub worker: Option<String>,
+    /// Only reports of this attempt count.
+    pub attempt: u32,
+    /// How often it was started, as far as the scheduler knows; 1 when nothing failed.
+    pub tries: u32,
+    pub done: bool,
+    /// In the queue and in the operator, once the worker has reported it.
+    pub times_ms: Option<(u64, u64)>,
+}
+
+/// A task that did not reach its worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resend {
+    pub at_ms: u64,
+    /// Preferably not this worker again.
+    pub avoid: String,
+}
+
+/// One execution of an application on an input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub number: RunNumber,
+    pub input: Arc<str>,
+    pub application: String,
+    pub submitted_ms: u64,
+    pub deadline_ms: u64,
+    pub ended_ms: Option<u64>,
+    pub state: RunState,
+    pub stages: Vec<Stage>,
+    /// The newest attempt number given to any stage.
+    pub attempt: u32,
+    /// Of the last stage that is done, while the run is running.
+    pub checkpoint: Option<Arc<Checkpoint>>,
+    pub resend: Option<Resend>,
+}
+
+impl Run {
+    pub fn new(number: RunNumber, now_ms: u64, submission: Submission) -> Self {
+        let stage = |spec| Stage {
+            spec,
+            worker: None,
+            attempt: 1,
+            tries: 1,
+            done: false,
+            times_ms: None,
+        };
+        Self {
+            number,
+            input: submission.input.into(),
+            application: submission.application,
+            submitted_ms: now_ms,
+            deadline_ms: now_ms.saturating_add(submission.timeout_ms),
+            ended_ms: None,
+            state: RunState::Running,
+            stages: submission.stages.into_iter().map(stage).collect(),
+            attempt: 1,
+            checkpoint: None,
+            resend: None,
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.state == RunState::Running
+    }
+
+    /// The first stage that is not done, as far as is known; the length of the chain when all are.
+    pub fn frontier(&self) -> usize {
+        self.stages
+            .iter()
+            .position(|stage| !stage.done)
+            .unwrap_or(self.stages.len())
+    }
+
+    pub fn elapsed_ms(&self, now_ms: u64) -> u64 {
+        self.ended_ms
+            .unwrap_or(now_ms)
+            .saturating_sub(self.submitted_ms)
+    }
+
+    /// From this stage on, only reports of a new attempt count.
+    pub fn begin_attempt(&mut self, from: usize) {
+        self.attempt += 1;
+        for stage in self.stages.iter_mut().skip(from) {
+            stage.attempt = self.attempt;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! All runs: those in flight, and a bounded history of those that have ended.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::event::SubmitError;
+use super::run::{Checkpoint, Run, RunNumber, RunState};
+
+/// Runs without an outcome.
+pub const IN_FLIGHT_RUNS_MAX: usize = 10_000;
+/// Input and newest checkpoint of all runs without an outcome, together.
+pub const IN_FLIGHT_BYTES_MAX: usize = 1 << 30;
+/// Finished runs that are remembered.
+pub const HISTORY_RUNS_MAX: usize = 10_000;
+/// Input and output of finished runs that are remembered, together.
+pub const HISTORY_BYTES_MAX: usize = 256 << 20;
+
+/// Invariant: every known run is either in flight or in the history.
+#[derive(Default)]
+pub struct Runs {
+    known: BTreeMap<RunNumber, Run>,
+    submitted: u64,
+    in_flight: BTreeSet<RunNumber>,
+    in_flight_bytes: usize,
+    deadlines: BTreeSet<(u64, RunNumber)>,
+    /// In the order in which they ended.
+    history: VecDeque<RunNumber>,
+    history_bytes: usize,
+    /// Runs whose next task waits for a worker or for being sent again.
+    pub attention: BTreeSet<RunNumber>,
+}
+
+impl Runs {
+    pub fn get(&self, number: RunNumber) -> Option<&Run> {
+        self.known.get(&number)
+    }
+
+    pub fn get_mut(&mut self, number: RunNumber) -> Option<&mut Run> {
+        self.known.get_mut(&number)
+    }
+
+    /// The run, unless it has its outcome.
+    pub fn running_mut(&mut self, number: RunNumber) -> Option<&mut Run> {
+        self.known.get_mut(&number).filter(|run| run.is_running())
+    }
+
+    pub fn newest_first(&self) -> impl Iterator<Item = &Run> {
+        self.known.values().rev()
+    }
+
+    pub fn in_flight(&self) -> &BTreeSet<RunNumber> {
+        &self.in_flight
+    }
+
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    pub fn admit(&self) -> Result<(), SubmitError> {
+        if self.in_flight.len() >= IN_FLIGHT_RUNS_MAX {
+            return Err(SubmitError::TooManyRuns {
+                runs_max: IN_FLIGHT_RUNS_MAX,
+            });
+        }
+        if self.in_flight_bytes >= IN_FLIGHT_BYTES_MAX {
+            return Err(SubmitError::TooManyBytes {
+                bytes_max: IN_FLIGHT_BYTES_MAX,
+            });
+        }
+        Ok(())
+    }
+
+    pub fn insert(&mut self, make: impl FnOnce(RunNumber) -> Run) -> &mut Run {
+        self.submitted += 1;
+        let run = make(self.submitted);
+        self.in_flight.insert(run.number);
+        self.in_flight_bytes += bytes_of(&run);
+        self.deadlines.insert((run.deadline_ms, run.number));
+        self.known.entry(run.number).or_insert(run)
+    }
+
+    /// Replaces the checkpoint of a running run.
+    pub fn keep(&mut self, number: RunNumber, checkpoint: Checkpoint) {
+        let Some(run) = self.known.get_mut(&number).filter(|run| run.is_running()) else {
+            return;
+        };
+        self.in_flight_bytes -= bytes_of(run);
+        run.checkpoint = Some(Arc::new(checkpoint));
+        self.in_flight_bytes += bytes_of(run);
+    }
+
+    /// Gives a running run its outcome. False when it has one already: nothing changes then.
+    pub fn finish(&mut self, now_ms: u64, number: RunNumber, state: RunState) -> bool {
+        let Some(run) = self.known.get_mut(&number).filter(|run| run.is_running()) else {
+            return false;
+        };
+        self.in_flight_bytes -= bytes_of(run);
+        self.in_flight.remove(&number);
+        self.deadlines.remove(&(run.deadline_ms, number));
+        self.attention.remove(&number);
+        run.state = state;
+        run.ended_ms = Some(now_ms);
+        run.checkpoint = None;
+        run.resend = None;
+        self.history_bytes += bytes_of(run);
+        self.history.push_back(number);
+        self.forget();
+        true
+    }
+
+    pub fn past_deadline(&self, now_ms: u64) -> Vec<RunNumber> {
+        let past = self
+            .deadlines
+            .iter()
+            .take_while(|(deadline_ms, _)| *deadline_ms <= now_ms);
+        past.map(|(_, number)| *number).collect()
+    }
+
+    /// Drops the oldest finished runs while there are too many; the newest stays.
+    fn forget(&mut self) {
+        while self.history.len() > HISTORY_RUNS_MAX
+            || (self.history.len() > 1 && self.history_bytes > HISTORY_BYTES_MAX)
+        {
+            let Some(run) = self
+                .history
+                .pop_front()
+                .and_then(|number| self.known.remove(&number))
+            else {
+                return;
+            };
+            self.history_bytes -= bytes_of(&run);
+        }
+    }
+}
+
+/// What counts against the bounds; changes only in the functions above.
+fn bytes_of(run: &Run) -> usize {
+    let items = match &run.state {
+        RunState::Running => run
+            .checkpoint
+            .as_ref()
+            .map_or(0, |checkpoint| checkpoint.bytes()),
+        RunState::Completed(output) => output.bytes(),
+        RunState::Failed(reason) | RunState::Expired(reason) => reason.len(),
+    };
+    run.input.len() + items
+}

@@ -1,0 +1,71 @@
+//! A run begins: what is refused, and the first placement of all its stages.
+
+use super::Core;
+use super::event::{Change, Output, Submission, SubmitError, WrongStage};
+use super::run::{Run, RunNumber};
+
+impl Core {
+    /// Assigns the stages one after another, each to the worker with the fewest outstanding tasks, those just
+    /// assigned included, and sends the first task.
+    pub(super) fn submit(
+        &mut self,
+        now_ms: u64,
+        submission: Submission,
+        outputs: &mut Vec<Output>,
+    ) -> Result<RunNumber, SubmitError> {
+        self.check(&submission)?;
+        let run = self
+            .runs
+            .insert(|number| Run::new(number, now_ms, submission));
+        for stage in &mut run.stages {
+            stage.worker = self
+                .workers
+                .assign(&stage.spec.class, None)
+                .map(|at| at.name);
+        }
+        let number = run.number;
+        let change = Change::Submitted {
+            application: run.application.clone(),
+            input: run.input.clone(),
+            workers: run
+                .stages
+                .iter()
+                .filter_map(|stage| stage.worker.clone())
+                .collect(),
+        };
+        outputs.push(Output::Changed {
+            run: number,
+            change,
+        });
+        self.send(now_ms, number, outputs);
+        Ok(number)
+    }
+
+    fn check(&self, submission: &Submission) -> Result<(), SubmitError> {
+        if self.workers.is_empty() {
+            return Err(SubmitError::NoWorker);
+        }
+        if self.ring.is_none() {
+            return Err(SubmitError::NoRing);
+        }
+        let known = self.workers.classes();
+        let wrong = |(index, stage): (usize, &super::StageSpec)| {
+            if stage.parallel {
+                Some(WrongStage::Parallel(index))
+            } else {
+                let unknown = known.binary_search(&stage.class).is_err();
+                unknown.then_some(WrongStage::UnknownClass(index))
+            }
+        };
+        let stages: Vec<WrongStage> = submission
+            .stages
+            .iter()
+            .enumerate()
+            .filter_map(wrong)
+            .collect();
+        if !stages.is_empty() {
+            return Err(SubmitError::WrongStages { stages, known });
+        }
+        self.runs.admit()
+    }
+}

@@ -1,0 +1,158 @@
+//! Stages end and fail, and runs have one outcome.
+
+use super::*;
+
+#[test]
+fn a_chain_completes_without_the_scheduler_forwarding_anything() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A B");
+    check(
+        &cluster.done("1/1/0", "w1"),
+        expect![[r"
+            run 1 stage 0 (A) done on w1 in 2 ms
+        "]],
+    );
+    check(
+        &cluster.done("1/1/1", "w2"),
+        expect![[r"
+            run 1 stage 1 (B) done on w2 in 2 ms
+            run 1 completed with 1 item(s)
+            finished 1: completed with 1 item(s)
+        "]],
+    );
+}
+
+#[test]
+fn a_report_may_overtake_that_of_the_stage_before() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A B");
+    check(
+        &cluster.done("1/1/1", "w2"),
+        expect![[r"
+            run 1 stage 1 (B) done on w2 in 2 ms
+            run 1 completed with 1 item(s)
+            finished 1: completed with 1 item(s)
+        "]],
+    );
+    check(
+        &cluster.done("1/1/0", "w1"),
+        expect![[r"
+            run 1 stage 0 (A) done on w1 in 2 ms
+        "]],
+    );
+    assert!(
+        cluster
+            .core
+            .run(1)
+            .unwrap()
+            .stages
+            .iter()
+            .all(|stage| stage.times_ms == Some((1, 2)))
+    );
+}
+
+#[test]
+fn a_run_has_one_outcome_whatever_is_reported_later() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A:1");
+    check(
+        &cluster.failed("1/1/0", "w1", false),
+        expect![[r"
+            cancel 1 at w1
+            run 1 failed: operator A (stage 0) failed on worker w1: no luck
+            finished 1: failed: operator A (stage 0) failed on worker w1: no luck
+        "]],
+    );
+    assert!(!cluster.failed("1/1/0", "w1", false).contains("finished"));
+    assert!(!cluster.done("1/1/0", "w1").contains("finished"));
+    assert!(!cluster.tick_at(100_000).contains("finished"));
+}
+
+#[test]
+fn a_failed_task_is_tried_on_another_worker_until_its_attempts_are_used_up() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A");
+    check(
+        &cluster.failed("1/1/0", "w1", false),
+        expect![[r"
+            run 1 stage 0 (A) failed on w1: no luck
+            run 1 stage 0 (A) assigned to w2 as attempt 2
+            send 1/2/0 to w2 of w2 with []
+        "]],
+    );
+    assert!(
+        cluster
+            .failed("1/2/0", "w2", false)
+            .contains("send 1/3/0 to w1")
+    );
+    check(
+        &cluster.failed("1/3/0", "w1", false),
+        expect![[r"
+            cancel 1 at w1
+            run 1 failed: operator A (stage 0) failed on worker w1 in attempt 3: no luck
+            finished 1: failed: operator A (stage 0) failed on worker w1 in attempt 3: no luck
+        "]],
+    );
+}
+
+#[test]
+fn the_only_worker_gets_the_task_again() {
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.submit("A");
+    assert!(
+        cluster
+            .failed("1/1/0", "w1", false)
+            .contains("send 1/2/0 to w1")
+    );
+}
+
+#[test]
+fn a_permanent_failure_is_not_tried_again() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A");
+    assert!(
+        cluster
+            .failed("1/1/0", "w1", true)
+            .contains("finished 1: failed")
+    );
+}
+
+#[test]
+fn reports_of_older_attempts_are_ignored() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A B");
+    cluster.failed("1/1/0", "w1", false);
+    assert_eq!(cluster.done("1/1/0", "w1"), "");
+    assert_eq!(
+        cluster.done("1/1/1", "w2"),
+        "",
+        "later stages have a new attempt too"
+    );
+    assert_eq!(cluster.failed("1/1/0", "w1", false), "");
+    assert_eq!(
+        cluster.done("1/2/0", "w1"),
+        "",
+        "not the worker that it was given to"
+    );
+    assert!(cluster.done("1/2/0", "w2").contains("done on w2"));
+}
+
+#[test]
+fn at_its_deadline_a_run_expires_and_its_workers_are_told() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A B");
+    for now_ms in (1_000..60_000).step_by(1_000) {
+        cluster.beat("w1", 1, "A B");
+        cluster.beat("w2", 1, "A B");
+        assert_eq!(cluster.tick_at(now_ms), "");
+    }
+    check(
+        &cluster.tick_at(60_000),
+        expect![[r"
+            cancel 1 at w1
+            cancel 1 at w2
+            run 1 expired: no outcome within 60000 ms: operator A (stage 0) on worker w1 had not ended
+            finished 1: expired: no outcome within 60000 ms: operator A (stage 0) on worker w1 had not ended
+        "]],
+    );
+}

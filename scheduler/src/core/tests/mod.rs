@@ -1,0 +1,235 @@
+//! The machine as tables: inputs in the order of time, the list of effects beside each.
+
+mod life;
+mod placement;
+mod recovery;
+
+use common::fabric::Address;
+use common::types::{CommitMode, Item, Ring};
+use expect_test::{Expect, expect};
+
+use super::event::Reassignment;
+use super::*;
+
+struct Cluster {
+    core: Core,
+    now_ms: u64,
+}
+
+impl Cluster {
+    /// With a ring, and workers that have the operators A and B.
+    fn with(workers: &[&str]) -> Self {
+        let nodes = vec![("s1".to_owned(), address())];
+        let ring = Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap();
+        let mut cluster = Self {
+            core: Core::new(0, Some(ring)),
+            now_ms: 0,
+        };
+        for name in workers {
+            cluster.beat(name, 1, "A B");
+        }
+        cluster
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.core.step(self.now_ms, input, &mut outputs);
+        self.check_invariants();
+        outputs
+    }
+
+    /// Outstanding tasks are exactly those of the stages that are assigned and not done.
+    fn check_invariants(&self) {
+        for worker in self.core.workers() {
+            let running = self.core.runs().filter(|run| run.is_running());
+            let mine =
+                |stage: &&Stage| !stage.done && stage.worker.as_ref() == Some(&worker.at.name);
+            let count = running.flat_map(|run| &run.stages).filter(mine).count();
+            assert_eq!(worker.outstanding as usize, count, "{}", worker.at.name);
+        }
+        for run in self.core.runs() {
+            assert!(
+                run.stages.is_sorted_by_key(|stage| !stage.done),
+                "done stages come first"
+            );
+            assert!(
+                run.stages.is_sorted_by_key(|stage| stage.attempt),
+                "attempts do not fall"
+            );
+        }
+    }
+
+    fn beat(&mut self, name: &str, incarnation: u64, classes: &str) -> String {
+        let worker = WorkerAddress {
+            name: name.to_owned(),
+            address: address(),
+        };
+        let classes = classes.split_whitespace().map(str::to_owned).collect();
+        show(&self.step(Input::Heartbeat(Heartbeat {
+            worker,
+            incarnation,
+            classes,
+            slots: 4,
+        })))
+    }
+
+    fn submit(&mut self, chain: &str) -> String {
+        show(&self.step(Input::Submit(submission(chain))))
+    }
+
+    fn report(&mut self, task: &str, worker: &str, end: StageEnd) -> String {
+        let (run, attempt, stage) = parse(task);
+        let worker = worker.to_owned();
+        show(&self.step(Input::StageDone(StageReport {
+            run,
+            attempt,
+            stage,
+            worker,
+            queue_ms: 1,
+            run_ms: 2,
+            end,
+        })))
+    }
+
+    fn done(&mut self, task: &str, worker: &str) -> String {
+        let items = vec![Item::plain(format!("{task} by {worker}"))];
+        self.report(
+            task,
+            worker,
+            StageEnd::Returned(Checkpoint {
+                items,
+                pins: vec![],
+            }),
+        )
+    }
+
+    fn failed(&mut self, task: &str, worker: &str, permanent: bool) -> String {
+        self.report(
+            task,
+            worker,
+            StageEnd::Failed {
+                reason: "no luck".to_owned(),
+                permanent,
+            },
+        )
+    }
+
+    fn reassign(&mut self, task: &str, gone: &str) -> String {
+        let (run, attempt, stage) = parse(task);
+        show(&self.step(Input::Reassign {
+            run,
+            attempt,
+            stage,
+            gone: gone.to_owned(),
+        }))
+    }
+
+    fn send_failed(&mut self, task: &str) -> String {
+        let (run, attempt, stage) = parse(task);
+        show(&self.step(Input::SendFailed {
+            run,
+            attempt,
+            stage,
+        }))
+    }
+
+    fn dies(&mut self, name: &str) -> String {
+        show(&self.step(Input::CertifyDeath {
+            worker: name.to_owned(),
+        }))
+    }
+
+    fn tick_at(&mut self, now_ms: u64) -> String {
+        self.now_ms = now_ms;
+        show(&self.step(Input::Tick))
+    }
+}
+
+/// `run/attempt/stage`.
+fn parse(task: &str) -> (RunNumber, u32, usize) {
+    let mut parts = task.split('/').map(|part| part.parse::<u32>().unwrap());
+    let mut next = || parts.next().unwrap();
+    (next().into(), next(), next() as usize)
+}
+
+fn address() -> Address {
+    Address::parse("http://127.0.0.1:1").unwrap()
+}
+
+/// `A:2` is the operator A with at most 2 attempts; a star marks a `map`.
+fn submission(chain: &str) -> Submission {
+    let stage = |(order, word): (u32, &str)| {
+        let (class, attempts) = word.split_once(':').unwrap_or((word, "3"));
+        StageSpec {
+            class: class.trim_end_matches('*').to_owned(),
+            order,
+            parallel: class.ends_with('*'),
+            timeout_ms: None,
+            attempts_max: attempts.parse().unwrap(),
+        }
+    };
+    let stages = (0..).zip(chain.split_whitespace()).map(stage).collect();
+    Submission {
+        input: "13".to_owned(),
+        application: "app".to_owned(),
+        stages,
+        timeout_ms: 60_000,
+    }
+}
+
+fn show(outputs: &[Output]) -> String {
+    outputs
+        .iter()
+        .map(|output| show_one(output) + "\n")
+        .collect()
+}
+
+fn show_one(output: &Output) -> String {
+    match output {
+        Output::Answer(Answer::Submitted(Ok(run))) => format!("accepted {run}"),
+        Output::Answer(Answer::Submitted(Err(error))) => format!("refused: {error}"),
+        Output::Answer(Answer::Registered(result)) => format!("registered {}", result.is_ok()),
+        Output::Answer(Answer::Reassigned(Ok(Reassignment { worker, attempt }))) => {
+            format!("reassigned to {} as attempt {attempt}", worker.name)
+        }
+        Output::Answer(Answer::Reassigned(Err(error))) => format!("not reassigned: {error}"),
+        Output::Answer(Answer::RingSet(result)) => format!("ring {result:?}"),
+        Output::Send(dispatch) => {
+            let workers: Vec<&str> = dispatch
+                .chain
+                .iter()
+                .map(|link| link.worker.as_ref().map_or("-", |at| at.name.as_str()))
+                .collect();
+            let items = dispatch
+                .checkpoint
+                .iter()
+                .flat_map(|checkpoint| &checkpoint.items);
+            let items: Vec<_> = items
+                .map(|item| String::from_utf8_lossy(&item.value))
+                .collect();
+            let Dispatch {
+                run,
+                attempt,
+                stage,
+                worker,
+                ..
+            } = dispatch;
+            format!(
+                "send {run}/{attempt}/{stage} to {} of {} with {items:?}",
+                worker.name,
+                workers.join(" ")
+            )
+        }
+        Output::CancelRun { worker, run } => format!("cancel {run} at {}", worker.name),
+        Output::Changed { run, change } => format!("run {run} {change}"),
+        Output::Finished { run, state } => format!("finished {run}: {state}"),
+        Output::WorkerAppeared { worker } => format!("{worker} appeared"),
+        Output::WorkerLost { worker, cause } => format!("{worker} {cause}"),
+    }
+}
+
+// By value: a test is a line of data.
+#[allow(clippy::needless_pass_by_value)]
+fn check(effects: &str, expected: Expect) {
+    expected.assert_eq(effects);
+}

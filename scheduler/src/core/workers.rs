@@ -1,0 +1,231 @@
+//! Who is active, how much each has to do, and the choice among them.
+
+use std::collections::BTreeMap;
+
+use super::SILENCE_MS_MAX;
+use super::event::{Heartbeat, TooManyWorkers, WorkerAddress};
+
+/// Active workers.
+pub const WORKERS_MAX: usize = 1_024;
+/// Lost workers that are remembered, to be shown as dead.
+const LOST_WORKERS_MAX: usize = 64;
+/// Two heartbeats missed: shown as suspected.
+const SUSPECTED_MS: u64 = 2_500;
+
+/// An active worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub at: WorkerAddress,
+    pub incarnation: u64,
+    /// Sorted.
+    pub classes: Vec<String>,
+    pub slots: u32,
+    pub heard_ms: u64,
+    /// Tasks assigned to it which are not done; those whose turn has not come count too.
+    pub outstanding: u32,
+    /// When its last outstanding task ended.
+    pub idle_since_ms: u64,
+}
+
+impl Worker {
+    fn has(&self, class: &str) -> bool {
+        self.classes
+            .binary_search_by(|known| known.as_str().cmp(class))
+            .is_ok()
+    }
+}
+
+/// A worker as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    pub name: String,
+    /// present, suspected, dead.
+    pub state: &'static str,
+    pub silent_ms: u64,
+}
+
+/// What a heartbeat has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    New,
+    /// Its classes, or where it is.
+    Changed,
+    Unchanged,
+}
+
+#[derive(Default)]
+pub struct Workers {
+    active: BTreeMap<String, Worker>,
+    /// With the time when each was heard last.
+    lost: BTreeMap<String, u64>,
+}
+
+impl Workers {
+    pub fn active(&self) -> impl Iterator<Item = &Worker> {
+        self.active.values()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    pub fn address(&self, name: &str) -> Option<WorkerAddress> {
+        self.active.get(name).map(|worker| worker.at.clone())
+    }
+
+    /// Every class that some active worker has, sorted.
+    pub fn classes(&self) -> Vec<String> {
+        let mut classes: Vec<String> = self
+            .active
+            .values()
+            .flat_map(|worker| worker.classes.clone())
+            .collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes
+    }
+
+    pub fn has_class(&self, class: &str) -> bool {
+        self.active.values().any(|worker| worker.has(class))
+    }
+
+    /// Whether a worker other than `name` has the class.
+    pub fn has_class_besides(&self, class: &str, name: &str) -> bool {
+        self.active
+            .values()
+            .any(|worker| worker.at.name != name && worker.has(class))
+    }
+
+    /// Whether a worker of this name is active that started before the sender.
+    pub fn is_predecessor_of(&self, heartbeat: &Heartbeat) -> bool {
+        self.active
+            .get(&heartbeat.worker.name)
+            .is_some_and(|worker| worker.incarnation != heartbeat.incarnation)
+    }
+
+    /// Notes a heartbeat; a predecessor must have been lost before.
+    pub fn heard(
+        &mut self,
+        now_ms: u64,
+        heartbeat: Heartbeat,
+    ) -> Result<Registration, TooManyWorkers> {
+        let Heartbeat {
+            worker: at,
+            incarnation,
+            classes,
+            slots,
+        } = heartbeat;
+        if let Some(worker) = self.active.get_mut(&at.name) {
+            worker.heard_ms = now_ms;
+            worker.slots = slots;
+            if worker.classes == classes && worker.at == at {
+                return Ok(Registration::Unchanged);
+            }
+            worker.classes = classes;
+            worker.at = at;
+            return Ok(Registration::Changed);
+        }
+        if self.active.len() >= WORKERS_MAX {
+            return Err(TooManyWorkers {
+                workers_max: WORKERS_MAX,
+            });
+        }
+        self.lost.remove(&at.name);
+        let name = at.name.clone();
+        let (heard_ms, idle_since_ms) = (now_ms, now_ms);
+        let worker = Worker {
+            at,
+            incarnation,
+            classes,
+            slots,
+            heard_ms,
+            outstanding: 0,
+            idle_since_ms,
+        };
+        self.active.insert(name, worker);
+        Ok(Registration::New)
+    }
+
+    /// Forgets an active worker; false when there is none of this name.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let Some(worker) = self.active.remove(name) else {
+            return false;
+        };
+        self.lost.insert(name.to_owned(), worker.heard_ms);
+        if self.lost.len() > LOST_WORKERS_MAX {
+            let oldest = self.lost.iter().min_by_key(|(_, heard_ms)| **heard_ms);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.lost.remove(&name);
+            }
+        }
+        true
+    }
+
+    pub fn silent(&self, now_ms: u64) -> Vec<String> {
+        let silent = |worker: &&Worker| now_ms.saturating_sub(worker.heard_ms) > SILENCE_MS_MAX;
+        self.active
+            .values()
+            .filter(silent)
+            .map(|worker| worker.at.name.clone())
+            .collect()
+    }
+
+    /// The scheduler itself was away for so long: heartbeats may still be waiting for it.
+    pub fn forgive(&mut self, now_ms: u64, pause_ms: u64) {
+        for worker in self.active.values_mut() {
+            worker.heard_ms = now_ms.min(worker.heard_ms + pause_ms);
+        }
+    }
+
+    /// Gives one more task to the worker with the fewest outstanding ones among those that have the class, except
+    /// `except`. Ties: the one idle longest; then by name.
+    pub fn assign(&mut self, class: &str, except: Option<&str>) -> Option<WorkerAddress> {
+        let eligible =
+            |worker: &&mut Worker| worker.has(class) && Some(worker.at.name.as_str()) != except;
+        // The first of several equal ones, and they come in the order of their names.
+        let least = |worker: &&mut Worker| (worker.outstanding, worker.idle_since_ms);
+        let worker = self
+            .active
+            .values_mut()
+            .filter(eligible)
+            .min_by_key(least)?;
+        worker.outstanding += 1;
+        Some(worker.at.clone())
+    }
+
+    /// One task less; nothing to do for a worker that was lost meanwhile.
+    pub fn release(&mut self, now_ms: u64, name: &str) {
+        let Some(worker) = self.active.get_mut(name) else {
+            return;
+        };
+        debug_assert!(
+            worker.outstanding > 0,
+            "{name} has a task that was never counted"
+        );
+        worker.outstanding = worker.outstanding.saturating_sub(1);
+        if worker.outstanding == 0 {
+            worker.idle_since_ms = now_ms;
+        }
+    }
+
+    pub fn presences(&self, now_ms: u64) -> Vec<Presence> {
+        let presence = |name: &String, state, heard_ms: u64| Presence {
+            name: name.clone(),
+            state,
+            silent_ms: now_ms.saturating_sub(heard_ms),
+        };
+        let active = self.active.iter().map(|(name, worker)| {
+            let suspected = now_ms.saturating_sub(worker.heard_ms) > SUSPECTED_MS;
+            presence(
+                name,
+                if suspected { "suspected" } else { "present" },
+                worker.heard_ms,
+            )
+        });
+        let lost = self
+            .lost
+            .iter()
+            .map(|(name, heard_ms)| presence(name, "dead", *heard_ms));
+        active.chain(lost).collect()
+    }
+}

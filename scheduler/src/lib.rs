@@ -1,0 +1,82 @@
+//! The scheduler: applications, placement of stages, life of runs.
+//!
+//! Data path: a client submits an application and an input; every stage of the chain is assigned to a worker at once
+//! and the first task is sent; workers forward the request to one another and report every stage here; clients wait
+//! here for the outcome.
+//!
+//! Invariants:
+//! - A run has exactly one outcome, and has it by its deadline: completed, failed or expired.
+//! - One (run, attempt, stage) is given to one worker only. A stage that gets another worker gets a new attempt
+//!   number, and reports of older attempts are ignored.
+//! - Whatever is lost, a run goes on or ends. A task whose worker dies is tried again from the checkpoint that the
+//!   stage before left in its report. When a worker dies, the task that it may not have forwarded is sent once more;
+//!   workers ignore repeats. A worker that cannot reach its successor asks for another. What none of these catches,
+//!   the deadline does.
+//! - A worker's outstanding tasks are the stages assigned to it that are not done, of runs without an outcome.
+//!
+//! Absent: the scheduler never touches a record, and items pass through it only as checkpoints and as output. It
+//! keeps nothing on disk: another incarnation knows none of its runs, and tells their workers so.
+//!
+//! - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
+
+mod convert;
+mod core;
+mod server;
+mod service;
+
+use std::sync::Arc;
+
+use common::fabric::{Address, FabricHandle, Router};
+use common::node::{Identity, OnReady};
+use common::proto;
+use common::status::Status;
+use common::types::Ring;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+/// How a scheduler is started.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// The storage nodes, when they are known already; otherwise `SetRing` tells.
+    pub ring: Option<Ring>,
+}
+
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error("the scheduler cannot listen at {address}: {status}")]
+    Listen { address: Address, status: Status },
+}
+
+/// Runs a scheduler until `shutdown` ends.
+pub async fn run(
+    config: Config,
+    fabric: FabricHandle,
+    shutdown: impl Future<Output = ()> + Send,
+    on_ready: OnReady,
+) -> Result<(), RunError> {
+    let Config {
+        name,
+        address,
+        ring,
+    } = config;
+    let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
+    let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
+    let service = Arc::new(service::Service::new(
+        identity.clone(),
+        fabric.clone(),
+        events,
+    ));
+    let router = Router::default()
+        .with(proto::scheduler::Server(service.clone()))
+        .with(proto::node::Server(service));
+    let serving = fabric.serve(&address, router).await;
+    let serving = serving.map_err(|status| RunError::Listen { address, status })?;
+    on_ready(&serving);
+    server::Server::new(identity, fabric, ring)
+        .run(inbox, shutdown)
+        .await;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The task that owns the state machine: events become inputs, outputs are performed.
+
+use std::collections::BTreeMap;
+
+use common::fabric::{BoxFuture, Duration, FabricHandle};
+use common::node::Identity;
+use common::proto::{CancelRunRequest, worker};
+use common::types::Ring;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::convert;
+use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Run, RunNumber, WorkerAddress};
+
+/// Requests that wait for the server.
+pub const EVENTS_MAX: usize = 4_096;
+/// Clients that wait for the outcome of one run at once; further ones are answered at once.
+const WAITING_CLIENTS_MAX: usize = 1_024;
+/// How often silence and deadlines are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a worker may take to accept a task or a cancellation.
+const WORKER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads the machine's state between two steps; gets the time too.
+pub type Inspection = Box<dyn FnOnce(&Core, u64) + Send>;
+
+/// Everything that reaches the server.
+pub enum Event {
+    /// An input; the answer of its step, if it has one.
+    Request(Input, oneshot::Sender<Option<Answer>>),
+    Inspect(Inspection),
+    /// Tell when the run has its outcome: at once if it has it already or is not known.
+    AwaitOutcome(RunNumber, oneshot::Sender<()>),
+}
+
+/// A call to a worker; what to tell the machine when it is over.
+type Call = BoxFuture<'static, Option<Input>>;
+
+pub struct Server {
+    identity: Identity,
+    fabric: FabricHandle,
+    core: Core,
+    waiting: BTreeMap<RunNumber, Vec<oneshot::Sender<()>>>,
+    calls: FuturesUnordered<Call>,
+}
+
+impl Server {
+    pub fn new(identity: Identity, fabric: FabricHandle, ring: Option<Ring>) -> Self {
+        let core = Core::new(fabric.now_ms(), ring);
+        Self {
+            identity,
+            fabric,
+            core,
+            waiting: BTreeMap::new(),
+            calls: FuturesUnordered::new(),
+        }
+    }
+
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        tokio::pin!(shutdown);
+        let mut tick = self.fabric.sleep(TICK);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                Some(event) = inbox.recv() => self.take(event),
+                Some(over) = self.calls.next(), if !self.calls.is_empty() => {
+                    if let Some(input) = over {
+                        self.step(input);
+                    }
+                }
+                () = &mut tick => {
+                    self.step(Input::Tick);
+                    tick = self.fabric.sleep(TICK);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Request(input, reply) => {
+                let answer = self.step(input);
+                // A caller that has given up needs no answer.
+                let _ = reply.send(answer);
+            }
+            Event::Inspect(inspection) => inspection(&self.core, self.fabric.now_ms()),
+            Event::AwaitOutcome(number, reply) => self.await_outcome(number, reply),
+        }
+    }
+
+    /// A dropped reply means that there is nothing to wait for, or no room to do so.
+    fn await_outcome(&mut self, number: RunNumber, reply: oneshot::Sender<()>) {
+        if !self.core.run(number).is_some_and(Run::is_running) {
+            return;
+        }
+        let clients = self.waiting.entry(number).or_default();
+        clients.retain(|client| !client.is_closed());
+        if clients.len() < WAITING_CLIENTS_MAX {
+            clients.push(reply);
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Option<Answer> {
+        let mut outputs = Vec::new();
+        self.core.step(self.fabric.now_ms(), input, &mut outputs);
+        let mut answer = None;
+        for output in outputs {
+            match output {
+                Output::Answer(given) => answer = Some(given),
+                Output::Send(dispatch) => self.send(&dispatch),
+                Output::CancelRun { worker, run } => self.cancel(worker, run),
+                Output::Changed { run, change } => self.tell(run, &change),
+                // Dropping the senders wakes the clients.
+                Output::Finished { run, .. } => drop(self.waiting.remove(&run)),
+                Output::WorkerAppeared { worker } => {
+                    tracing::info!(worker, "a worker has registered");
+                }
+                Output::WorkerLost { worker, cause } => tracing::warn!(worker, "a worker {cause}"),
+            }
+        }
+        answer
+    }
+
+    fn tell(&self, run: RunNumber, change: &Change) {
+        match change {
+            Change::StageFailed { .. } | Change::Waiting { .. } => tracing::warn!(run, "{change}"),
+            _ => tracing::debug!(run, "{change}"),
+        }
+        self.identity.debug(|| format!("run {run} {change}"));
+    }
+
+    fn send(&mut self, dispatch: &Dispatch) {
+        let task = convert::task(dispatch, self.identity.incarnation);
+        let (run, attempt, stage) = (dispatch.run, dispatch.attempt, dispatch.stage);
+        let client = self.client(&dispatch.worker);
+        self.calls.push(Box::pin(async move {
+            let failure = client.execute(&task).await.err()?;
+            tracing::warn!(run, attempt, stage, %failure, "a task did not reach its worker");
+            Some(Input::SendFailed {
+                run,
+                attempt,
+                stage,
+            })
+        }));
+    }
+
+    /// A lost cancellation is not repeated: the deadline that the task carries ends it too.
+    fn cancel(&mut self, worker: WorkerAddress, run: RunNumber) {
+        let client = self.client(&worker);
+        let request = CancelRunRequest {
+            run,
+            scheduler_incarnation: self.identity.incarnation,
+        };
+        self.calls.push(Box::pin(async move {
+            if let Err(failure) = client.cancel_run(&request).await {
+                tracing::debug!(run, worker = worker.name, %failure, "a cancellation was lost");
+            }
+            None
+        }));
+    }
+
+    fn client(&self, worker: &WorkerAddress) -> worker::Client {
+        worker::Client::new(
+            self.fabric.clone(),
+            worker.address.clone(),
+            WORKER_CALL_TIMEOUT,
+        )
+    }
+}

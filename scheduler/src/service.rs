@@ -1,0 +1,358 @@
+//! Requests from outside: checked, made into inputs, and answered.
+
+use std::sync::Arc;
+
+use common::application::{Application, StageKind, TIMEOUT_MAX};
+use common::diagnostic::{Diagnostic, render_all};
+use common::fabric::{Duration, FabricHandle, timeout};
+use common::node::Identity;
+use common::proto::{self, Empty, node, scheduler};
+use common::status::{Kind, Status};
+use common::types::{Ring, required};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::convert;
+use crate::core::{
+    Answer, Core, Input, ReassignError, StageSpec, Submission, SubmitError, WrongStage,
+};
+use crate::server::Event;
+
+/// The input of a run.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+/// The text of an application file.
+const APPLICATION_BYTES_MAX: usize = 256 << 10;
+const APPLICATION_NAME_BYTES_MAX: usize = 4 << 10;
+/// The time of a run that says nothing else.
+const RUN_TIMEOUT_MS: u64 = 60_000;
+/// Attempts at a stage that says nothing else.
+const ATTEMPTS_MAX: u32 = 3;
+/// Longest time that `AwaitRun` waits.
+const AWAIT_MS_MAX: u32 = 60_000;
+/// Most runs in one answer.
+const RUNS_LISTED_MAX: usize = 1_000;
+
+/// The services of a scheduler.
+pub struct Service {
+    identity: Identity,
+    fabric: FabricHandle,
+    events: mpsc::Sender<Event>,
+}
+
+impl Service {
+    pub fn new(identity: Identity, fabric: FabricHandle, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            identity,
+            fabric,
+            events,
+        }
+    }
+
+    async fn put(&self, event: Event) -> Result<(), Status> {
+        self.events.send(event).await.map_err(|_| stopping())
+    }
+
+    async fn request(&self, input: Input) -> Result<Option<Answer>, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.put(Event::Request(input, reply)).await?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core, u64) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        let inspection = Box::new(move |core: &Core, now_ms| {
+            // A caller that has given up needs no answer.
+            let _ = reply.send(look(core, now_ms));
+        });
+        self.put(Event::Inspect(inspection)).await?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn report(&self, number: u64) -> Result<proto::RunReport, Status> {
+        self.inspect(move |core, now_ms| {
+            core.run(number).map(|run| convert::run_report(run, now_ms))
+        })
+        .await?
+        .ok_or_else(|| convert::unknown_run(number))
+    }
+
+    /// Runs are counted anew by every scheduler: what is said about another one's is not for this one.
+    fn check_incarnation(&self, incarnation: u64, run: u64) -> Result<(), Status> {
+        if incarnation == self.identity.incarnation {
+            return Ok(());
+        }
+        Err(Status::not_found(format!(
+            "run {run} was counted by another scheduler, or before this one was restarted"
+        )))
+    }
+}
+
+impl scheduler::Service for Service {
+    async fn submit(&self, request: proto::SubmitRequest) -> Result<proto::SubmitResponse, Status> {
+        let (application, submission) = parse_submission(request)?;
+        match self.request(Input::Submit(submission)).await? {
+            Some(Answer::Submitted(Ok(run))) => Ok(proto::SubmitResponse { run }),
+            Some(Answer::Submitted(Err(error))) => Err(submit_status(&error, &application)),
+            _ => Err(unanswered()),
+        }
+    }
+
+    async fn await_run(&self, request: proto::AwaitRunRequest) -> Result<proto::RunReport, Status> {
+        if request.wait_ms > 0 {
+            let (reply, outcome) = oneshot::channel();
+            self.put(Event::AwaitOutcome(request.run, reply)).await?;
+            let patience = Duration::from_millis(request.wait_ms.min(AWAIT_MS_MAX).into());
+            // However this ends, the report says what is known then.
+            timeout(self.fabric.as_ref(), patience, outcome).await;
+        }
+        self.report(request.run).await
+    }
+
+    async fn runs(&self, request: proto::RunsRequest) -> Result<proto::RunsResponse, Status> {
+        let limit = match usize::try_from(request.limit) {
+            Ok(limit @ 1..=RUNS_LISTED_MAX) => limit,
+            _ => RUNS_LISTED_MAX,
+        };
+        let list = move |core: &Core, now_ms| {
+            core.runs()
+                .take(limit)
+                .map(|run| convert::run_summary(run, now_ms))
+                .collect()
+        };
+        Ok(proto::RunsResponse {
+            runs: self.inspect(list).await?,
+        })
+    }
+
+    async fn cluster(&self, _: Empty) -> Result<proto::ClusterResponse, Status> {
+        self.inspect(|core, now_ms| proto::ClusterResponse {
+            workers: core
+                .workers()
+                .map(|worker| convert::worker_status(worker, now_ms))
+                .collect(),
+            ring: core.ring().map(|ring| proto::Ring::from(ring.as_ref())),
+        })
+        .await
+    }
+
+    async fn set_ring(&self, request: proto::SetRingRequest) -> Result<Empty, Status> {
+        let ring = required(request.ring, "ring")?;
+        let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
+        match self.request(Input::SetRing(ring)).await? {
+            Some(Answer::RingSet(Ok(()))) => Ok(Empty {}),
+            Some(Answer::RingSet(Err(error))) => Err(Status::refused(error.to_string())),
+            _ => Err(unanswered()),
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        request: proto::HeartbeatRequest,
+    ) -> Result<proto::HeartbeatResponse, Status> {
+        match self
+            .request(Input::Heartbeat(convert::heartbeat(request)?))
+            .await?
+        {
+            Some(Answer::Registered(Ok(ring))) => Ok(proto::HeartbeatResponse {
+                ring: ring.as_deref().map(proto::Ring::from),
+            }),
+            Some(Answer::Registered(Err(error))) => Err(Status::overloaded(error.to_string())),
+            _ => Err(unanswered()),
+        }
+    }
+
+    async fn stage_done(&self, request: proto::StageReport) -> Result<Empty, Status> {
+        self.check_incarnation(request.scheduler_incarnation, request.run)?;
+        self.request(Input::StageDone(convert::stage_report(request)?))
+            .await?;
+        Ok(Empty {})
+    }
+
+    async fn reassign(
+        &self,
+        request: proto::ReassignRequest,
+    ) -> Result<proto::ReassignResponse, Status> {
+        self.check_incarnation(request.scheduler_incarnation, request.run)?;
+        let proto::ReassignRequest {
+            run, attempt, gone, ..
+        } = request;
+        let stage = convert::stage_index(request.stage)?;
+        match self
+            .request(Input::Reassign {
+                run,
+                attempt,
+                stage,
+                gone,
+            })
+            .await?
+        {
+            Some(Answer::Reassigned(Ok(reassignment))) => Ok(proto::ReassignResponse {
+                worker: Some(convert::worker_address_to_proto(&reassignment.worker)),
+                attempt: reassignment.attempt,
+            }),
+            Some(Answer::Reassigned(Err(error))) => {
+                let kind = match error {
+                    ReassignError::NotWanted => Kind::Cancelled,
+                    ReassignError::NoOther { .. } => Kind::Unavailable,
+                };
+                Err(Status::new(kind, error.to_string()))
+            }
+            _ => Err(unanswered()),
+        }
+    }
+
+    async fn certify_death(&self, request: proto::CertifyDeathRequest) -> Result<Empty, Status> {
+        self.request(Input::CertifyDeath {
+            worker: convert::name(request.name)?,
+        })
+        .await?;
+        Ok(Empty {})
+    }
+}
+
+impl node::Service for Service {
+    async fn status(&self, _: Empty) -> Result<proto::NodeStatus, Status> {
+        let identity = self.identity.clone();
+        self.inspect(move |core, now_ms| identity.status(details(core), peers(core, now_ms)))
+            .await
+    }
+
+    async fn set_debug(&self, request: proto::SetDebugRequest) -> Result<Empty, Status> {
+        self.identity.set_debug(&request)?;
+        Ok(Empty {})
+    }
+}
+
+fn details(core: &Core) -> Vec<(&'static str, String)> {
+    let outstanding: u32 = core.workers().map(|worker| worker.outstanding).sum();
+    let ring = match core.ring() {
+        Some(ring) => format!("epoch {}, {} storage node(s)", ring.epoch, ring.nodes.len()),
+        None => "not set".to_owned(),
+    };
+    vec![
+        ("workers", core.workers().count().to_string()),
+        ("runs submitted", core.submitted().to_string()),
+        ("runs in flight", core.in_flight().to_string()),
+        ("tasks outstanding", outstanding.to_string()),
+        ("ring", ring),
+    ]
+}
+
+fn peers(core: &Core, now_ms: u64) -> Vec<proto::PeerStatus> {
+    let peer = |presence: crate::core::Presence| proto::PeerStatus {
+        name: presence.name,
+        state: presence.state.to_owned(),
+        silent_ms: presence.silent_ms,
+    };
+    core.presences(now_ms).into_iter().map(peer).collect()
+}
+
+fn parse_submission(
+    request: proto::SubmitRequest,
+) -> Result<(Arc<Application>, Submission), Status> {
+    bound("the input of a run", request.input.len(), INPUT_BYTES_MAX)?;
+    bound(
+        "an application file",
+        request.application.len(),
+        APPLICATION_BYTES_MAX,
+    )?;
+    bound(
+        "the name of an application",
+        request.application_name.len(),
+        APPLICATION_NAME_BYTES_MAX,
+    )?;
+    let timeout_max_ms = u64::try_from(TIMEOUT_MAX.as_millis()).unwrap_or(u64::MAX);
+    let timeout_ms = match request.timeout_ms {
+        0 => RUN_TIMEOUT_MS,
+        ms if ms <= timeout_max_ms => ms,
+        ms => {
+            return Err(Status::invalid(format!(
+                "a run lasts at most {timeout_max_ms} ms, not {ms}"
+            )));
+        }
+    };
+    let application = Application::parse(&request.application_name, &request.application)
+        .map_err(|wrong| wrong_file(&wrong))?;
+    let stages = application.stages.iter().map(stage_spec).collect();
+    let submission = Submission {
+        input: request.input,
+        application: request.application_name,
+        stages,
+        timeout_ms,
+    };
+    Ok((Arc::new(application), submission))
+}
+
+fn bound(what: &str, bytes: usize, bytes_max: usize) -> Result<(), Status> {
+    if bytes > bytes_max {
+        return Err(Status::invalid(format!(
+            "{what} has at most {bytes_max} bytes, not {bytes}"
+        )));
+    }
+    Ok(())
+}
+
+fn stage_spec(stage: &common::application::Stage) -> StageSpec {
+    StageSpec {
+        class: stage.class.clone(),
+        order: stage.number,
+        parallel: stage.kind != StageKind::Operator,
+        timeout_ms: stage
+            .timeout
+            .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        attempts_max: stage.retries.map_or(ATTEMPTS_MAX, |retries| retries + 1),
+    }
+}
+
+fn submit_status(error: &SubmitError, application: &Application) -> Status {
+    match error {
+        SubmitError::NoWorker | SubmitError::NoRing => Status::unavailable(error.to_string()),
+        SubmitError::TooManyRuns { .. } | SubmitError::TooManyBytes { .. } => {
+            Status::overloaded(error.to_string())
+        }
+        SubmitError::WrongStages { stages, known } => {
+            let wrong: Vec<Diagnostic> = stages
+                .iter()
+                .filter_map(|wrong| wrong_stage(*wrong, known, application))
+                .collect();
+            wrong_file(&wrong)
+        }
+    }
+}
+
+fn wrong_stage(
+    wrong: WrongStage,
+    known: &[String],
+    application: &Application,
+) -> Option<Diagnostic> {
+    match wrong {
+        WrongStage::UnknownClass(index) => {
+            let stage = application.stages.get(index)?;
+            Some(stage.unknown_class(known.iter().map(String::as_str)))
+        }
+        WrongStage::Parallel(index) => {
+            let stage = application.stages.get(index)?;
+            let keyword = stage.kind.keyword();
+            let message = format!("`{keyword}` stages are not available yet");
+            Some(
+                stage
+                    .wrong(message)
+                    .hint("`operator` runs the class once, on all items of the stage before"),
+            )
+        }
+    }
+}
+
+fn wrong_file(wrong: &[Diagnostic]) -> Status {
+    Status::invalid(render_all(wrong, false))
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the scheduler is stopping")
+}
+
+fn unanswered() -> Status {
+    Status::internal("the scheduler has not answered a request")
+}

@@ -1,0 +1,413 @@
+//! The whole role on the local fabric, with a worker and a puppetmaster played by the test.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::fabric::{Address, FabricHandle, LocalFabric, Router, Serving, Task};
+use common::proto::{self, Empty, RunState, node, puppetmaster, scheduler, stage_report, worker};
+use common::status::{Kind, Status};
+use common::types::{CommitMode, Ring};
+use tokio::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A worker that shows the test what it is told; and a puppetmaster.
+struct Played {
+    tasks: mpsc::UnboundedSender<proto::Task>,
+    cancelled: mpsc::UnboundedSender<proto::CancelRunRequest>,
+    lines: mpsc::UnboundedSender<String>,
+}
+
+impl worker::Service for Played {
+    async fn execute(&self, request: proto::Task) -> Result<Empty, Status> {
+        self.tasks.send(request).unwrap();
+        Ok(Empty {})
+    }
+
+    async fn cancel_run(&self, request: proto::CancelRunRequest) -> Result<Empty, Status> {
+        self.cancelled.send(request).unwrap();
+        Ok(Empty {})
+    }
+}
+
+impl puppetmaster::Service for Played {
+    async fn debug(&self, request: proto::DebugLine) -> Result<Empty, Status> {
+        self.lines.send(request.line).unwrap();
+        Ok(Empty {})
+    }
+}
+
+struct Stage {
+    client: scheduler::Client,
+    node: node::Client,
+    played: Serving,
+    tasks: mpsc::UnboundedReceiver<proto::Task>,
+    cancelled: mpsc::UnboundedReceiver<proto::CancelRunRequest>,
+    lines: mpsc::UnboundedReceiver<String>,
+    _scheduler: Task,
+}
+
+impl Stage {
+    /// A scheduler without a ring, and a worker w1 that has not registered.
+    async fn set() -> Self {
+        let fabric: FabricHandle = Arc::new(LocalFabric::default());
+        let (tasks_in, tasks) = mpsc::unbounded_channel();
+        let (cancelled_in, cancelled) = mpsc::unbounded_channel();
+        let (lines_in, lines) = mpsc::unbounded_channel();
+        let played = Arc::new(Played {
+            tasks: tasks_in,
+            cancelled: cancelled_in,
+            lines: lines_in,
+        });
+        let router = Router::default()
+            .with(worker::Server(played.clone()))
+            .with(puppetmaster::Server(played));
+        let played = fabric.serve(&address(0), router).await.unwrap();
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let on_ready =
+            Box::new(move |serving: &Serving| ready.send(serving.address.clone()).unwrap());
+        let config = ::scheduler::Config {
+            name: "sc1".to_owned(),
+            address: address(0),
+            ring: None,
+        };
+        let network = fabric.clone();
+        let role = fabric.spawn(Box::pin(async move {
+            ::scheduler::run(config, network, std::future::pending(), on_ready)
+                .await
+                .unwrap();
+        }));
+        let at = is_ready.await.unwrap();
+        let client = scheduler::Client::new(fabric.clone(), at.clone(), PATIENCE);
+        let node = node::Client::new(fabric, at, PATIENCE);
+        Self {
+            client,
+            node,
+            played,
+            tasks,
+            cancelled,
+            lines,
+            _scheduler: role,
+        }
+    }
+
+    /// The same with a ring and a registered worker that has A and B.
+    async fn ready() -> Self {
+        let stage = Self::set().await;
+        stage.client.set_ring(&set_ring(1)).await.unwrap();
+        let response = stage.beat().await;
+        assert_eq!(response.ring, set_ring(1).ring);
+        stage
+    }
+
+    fn me(&self) -> proto::WorkerAddress {
+        proto::WorkerAddress {
+            name: "w1".to_owned(),
+            url: self.played.address.to_string(),
+        }
+    }
+
+    async fn beat(&self) -> proto::HeartbeatResponse {
+        let classes = ["B", "A"].map(str::to_owned).to_vec();
+        let request = proto::HeartbeatRequest {
+            worker: Some(self.me()),
+            incarnation: 7,
+            classes,
+            slots: 4,
+        };
+        self.client.heartbeat(&request).await.unwrap()
+    }
+
+    async fn submit(&self, application: &str) -> Result<u64, Status> {
+        let request = proto::SubmitRequest {
+            input: "13".to_owned(),
+            application: application.to_owned(),
+            application_name: "app".to_owned(),
+            timeout_ms: 0,
+        };
+        self.client
+            .submit(&request)
+            .await
+            .map(|response| response.run)
+    }
+
+    fn report(&self, task: &proto::Task, end: stage_report::End) -> proto::StageReport {
+        let meta = task.meta.as_ref().unwrap();
+        proto::StageReport {
+            run: meta.run,
+            attempt: meta.attempt,
+            stage: task.next,
+            worker: Some(self.me()),
+            queue_ms: 1,
+            run_ms: 2,
+            end: Some(end),
+            permanent: false,
+            scheduler_incarnation: meta.scheduler_incarnation,
+        }
+    }
+
+    async fn report_of(&self, run: u64) -> proto::RunReport {
+        self.client
+            .await_run(&proto::AwaitRunRequest {
+                run,
+                wait_ms: 10_000,
+            })
+            .await
+            .unwrap()
+    }
+}
+
+fn address(port: u16) -> Address {
+    Address::parse(&format!("127.0.0.1:{port}")).unwrap()
+}
+
+fn set_ring(epoch: u64) -> proto::SetRingRequest {
+    let nodes = vec![("s1".to_owned(), address(3000))];
+    let ring = Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap();
+    proto::SetRingRequest {
+        ring: Some(proto::Ring::from(&Ring { epoch, ..ring })),
+        fresh: true,
+    }
+}
+
+fn returned(value: &'static str) -> stage_report::End {
+    let pin = proto::Pin {
+        record: "13".to_owned(),
+        version: Some(proto::Version {
+            number: 3,
+            replica: 1,
+            step: 0,
+        }),
+    };
+    let items = vec![proto::Item {
+        key: None,
+        value: value.into(),
+    }];
+    stage_report::End::Output(proto::StageOutput {
+        items,
+        pins: vec![pin],
+    })
+}
+
+#[tokio::test]
+async fn a_run_goes_from_submission_to_outcome() {
+    let mut stage = Stage::ready().await;
+    let run = stage.submit("operator A 0 timeout=2s").await.unwrap();
+    let task = stage.tasks.recv().await.unwrap();
+    assert_eq!((task.input.as_str(), task.next), ("13", 0));
+    assert_eq!(task.chain[0].worker, Some(stage.me()));
+    assert_eq!(task.chain[0].timeout_ms, Some(2_000));
+    let left_ms = task.meta.as_ref().unwrap().deadline_ms;
+    assert!((59_000..=60_000).contains(&left_ms), "{left_ms}");
+    stage
+        .client
+        .stage_done(&stage.report(&task, returned("14")))
+        .await
+        .unwrap();
+    let report = stage.report_of(run).await;
+    assert_eq!(report.state(), RunState::Completed);
+    assert_eq!(report.output[0].value, "14");
+    let listed = stage
+        .client
+        .runs(&proto::RunsRequest { limit: 5 })
+        .await
+        .unwrap()
+        .runs;
+    assert_eq!(
+        (listed.len(), listed[0].output.len()),
+        (1, 0),
+        "lists are without items"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_waits_is_answered_when_the_run_ends() {
+    let mut stage = Stage::ready().await;
+    let run = stage.submit("operator A 0").await.unwrap();
+    let task = stage.tasks.recv().await.unwrap();
+    let report = stage.report(&task, returned("14"));
+    let (report, done) = tokio::join!(stage.report_of(run), stage.client.stage_done(&report));
+    done.unwrap();
+    assert_eq!(report.state(), RunState::Completed);
+}
+
+#[tokio::test]
+async fn a_retry_carries_the_checkpoint_and_a_failed_run_is_cancelled_at_its_workers() {
+    let mut stage = Stage::ready().await;
+    let run = stage
+        .submit("operator A 0\noperator B 1 retries=1")
+        .await
+        .unwrap();
+    let first = stage.tasks.recv().await.unwrap();
+    stage
+        .client
+        .stage_done(&stage.report(&first, returned("14")))
+        .await
+        .unwrap();
+    let mut forwarded = first.clone();
+    forwarded.next = 1;
+    let failed = stage_report::End::Error("no luck".to_owned());
+    stage
+        .client
+        .stage_done(&stage.report(&forwarded, failed.clone()))
+        .await
+        .unwrap();
+    let retry = stage.tasks.recv().await.unwrap();
+    let meta = retry.meta.clone().unwrap();
+    assert_eq!((retry.next, meta.attempt), (1, 2));
+    assert_eq!(retry.chain[0].output[0].value, "14");
+    assert_eq!(meta.pins[0].record, "13");
+    stage
+        .client
+        .stage_done(&stage.report(&retry, failed))
+        .await
+        .unwrap();
+    let report = stage.report_of(run).await;
+    assert_eq!(
+        report.error,
+        "operator B (stage 1) failed on worker w1 in attempt 2: no luck"
+    );
+    assert_eq!(stage.cancelled.recv().await.unwrap().run, run);
+}
+
+#[tokio::test]
+async fn what_is_said_of_another_schedulers_runs_is_refused() {
+    let mut stage = Stage::ready().await;
+    let run = stage.submit("operator A 0").await.unwrap();
+    let task = stage.tasks.recv().await.unwrap();
+    let mut report = stage.report(&task, returned("14"));
+    report.scheduler_incarnation ^= 1;
+    let refusal = stage.client.stage_done(&report).await.unwrap_err();
+    assert_eq!(refusal.kind, Kind::NotFound);
+    let asked = proto::ReassignRequest {
+        run,
+        attempt: 1,
+        stage: 1,
+        gone: "w1".to_owned(),
+        scheduler_incarnation: report.scheduler_incarnation,
+    };
+    assert_eq!(
+        stage.client.reassign(&asked).await.unwrap_err().kind,
+        Kind::NotFound
+    );
+    let report = stage
+        .client
+        .await_run(&proto::AwaitRunRequest { run, wait_ms: 0 })
+        .await
+        .unwrap();
+    assert_eq!(report.state(), RunState::Running);
+}
+
+#[tokio::test]
+async fn before_ring_and_workers_are_known_runs_are_refused() {
+    let stage = Stage::set().await;
+    assert!(
+        stage
+            .submit("operator A 0")
+            .await
+            .unwrap_err()
+            .message
+            .contains("no worker is active")
+    );
+    stage.beat().await;
+    let refusal = stage.submit("operator A 0").await.unwrap_err();
+    assert_eq!(refusal.kind, Kind::Unavailable);
+    assert!(
+        refusal.message.contains("no storage nodes are known"),
+        "{refusal}"
+    );
+    stage.client.set_ring(&set_ring(2)).await.unwrap();
+    assert!(stage.submit("operator A 0").await.is_ok());
+    assert_eq!(
+        stage.client.set_ring(&set_ring(1)).await.unwrap_err().kind,
+        Kind::Refused
+    );
+    let cluster = stage.client.cluster(&Empty {}).await.unwrap();
+    assert_eq!(cluster.ring, set_ring(2).ring);
+    assert_eq!(cluster.workers[0].classes, ["A", "B"]);
+    assert_eq!(cluster.workers[0].outstanding, 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_or_too_large_is_refused() {
+    let stage = Stage::ready().await;
+    let large = proto::SubmitRequest {
+        input: "x".repeat((1 << 20) + 1),
+        application: "operator A 0".to_owned(),
+        application_name: "app".to_owned(),
+        timeout_ms: 0,
+    };
+    assert!(
+        stage
+            .client
+            .submit(&large)
+            .await
+            .unwrap_err()
+            .message
+            .contains("at most 1048576 bytes")
+    );
+    let refusal = stage
+        .submit(&"#".repeat((256 << 10) + 1))
+        .await
+        .unwrap_err();
+    assert!(
+        refusal.message.contains("at most 262144 bytes"),
+        "{refusal}"
+    );
+    let refusal = stage.submit("").await.unwrap_err();
+    assert!(refusal.message.contains("no stages"), "{refusal}");
+    let nobody = proto::HeartbeatRequest {
+        worker: None,
+        incarnation: 1,
+        classes: vec![],
+        slots: 1,
+    };
+    assert_eq!(
+        stage.client.heartbeat(&nobody).await.unwrap_err().kind,
+        Kind::InvalidArgument
+    );
+    assert_eq!(
+        stage
+            .client
+            .stage_done(&proto::StageReport::default())
+            .await
+            .unwrap_err()
+            .kind,
+        Kind::NotFound
+    );
+}
+
+#[tokio::test]
+async fn changes_of_runs_are_told_to_whoever_debugs_and_status_counts_them() {
+    let mut stage = Stage::ready().await;
+    let url = stage.played.address.to_string();
+    stage
+        .node
+        .set_debug(&proto::SetDebugRequest { url })
+        .await
+        .unwrap();
+    stage.submit("operator A 0").await.unwrap();
+    let line = stage.lines.recv().await.unwrap();
+    assert_eq!(line, "run 1 submitted: app on \"13\", assigned to w1");
+    let status = stage.node.status(&Empty {}).await.unwrap();
+    let detail = |name: &str| {
+        status
+            .details
+            .iter()
+            .find(|detail| detail.name == name)
+            .unwrap()
+            .value
+            .clone()
+    };
+    assert_eq!(detail("runs in flight"), "1");
+    assert_eq!(detail("tasks outstanding"), "1");
+    assert_eq!(
+        (
+            status.peers[0].name.as_str(),
+            status.peers[0].state.as_str()
+        ),
+        ("w1", "present")
+    );
+}
