@@ -1,0 +1,16 @@
+//! Real processes: the only room of this crate that touches the operating system.
+//!
+//! - `launcher`: starts children, from one thread that lives as long as the PCS;
+//! - `child`: tends one child: relays its output, signals it, reaps it;
+//! - `printer`: prints the relayed lines, without ever holding up a child;
+//! - `parent`: what a child does so that it dies with its parent.
+
+mod child;
+mod launcher;
+mod parent;
+mod printer;
+
+pub use child::Child;
+pub use launcher::Launcher;
+pub use parent::{OrphanError, die_with_parent};
+pub use printer::{Printer, RelayTo};

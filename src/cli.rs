@@ -1,0 +1,86 @@
+//! The command line: what can be asked for, and its defaults.
+//!
+//! - `node`: the roles, one process each;
+//! - `ring`: the settings on which all nodes of a cluster agree;
+//! - `script`: scripts and the REPL.
+//!
+//! Every setting is also read from a variable `MARIONETTE_*`; an argument wins.
+
+mod node;
+mod ring;
+mod script;
+#[cfg(test)]
+mod tests;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+
+pub use node::{Pcs, Scheduler, Storage, Worker};
+pub use ring::RingArguments;
+pub use script::{OutputFormat, Puppets, Run};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+Examples:
+  marionette run scripts/quickstart.pm     start a cluster, run a script, stop the cluster
+  marionette                               the same commands, typed by you
+  marionette run - < script.pm             a script from standard input
+
+  A cluster by hand, each line in a terminal of its own:
+  marionette storage s1 http://127.0.0.1:3000 0 --ring s1=http://127.0.0.1:3000
+  marionette scheduler sc1 http://127.0.0.1:4000 --ring s1=http://127.0.0.1:3000
+  marionette worker w1 http://127.0.0.1:4001 0 --scheduler http://127.0.0.1:4000
+  marionette run script.pm --connect http://127.0.0.1:4000
+
+Variables:
+  MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
+  MARIONETTE_CONNECT      run, repl: --connect
+  MARIONETTE_PCS          run, repl: --pcs, separated by commas
+  MARIONETTE_OUTPUT       run: --output
+  MARIONETTE_LISTEN       pcs: --listen
+  MARIONETTE_RING         scheduler, storage: --ring
+  MARIONETTE_REPLICATION  scheduler, storage: --replication
+  MARIONETTE_COMMIT       scheduler, storage: --commit
+  MARIONETTE_MAX_VERSIONS scheduler, storage: --max-versions
+  MARIONETTE_SCHEDULER    worker: --scheduler
+  MARIONETTE_OPERATORS    worker: --operators
+  MARIONETTE_SLOTS        worker: --slots
+  MARIONETTE_ALLOW_NATIVE worker: --allow-native
+  NO_COLOR                no colours
+
+Exit status:
+  0  all well
+  1  a run or an expectation failed
+  2  the command line or the script is wrong
+  3  a node could not be started, or was lost unasked";
+
+/// Functions in chains over replicated, versioned storage.
+///
+/// Alone on a terminal it starts the REPL; with a script on standard input it runs that.
+#[derive(Debug, Parser)]
+#[command(name = "marionette", version, styles = STYLES, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a script.
+    Run(Run),
+    /// Type a script's commands yourself.
+    Repl(Puppets),
+    /// Launch nodes on this machine for puppetmasters.
+    Pcs(Pcs),
+    /// Be a scheduler.
+    Scheduler(Scheduler),
+    /// Be a storage node.
+    Storage(Storage),
+    /// Be a worker.
+    Worker(Worker),
+}

@@ -1,0 +1,138 @@
+//! The roles, one process each. Their positional arguments are the course's.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use common::fabric::Address;
+
+use super::RingArguments;
+
+const SLOTS_DEFAULT: NonZeroU32 = match NonZeroU32::new(worker::SLOTS_DEFAULT) {
+    Some(slots) => slots,
+    None => NonZeroU32::MIN,
+};
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  marionette pcs --listen 127.0.0.2:10000
+
+It prints `ready pcs URL` when it can be asked, and the output of its nodes line by line with their
+names. It starts nothing but schedulers, storage nodes and workers, and none of them outlives it.")]
+pub struct Pcs {
+    /// Where to listen; port 0 picks a free one
+    #[arg(
+        long,
+        env = "MARIONETTE_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:10000",
+        value_parser = address,
+        hide_env_values = true
+    )]
+    pub listen: Address,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  marionette scheduler sc1 http://127.0.0.1:4000 --ring s1=http://127.0.0.1:3000,s2=http://127.0.0.1:3001")]
+pub struct Scheduler {
+    /// Its name
+    #[arg(value_parser = node_name)]
+    pub id: String,
+    /// Where it listens
+    #[arg(value_parser = address)]
+    pub url: Address,
+    /// Accepted for the sake of old scripts, and ignored
+    #[arg(hide = true)]
+    pub ignored: Option<u64>,
+    #[command(flatten)]
+    pub ring: RingArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example, two storage nodes:
+  marionette storage s1 http://127.0.0.1:3000 0 --ring s1=http://127.0.0.1:3000,s2=http://127.0.0.1:3001
+  marionette storage s2 http://127.0.0.1:3001 0 --ring s1=http://127.0.0.1:3000,s2=http://127.0.0.1:3001")]
+pub struct Storage {
+    /// Its name
+    #[arg(value_parser = node_name)]
+    pub id: String,
+    /// Where it listens
+    #[arg(value_parser = address)]
+    pub url: Address,
+    /// Delay of every message to another storage node, in milliseconds
+    #[arg(value_name = "GOSSIP_DELAY")]
+    pub gossip_delay_ms: u64,
+    /// Its replica id [default: its place in the ring, from 1]
+    #[arg(long, value_name = "N", requires = "ring")]
+    pub replica: Option<NonZeroU32>,
+    #[command(flatten)]
+    pub ring: RingArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  marionette worker w1 http://127.0.0.1:4001 0 --scheduler http://127.0.0.1:4000")]
+pub struct Worker {
+    /// Its name
+    #[arg(value_parser = node_name)]
+    pub id: String,
+    /// Where it listens
+    #[arg(value_parser = address)]
+    pub url: Address,
+    /// Delay of every request that it forwards to another worker, in milliseconds
+    #[arg(value_name = "GOSSIP_DELAY")]
+    pub gossip_delay_ms: u64,
+    /// The scheduler that it works for
+    #[arg(
+        long,
+        env = "MARIONETTE_SCHEDULER",
+        value_name = "URL",
+        value_parser = address,
+        hide_env_values = true
+    )]
+    pub scheduler: Address,
+    /// Operators beside the built-in ones: `.wasm` components, native libraries
+    #[arg(
+        long,
+        env = "MARIONETTE_OPERATORS",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub operators: Option<PathBuf>,
+    /// Tasks at once
+    #[arg(
+        long,
+        env = "MARIONETTE_SLOTS",
+        value_name = "N",
+        default_value_t = SLOTS_DEFAULT,
+        hide_env_values = true
+    )]
+    pub slots: NonZeroU32,
+    /// Load native libraries from the directory of operators: they can do whatever this user can
+    #[arg(
+        long,
+        env = "MARIONETTE_ALLOW_NATIVE",
+        value_parser = FalseyValueParser::new(),
+        hide_env_values = true
+    )]
+    pub allow_native: bool,
+}
+
+/// For clap: its error names the argument and the text.
+pub fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|error| error.to_string())
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    let is_wrong = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == '=';
+    if text.is_empty() || text.contains(is_wrong) {
+        return Err("a node's name has no spaces, commas and equals signs".to_owned());
+    }
+    Ok(text.to_owned())
+}

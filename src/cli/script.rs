@@ -1,0 +1,92 @@
+//! Scripts, and the same commands from a terminal.
+
+use clap::{Args, ValueEnum};
+use common::fabric::Address;
+
+use super::node::address;
+
+/// Standard input instead of a file.
+const STANDARD_INPUT: &str = "-";
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  marionette run scripts/quickstart.pm
+  marionette run - < script.pm
+  marionette run script.pm --connect http://127.0.0.1:4000
+
+Results go to standard output, everything else to standard error. At the end outstanding runs are
+awaited, then all nodes that the script started are stopped.")]
+pub struct Run {
+    /// The script's file, or `-` for standard input
+    #[arg(value_name = "SCRIPT", default_value = STANDARD_INPUT)]
+    pub script: String,
+    /// Wait for Enter before each command
+    #[arg(long)]
+    pub step: bool,
+    /// Leave the nodes running at the end, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// What results look like
+    #[arg(
+        long,
+        env = "MARIONETTE_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env_values = true
+    )]
+    pub output: OutputFormat,
+    #[command(flatten)]
+    pub puppets: Puppets,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Lines and tables for people
+    #[default]
+    Text,
+    /// One JSON object per event
+    Json,
+}
+
+/// Where the nodes are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Puppets {
+    /// A PCS that launches the nodes of its host; can be given several times
+    #[arg(
+        long,
+        env = "MARIONETTE_PCS",
+        value_name = "URL",
+        value_delimiter = ',',
+        value_parser = address,
+        hide_env_values = true
+    )]
+    pub pcs: Vec<Address>,
+    /// The scheduler of a cluster that was started by hand
+    #[arg(
+        long,
+        env = "MARIONETTE_CONNECT",
+        value_name = "URL",
+        value_parser = address,
+        hide_env_values = true
+    )]
+    pub connect: Option<Address>,
+}
+
+impl Run {
+    /// What `marionette` alone does with a pipe: `marionette run -` with everything else by default.
+    pub fn standard_input() -> Self {
+        Self {
+            script: STANDARD_INPUT.to_owned(),
+            step: false,
+            keep: false,
+            output: OutputFormat::default(),
+            puppets: Puppets::default(),
+        }
+    }
+
+    /// None: standard input.
+    pub fn file(&self) -> Option<&str> {
+        (self.script != STANDARD_INPUT).then_some(self.script.as_str())
+    }
+}

@@ -1,0 +1,100 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Command, String> {
+    let words = std::iter::once("marionette").chain(line.split_whitespace());
+    match Cli::try_parse_from(words) {
+        Ok(cli) => Ok(cli.command.unwrap()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_variable_of_an_argument_is_in_the_table_of_variables() {
+    let cli = Cli::command();
+    let arguments: Vec<_> = cli
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .collect();
+    let variables: Vec<_> = arguments
+        .iter()
+        .filter_map(|argument| argument.get_env())
+        .collect();
+    assert!(variables.len() > 10);
+    for variable in variables {
+        assert!(
+            EXAMPLES.contains(variable.to_str().unwrap()),
+            "{variable:?} is not listed"
+        );
+    }
+}
+
+#[test]
+fn the_examples_of_a_cluster_by_hand_are_valid() {
+    let lines = EXAMPLES
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("marionette "));
+    let lines: Vec<_> = lines.filter(|line| line.contains("127.0.0.1")).collect();
+    assert_eq!(lines.len(), 4);
+    for line in lines {
+        parse(line).unwrap();
+    }
+}
+
+#[test]
+fn the_courses_extra_number_of_a_scheduler_is_ignored() {
+    let Command::Scheduler(scheduler) = parse("scheduler sc1 http://localhost:4000 7").unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((scheduler.id.as_str(), scheduler.url.port()), ("sc1", 4000));
+    assert!(scheduler.ring.ring().unwrap().is_none());
+}
+
+#[test]
+fn a_ring_is_read_with_its_settings() {
+    let line = "storage s2 http://h:2 10 --ring s1=http://h:1,s2=http://h:2 --replication 1 --commit fail-stop";
+    let Command::Storage(storage) = parse(line).unwrap() else {
+        panic!()
+    };
+    let ring = storage.ring.ring().unwrap().unwrap();
+    assert_eq!(ring.node_named("s2").unwrap().replica, 2);
+    assert_eq!((ring.replication, storage.gossip_delay_ms), (1, 10));
+    assert_eq!(ring.commit, common::types::CommitMode::FailStop);
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    for (line, named) in [
+        ("storage s1 http://h 0", "http://HOST:PORT"),
+        ("storage s1 http://h:1 soon", "GOSSIP_DELAY"),
+        (
+            "storage s1 http://h:1 0 --commit maybe",
+            "majority or fail-stop",
+        ),
+        ("storage s1 http://h:1 0 --replica 1", "--ring"),
+        ("worker w1 http://h:1 0", "--scheduler"),
+        ("worker a=b http://h:1 0 --scheduler http://h:2", "name"),
+        ("pcs --listen here", "here"),
+        ("teleport", "teleport"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert!(error.contains(named), "{line}: {error}");
+    }
+}
+
+#[test]
+fn run_reads_a_file_or_standard_input() {
+    for (line, file) in [("run a.pm", Some("a.pm")), ("run -", None), ("run", None)] {
+        let Command::Run(run) = parse(line).unwrap() else {
+            panic!()
+        };
+        assert_eq!(run.file(), file);
+    }
+}

@@ -1,0 +1,60 @@
+//! The binary `marionette`: reads the command line, starts a role, ends with its exit status. Nothing else.
+
+mod cli;
+mod failure;
+mod nodes;
+mod puppets;
+mod signals;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use common::fabric::{FabricHandle, GrpcFabric};
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    // First of all, and on this thread, which lives as long as the process.
+    match pcs::die_with_parent().map_err(|error| Failure::not_started(error.to_string())) {
+        Ok(()) => start(Cli::parse()).unwrap_or_else(|failure| failure.report()),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn start(cli: Cli) -> Result<ExitCode, Failure> {
+    common::telemetry::start().map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format!("the runtime could not be started: {error}")))?;
+    let ended = runtime.block_on(async {
+        let fabric: FabricHandle = Arc::new(GrpcFabric::default());
+        dispatch(cli.command.unwrap_or_else(by_default), fabric).await
+    });
+    // A thread that still reads the terminal does not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Without a command: a person at a terminal gets the REPL, a pipe is a script.
+fn by_default() -> Command {
+    if std::io::stdin().is_terminal() {
+        Command::Repl(cli::Puppets::default())
+    } else {
+        Command::Run(cli::Run::standard_input())
+    }
+}
+
+async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(arguments) => puppets::run(arguments, fabric).await,
+        Command::Repl(arguments) => puppets::repl(arguments, fabric).await,
+        Command::Pcs(arguments) => nodes::pcs(arguments, fabric).await,
+        Command::Scheduler(arguments) => nodes::scheduler(arguments, fabric).await,
+        Command::Storage(arguments) => nodes::storage(arguments, fabric).await,
+        Command::Worker(arguments) => nodes::worker(arguments, fabric).await,
+    }
+}

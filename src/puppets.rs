@@ -1,0 +1,97 @@
+//! Starts the puppetmaster, and gives it what roles may not take from one another: a PCS within this process.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use common::fabric::{Address, FabricHandle};
+use common::status::Status;
+use puppetmaster::cluster::{EmbeddedPcs, StartPcs};
+use puppetmaster::output::{Format, Output};
+use puppetmaster::{Config, Source, Surroundings};
+use tokio::sync::mpsc;
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::signals;
+
+/// Where the embedded PCS listens: on a free port, so that several scripts can run at once.
+const EMBEDDED_PCS: &str = "http://127.0.0.1:0";
+/// Further interrupts change nothing.
+const INTERRUPTS_MAX: usize = 2;
+
+pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let source = arguments
+        .file()
+        .map_or(Source::Stdin, |file| Source::File(file.into()));
+    let config = Config {
+        source,
+        step: arguments.step,
+        keep: arguments.keep,
+        pcs: arguments.puppets.pcs,
+        connect: arguments.puppets.connect,
+    };
+    let format = match arguments.output {
+        cli::OutputFormat::Text => Format::Text,
+        cli::OutputFormat::Json => Format::Json,
+    };
+    drive(config, format, fabric).await
+}
+
+pub async fn repl(puppets: cli::Puppets, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let config = Config {
+        source: Source::Terminal,
+        step: false,
+        keep: false,
+        pcs: puppets.pcs,
+        connect: puppets.connect,
+    };
+    drive(config, Format::Text, fabric).await
+}
+
+async fn drive(config: Config, format: Format, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = std::io::stderr().is_terminal() && !plain;
+    let surroundings = Surroundings {
+        start_pcs: embedded_pcs(&fabric),
+        interrupts: interrupts(&fabric)?,
+        output: Output::standard(format, colour),
+        fabric,
+    };
+    let outcome = puppetmaster::run(config, surroundings).await;
+    Ok(ExitCode::from(outcome.exit_code()))
+}
+
+fn embedded_pcs(fabric: &FabricHandle) -> StartPcs {
+    let fabric = fabric.clone();
+    Arc::new(move || {
+        let fabric = fabric.clone();
+        Box::pin(async move {
+            let failed = |error: pcs::RunError| Status::internal(error.to_string());
+            let listen = Address::parse(EMBEDDED_PCS);
+            let listen = listen.map_err(|error| Status::internal(error.to_string()))?;
+            let config = pcs::Config::embedded(listen).map_err(failed)?;
+            let pcs::Running { serving, life } =
+                pcs::serve(config, fabric).await.map_err(failed)?;
+            Ok(EmbeddedPcs {
+                serving,
+                guard: Box::new(life),
+            })
+        })
+    })
+}
+
+/// One message for each SIGINT or SIGTERM.
+fn interrupts(fabric: &FabricHandle) -> Result<mpsc::Receiver<()>, Failure> {
+    let (send, interrupts) = mpsc::channel(INTERRUPTS_MAX);
+    let mut signals = signals::Interrupts::listen()?;
+    let forward = async move {
+        loop {
+            signals.next().await;
+            // A full queue says already what there is to say.
+            let _ = send.try_send(());
+        }
+    };
+    fabric.spawn(Box::pin(forward)).detach();
+    Ok(interrupts)
+}
