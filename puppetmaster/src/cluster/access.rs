@@ -1,0 +1,229 @@
+//! Holds commands until the nodes that they need are ready, and gives clients of them.
+
+use super::launcher::Launcher;
+use super::{CALL_MAX, Cluster, Node, POLL_INTERVAL, Phase, StartPcs};
+use crate::language::Role;
+use crate::outcome::Failure;
+use crate::output::Output;
+use common::fabric::{Address, FabricHandle};
+use common::proto::{ClusterResponse, Empty, node, scheduler, storage};
+use common::types::{ReplicaId, Ring};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Cluster {
+    /// A cluster that was started by hand, as its scheduler knows it.
+    pub async fn connect(
+        fabric: FabricHandle,
+        output: Output,
+        scheduler: Address,
+        no_pcs: StartPcs,
+    ) -> Result<Arc<Self>, Failure> {
+        let cluster = Self::build(
+            fabric.clone(),
+            output,
+            Launcher::new(Vec::new(), no_pcs),
+            true,
+        );
+        let unreachable = |status: common::status::Status| {
+            let failure = Failure::new(format!(
+                "no scheduler answers at {scheduler}: {}",
+                status.message
+            ));
+            failure.hint("start one: marionette scheduler ID URL")
+        };
+        let client = scheduler::Client::new(fabric.clone(), scheduler.clone(), CALL_MAX);
+        let known = client.cluster(&Empty {}).await.map_err(unreachable)?;
+        let status = node::Client::new(fabric, scheduler.clone(), CALL_MAX);
+        let name = status.status(&Empty {}).await.map_err(unreachable)?.name;
+        let node = Node::external(Role::Scheduler, scheduler.clone());
+        cluster.change(|state| state.nodes.insert(name, node));
+        cluster.adopt(known)?;
+        Ok(cluster)
+    }
+
+    /// Asks the scheduler of a cluster that was started by hand who is there now.
+    pub async fn refresh(&self) -> Result<(), Failure> {
+        if self.connected {
+            let client = self.scheduler(CALL_MAX).await?;
+            self.adopt(client.cluster(&Empty {}).await?)?;
+        }
+        Ok(())
+    }
+
+    fn adopt(&self, known: ClusterResponse) -> Result<(), Failure> {
+        let ring = known.ring.map(Ring::try_from).transpose();
+        let ring =
+            ring.map_err(|error| Failure::new(format!("the scheduler's ring is wrong: {error}")))?;
+        let mut nodes = Vec::new();
+        for member in ring.iter().flat_map(|ring| &ring.nodes) {
+            nodes.push((
+                member.name.clone(),
+                Node::external(Role::Storage, member.address.clone()),
+            ));
+        }
+        for worker in known.workers.into_iter().filter_map(|status| status.worker) {
+            let address =
+                Address::parse(&worker.url).map_err(|error| Failure::new(error.to_string()))?;
+            nodes.push((worker.name, Node::external(Role::Worker, address)));
+        }
+        self.change(|state| {
+            state.nodes.extend(nodes);
+            state.ring = ring.map(Arc::new);
+        });
+        Ok(())
+    }
+
+    /// The node called `name`, once it is not starting any more.
+    pub async fn settled(&self, name: &str) -> Result<Node, Failure> {
+        let patience = self.settings().patience();
+        let settled = self.wait_for(patience, |state| match state.nodes.get(name) {
+            None => Some(Err(Failure::new(format!("there is no node `{name}`")))),
+            Some(node) if node.phase == Phase::Starting => None,
+            Some(node) => Some(Ok(node.clone())),
+        });
+        settled
+            .await
+            .unwrap_or_else(|| Err(still_starting(name, patience)))
+    }
+
+    /// The node called `name`, once it is ready.
+    pub async fn ready(&self, name: &str) -> Result<Node, Failure> {
+        let node = self.settled(name).await?;
+        match &node.phase {
+            Phase::Down(why) | Phase::Failed(why) => {
+                Err(Failure::new(format!("node `{name}` {why}")))
+            }
+            Phase::Ready | Phase::Starting => Ok(node),
+        }
+    }
+
+    /// Returns once no node of this role is starting any more.
+    pub async fn role_settled(&self, role: Role) -> Result<(), Failure> {
+        let names = self
+            .nodes()
+            .into_iter()
+            .filter(|(_, node)| node.role == role);
+        for (name, _) in names {
+            self.settled(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns once no node is starting any more; fails if one could not be started.
+    pub async fn all_ready(&self) -> Result<(), Failure> {
+        for name in self.names() {
+            let node = self.settled(&name).await?;
+            if let Phase::Failed(why) = node.phase {
+                return Err(Failure::new(format!("node `{name}` {why}")));
+            }
+        }
+        if self
+            .scheduler_node()
+            .is_some_and(|(_, node)| node.is_ready())
+        {
+            self.workers_registered().await?;
+        }
+        Ok(())
+    }
+
+    /// The scheduler, once it is ready.
+    pub async fn scheduler(&self, call_max: Duration) -> Result<scheduler::Client, Failure> {
+        let (name, _) = self
+            .scheduler_node()
+            .ok_or_else(|| Failure::new("there is no scheduler"))?;
+        let node = self.ready(&name).await?;
+        Ok(scheduler::Client::new(
+            self.fabric.clone(),
+            node.address,
+            call_max,
+        ))
+    }
+
+    /// The storage node called `name`, once it is ready and the storage is sealed: its client and its replica id.
+    pub async fn storage_node(&self, name: &str) -> Result<(storage::Client, ReplicaId), Failure> {
+        let client = self.storage().await?;
+        let node = self.ready(name).await?;
+        let member = client.ring().node_named(name);
+        let replica = member.map(|member| member.replica);
+        let replica = replica
+            .ok_or_else(|| Failure::new(format!("`{name}` is not in the ring of storage nodes")))?;
+        Ok((
+            storage::Client::new(self.fabric.clone(), node.address, CALL_MAX),
+            replica,
+        ))
+    }
+
+    /// Everything that a run needs: the storage, the scheduler, and every worker known to it.
+    pub async fn ready_for_runs(&self) -> Result<scheduler::Client, Failure> {
+        if self
+            .state()
+            .nodes
+            .values()
+            .any(|node| node.role == Role::Storage)
+        {
+            self.storage().await?;
+        }
+        let client = self.scheduler(CALL_MAX).await?;
+        self.role_settled(Role::Worker).await?;
+        self.workers_registered().await?;
+        Ok(client)
+    }
+
+    /// Returns once the scheduler knows every worker that is ready, as the process that it is now.
+    async fn workers_registered(&self) -> Result<(), Failure> {
+        let client = self.scheduler(CALL_MAX).await?;
+        let patience = self.settings().patience();
+        let until_ms =
+            self.fabric.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let unregistered = self.unregistered_workers();
+            let Some((missing, _)) = unregistered.first() else {
+                return Ok(());
+            };
+            if self.fabric.now_ms() >= until_ms {
+                return Err(Failure::new(format!(
+                    "worker `{missing}` did not register with the scheduler"
+                )));
+            }
+            let known = client.cluster(&Empty {}).await?;
+            for (name, address) in &unregistered {
+                let worker = node::Client::new(self.fabric.clone(), address.clone(), CALL_MAX);
+                // A worker that does not answer now is asked again.
+                let Ok(status) = worker.status(&Empty {}).await else {
+                    continue;
+                };
+                let is_known = known
+                    .workers
+                    .iter()
+                    .any(|worker| worker.incarnation == status.incarnation);
+                self.change(|state| {
+                    if let Some(node) = state.nodes.get_mut(name) {
+                        node.registered |= is_known;
+                    }
+                });
+            }
+            if !self.unregistered_workers().is_empty() {
+                self.fabric.sleep(POLL_INTERVAL).await;
+            }
+        }
+    }
+
+    fn unregistered_workers(&self) -> Vec<(String, Address)> {
+        let state = self.state();
+        let missing =
+            |node: &Node| node.role == Role::Worker && node.is_ready() && !node.registered;
+        let workers = state.nodes.iter().filter(|(_, node)| missing(node));
+        workers
+            .map(|(name, node)| (name.clone(), node.address.clone()))
+            .collect()
+    }
+}
+
+fn still_starting(name: &str, patience: Duration) -> Failure {
+    let failure = Failure::new(format!(
+        "node `{name}` is still starting after {} ms",
+        patience.as_millis()
+    ));
+    failure.hint("`set timeout MS` makes commands wait longer")
+}

@@ -1,0 +1,221 @@
+//! The life of nodes as commands want it: created, crashed, stopped, started again.
+
+use super::events::watch;
+use super::{CALL_MAX, Cluster, Node, Phase};
+use crate::language::{NewNode, Role};
+use crate::outcome::Failure;
+use common::fabric::Address;
+use common::proto::pcs;
+use common::proto::{CloseRequest, ProcessRequest, StartRequest};
+use futures::future::join_all;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long a process may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// How long a PCS may take to stop a process, or all of them.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+impl Cluster {
+    /// Creates a node; returns at once. The name and URL were checked.
+    pub fn create(self: &Arc<Self>, node: &NewNode) {
+        let name = node.name.text().to_owned();
+        self.change(|state| state.nodes.insert(name.clone(), Node::starting(node)));
+        self.launch(name);
+    }
+
+    /// Starts a node again; returns at once.
+    pub async fn start(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
+        self.settled(name).await?;
+        let refused = self.change(|state| {
+            let node = state.nodes.get_mut(name)?;
+            if node.is_ready() {
+                return Some(());
+            }
+            node.phase = Phase::Starting;
+            node.registered = false;
+            node.previous_pid = node.pid.take();
+            if node.role == Role::Scheduler {
+                // A new scheduler knows nobody.
+                state
+                    .nodes
+                    .values_mut()
+                    .for_each(|node| node.registered = false);
+            }
+            None
+        });
+        if refused.is_some() {
+            return Err(Failure::new(format!("node `{name}` runs already")));
+        }
+        self.launch(name.to_owned());
+        Ok(())
+    }
+
+    /// Kills a node at once, without a goodbye.
+    pub async fn crash(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
+        let (client, request) = self.running(name).await?;
+        client.kill(&request).await?;
+        self.ended(name, "was crashed").await;
+        Ok(())
+    }
+
+    /// Stops a node gracefully.
+    pub async fn stop(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
+        let (client, request) = self.running(name).await?;
+        client.stop(&request).await?;
+        self.ended(name, "was stopped").await;
+        Ok(())
+    }
+
+    /// Stops everything that was started here.
+    pub async fn close(&self) {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let watched: Vec<Address> = self.state().watched.iter().cloned().collect();
+        let request = CloseRequest {
+            session: self.session.clone(),
+        };
+        let closing = watched.into_iter().map(|pcs| {
+            let client = pcs::Client::new(self.fabric.clone(), pcs.clone(), STOP_MAX);
+            let request = request.clone();
+            async move { (pcs, client.close(&request).await) }
+        });
+        for (pcs, answer) in join_all(closing).await {
+            if let Err(status) = answer {
+                self.output.message(format!(
+                    "the PCS at {pcs} did not stop its nodes: {}",
+                    status.message
+                ));
+            }
+        }
+        self.launcher.close().await;
+    }
+
+    /// The PCS of a node that runs; held while the node is starting.
+    async fn running(&self, name: &str) -> Result<(pcs::Client, ProcessRequest), Failure> {
+        let node = self.settled(name).await?;
+        match (&node.phase, node.pcs) {
+            (Phase::Ready, Some(pcs)) => {
+                let request = ProcessRequest {
+                    session: self.session.clone(),
+                    name: name.to_owned(),
+                };
+                Ok((
+                    pcs::Client::new(self.fabric.clone(), pcs, STOP_MAX),
+                    request,
+                ))
+            }
+            (Phase::Down(why) | Phase::Failed(why), _) => {
+                Err(Failure::new(format!("node `{name}` {why}")))
+            }
+            _ => Err(Failure::new(format!(
+                "node `{name}` was not started from here"
+            ))),
+        }
+    }
+
+    /// A node's process was reaped because we asked for it.
+    async fn ended(self: &Arc<Self>, name: &str, why: &str) {
+        self.change(|state| {
+            if let Some(node) = state.nodes.get_mut(name) {
+                node.phase = Phase::Down(why.to_owned());
+            }
+        });
+        self.certify_death(name).await;
+    }
+
+    fn launch(self: &Arc<Self>, name: String) {
+        let cluster = Arc::clone(self);
+        self.spawn(async move {
+            if let Err(failure) = cluster.start_process(&name).await {
+                let hint = match &failure {
+                    Failure::Failed {
+                        hint: Some(hint), ..
+                    } => format!(" ({hint})"),
+                    _ => String::new(),
+                };
+                cluster.start_failed(&name, &format!("{}{hint}", failure.message()));
+            }
+        });
+    }
+
+    async fn start_process(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
+        let node = self
+            .node(name)
+            .ok_or_else(|| Failure::new("it is unknown"))?;
+        let request = StartRequest {
+            session: self.session.clone(),
+            name: name.to_owned(),
+            role: node.role.name().to_owned(),
+            arguments: self.arguments(name, &node).await?,
+        };
+        let pcs = self.launcher.pcs_for(&self.fabric, &node.address).await?;
+        self.change(|state| {
+            if let Some(node) = state.nodes.get_mut(name) {
+                node.pcs = Some(pcs.clone());
+            }
+        });
+        let started = pcs::Client::new(self.fabric.clone(), pcs.clone(), CALL_MAX)
+            .start(&request)
+            .await?;
+        let watched = self.change(|state| {
+            if let Some(node) = state.nodes.get_mut(name) {
+                node.pid = Some(started.pid);
+            }
+            !state.watched.insert(pcs.clone())
+        });
+        if !watched {
+            self.spawn(watch(Arc::clone(self), pcs.clone()));
+        }
+        let settled = self.wait_for(READY_MAX, |state| {
+            let phase = state.nodes.get(name).map(|node| &node.phase);
+            (phase != Some(&Phase::Starting)).then_some(())
+        });
+        if settled.await.is_none() {
+            let request = ProcessRequest {
+                session: self.session.clone(),
+                name: name.to_owned(),
+            };
+            let kill = pcs::Client::new(self.fabric.clone(), pcs, STOP_MAX)
+                .kill(&request)
+                .await;
+            let killed = kill.map_or_else(
+                |status| format!(", nor be killed: {}", status.message),
+                |_| String::new(),
+            );
+            return Err(Failure::new(format!(
+                "it did not become ready within {} s{killed}",
+                READY_MAX.as_secs()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The command line of a node, behind the name of its role. A worker waits for the scheduler to be named.
+    async fn arguments(&self, name: &str, node: &Node) -> Result<Vec<String>, Failure> {
+        let mut arguments = vec![name.to_owned(), node.address.to_string()];
+        if node.role != Role::Scheduler {
+            arguments.push(node.gossip_delay_ms.to_string());
+        }
+        if node.role == Role::Worker {
+            let patience = self.settings().patience();
+            let scheduler = self.wait_for(patience, |state| {
+                let found = state
+                    .nodes
+                    .values()
+                    .find(|node| node.role == Role::Scheduler);
+                found.map(|node| node.address.to_string())
+            });
+            let scheduler = scheduler
+                .await
+                .ok_or_else(|| Failure::new("no scheduler was created for it"))?;
+            arguments.extend(["--scheduler".to_owned(), scheduler]);
+            if let Some(directory) = self.settings().operators {
+                arguments.extend(["--operators".to_owned(), directory.display().to_string()]);
+            }
+        }
+        Ok(arguments)
+    }
+}

@@ -1,0 +1,271 @@
+//! Executes commands on a cluster, whether they come from a file, from standard input or from a person.
+//!
+//! - `storage`: the commands that speak to records.
+//! - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
+//! - `conditions`: `await`.
+//! - [`runs`]: submits runs and follows them to their outcomes.
+//!
+//! Promise: commands are executed in order; a command that fails leaves the cluster as it is and the next one is
+//! executed; what cannot be done is said with its place in the script.
+//! Relies on the check of the script, and repeats it for each command, since the cluster may differ from it by then.
+
+mod conditions;
+pub mod runs;
+mod storage;
+mod tables;
+
+use crate::cluster::Cluster;
+use crate::debug;
+use crate::language::check::check_command;
+use crate::language::files::{Disk, find, find_directory};
+use crate::language::help::help;
+use crate::language::{Command, Name, Setting, Statement};
+use crate::outcome::{Failure, Outcome};
+use crate::output::{Event, run_output};
+use common::diagnostic::Line;
+use common::proto::{RunReport, RunState};
+use common::types::UpdateId;
+use runs::{Counted, Runs};
+use std::sync::Arc;
+
+/// What comes after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    Next,
+    /// `exit`.
+    End,
+}
+
+/// Executes commands on one cluster.
+pub struct Interpreter {
+    cluster: Arc<Cluster>,
+    runs: Arc<Runs>,
+    /// Counts the updates of this puppetmaster, for their ids.
+    updates: u64,
+    /// The worst failure of a command so far.
+    outcome: Outcome,
+}
+
+impl Interpreter {
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        let runs = Runs::new(Arc::clone(&cluster));
+        Self {
+            cluster,
+            runs,
+            updates: 0,
+            outcome: Outcome::Well,
+        }
+    }
+
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Everything that went wrong until now: commands, runs and nodes.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+            .and(self.runs.outcome())
+            .and(self.cluster.outcome())
+    }
+
+    /// Waits until no run is outstanding.
+    pub async fn finish_runs(&self) {
+        self.runs.all_ended().await;
+    }
+
+    /// Executes one statement and says what went wrong.
+    pub async fn execute(&mut self, statement: &Statement) -> Flow {
+        match self.command(&statement.line, &statement.command).await {
+            Ok(flow) => flow,
+            Err(failure) => {
+                self.outcome = self.outcome.and(failure.outcome());
+                self.report(&statement.line, failure);
+                Flow::Next
+            }
+        }
+    }
+
+    fn report(&self, line: &Line, failure: Failure) {
+        let diagnostics = match failure {
+            Failure::Wrong(diagnostics) => diagnostics,
+            Failure::Failed { message, hint } => {
+                let words = line.words().unwrap_or_default();
+                let marked = words.first().map(|word| line.at(word, message.as_str()));
+                vec![
+                    marked
+                        .unwrap_or_else(|| line.at_end(message))
+                        .maybe_hint(hint),
+                ]
+            }
+            Failure::Told { .. } => Vec::new(),
+        };
+        for diagnostic in diagnostics {
+            self.cluster.output.say(&Event::Diagnostic(diagnostic));
+        }
+    }
+
+    async fn command(&mut self, line: &Line, command: &Command) -> Result<Flow, Failure> {
+        let wrong = check_command(line, command, &mut self.cluster.known(), &Disk);
+        if !wrong.is_empty() {
+            return Err(Failure::Wrong(wrong));
+        }
+        match command {
+            Command::Exit => return Ok(Flow::End),
+            Command::Repeat { count, command } => return self.repeat(line, *count, command).await,
+            Command::ExpectFail { command } => self.expect_fail(line, command).await?,
+            Command::Echo { text } => self.cluster.output.say(&Event::Echo(text.clone())),
+            Command::Help { command } => {
+                let text = help(command.as_deref()).map_err(Failure::new)?;
+                self.cluster.output.say(&Event::Help(text));
+            }
+            Command::Set(setting) => self.set(line, setting)?,
+            Command::Wait { duration } => self.cluster.fabric.sleep(*duration).await,
+            Command::Debug => debug::start(&self.cluster).await?,
+            Command::Create(node) => self.cluster.create(node),
+            Command::Crash { node } => self.cluster.crash(node.text()).await?,
+            Command::Stop { node } => self.cluster.stop(node.text()).await?,
+            Command::Start { node } => self.cluster.start(node.text()).await?,
+            Command::Status => self.status().await?,
+            Command::ListServer { node } => self.list_server(node.text()).await?,
+            Command::ListGlobal => self.list_global().await?,
+            Command::Runs => self.list_runs().await?,
+            Command::Await { condition, limit } => self.wait_for(*condition, *limit).await?,
+            Command::Client { input, application } => {
+                self.submit(line, input, application, Counted::WhenItEnds)
+                    .await?;
+            }
+            Command::Run { input, application } => self.run(line, input, application).await?,
+            Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
+            Command::Populate { file } => self.populate(line, file).await?,
+            Command::Read { key, version, at } => self.read(key, *version, at.as_ref()).await?,
+            Command::Write { key, value, at } => self.write(key, value, at.as_ref()).await?,
+            Command::UpdateIf { key, old, new, at } => {
+                self.update_if(key, old.as_deref(), new, at.as_ref())
+                    .await?;
+            }
+            Command::History { key, at } => self.history(key, at.as_ref()).await?,
+            Command::Expect { key, value, at } => {
+                self.expect(key, value.as_deref(), at.as_ref()).await?;
+            }
+            // Included scripts were put in its place when the script was checked.
+            Command::Include { file } => {
+                return Err(Failure::new(format!("`{file}` was not included")));
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The first failure ends the repetition.
+    async fn repeat(
+        &mut self,
+        line: &Line,
+        count: u32,
+        command: &Command,
+    ) -> Result<Flow, Failure> {
+        for _ in 0..count {
+            if Box::pin(self.command(line, command)).await? == Flow::End {
+                return Ok(Flow::End);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    async fn expect_fail(&mut self, line: &Line, command: &Command) -> Result<(), Failure> {
+        match Box::pin(self.command(line, command)).await {
+            Ok(_) => Err(Failure::new(
+                "this command was expected to fail, and it did not",
+            )),
+            Err(failure) => {
+                let message = failure.message();
+                let cause = message.lines().next().unwrap_or_default();
+                let text = format!("failed as expected: {cause}");
+                self.cluster.output.message(text);
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&self, line: &Line, setting: &Setting) -> Result<(), Failure> {
+        let operators = match setting {
+            Setting::Operators(name) => {
+                let found = find_directory(&Disk, &line.file, name.text()).map_err(Failure::new)?;
+                let absolute = std::path::absolute(&found);
+                Some(
+                    absolute
+                        .map_err(|error| Failure::new(format!("{}: {error}", found.display())))?,
+                )
+            }
+            _ => None,
+        };
+        self.cluster.change_settings(|settings| match setting {
+            Setting::Replication(nodes) => settings.replication = Some(*nodes),
+            Setting::MaxVersions(versions) => settings.max_versions = *versions,
+            Setting::Durability(durability) => settings.durability = *durability,
+            Setting::Commit(mode) => settings.commit = *mode,
+            Setting::Seed(seed) => settings.seed = *seed,
+            Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
+            Setting::Operators(_) => settings.operators = operators,
+        });
+        if matches!(setting, Setting::Seed(_)) {
+            self.cluster.forget_client();
+        }
+        Ok(())
+    }
+
+    async fn submit(
+        &self,
+        line: &Line,
+        input: &str,
+        application: &Name,
+        counted: Counted,
+    ) -> Result<u64, Failure> {
+        let found = find(&Disk, &line.file, application.text()).map_err(Failure::new)?;
+        self.runs
+            .submit(input, application.text(), found.text, counted)
+            .await
+    }
+
+    async fn run(&self, line: &Line, input: &str, application: &Name) -> Result<(), Failure> {
+        let run = self
+            .submit(line, input, application, Counted::ByTheCommand)
+            .await?;
+        let report = self.runs.outcome_of(run).await?;
+        completed(&report)
+    }
+
+    async fn expect_run(&self, run: u64, output: &str) -> Result<(), Failure> {
+        let report = self.runs.outcome_of(run).await?;
+        if report.state() != RunState::Completed {
+            return Err(Failure::new(format!(
+                "run {run} did not complete: {}",
+                report.error
+            )));
+        }
+        let found = run_output(&report);
+        if found != output {
+            return Err(Failure::new(format!(
+                "the output of run {run} is `{found}`, not `{output}`"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The same in every retry of one update, and of no other update.
+    fn update_id(&mut self) -> UpdateId {
+        self.updates += 1;
+        UpdateId {
+            origin: format!("puppetmaster/{}", self.cluster.session),
+            sequence: self.updates,
+        }
+    }
+}
+
+/// The person has seen the outcome already.
+fn completed(report: &RunReport) -> Result<(), Failure> {
+    match report.state() {
+        RunState::Completed => Ok(()),
+        _ => Err(Failure::Told {
+            message: format!("run {} did not complete: {}", report.run, report.error),
+        }),
+    }
+}

@@ -1,0 +1,226 @@
+//! Submits runs, follows each to its outcome, and says the outcome once, when it comes.
+
+use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
+use crate::outcome::{Failure, Outcome};
+use crate::output::Event;
+use common::fabric::timeout;
+use common::proto::{AwaitRunRequest, RunReport, RunState, SubmitRequest};
+use common::status::{Kind, Status};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// How long the scheduler holds one question for a run's outcome.
+const AWAIT_RUN_MS: u32 = 500;
+/// Most questions for outcomes at once: they share a connection with everything else.
+const FOLLOWED_MAX: usize = 64;
+/// A scheduler silent for this long has lost its runs.
+const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
+
+/// Who counts a run that does not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// `client`: it is counted when its outcome comes.
+    WhenItEnds,
+    /// `run`: its command fails.
+    ByTheCommand,
+}
+
+/// The runs that were submitted from here.
+pub struct Runs {
+    cluster: Arc<Cluster>,
+    /// Absent: still outstanding.
+    reports: Mutex<BTreeMap<u64, Option<RunReport>>>,
+    outcome: Mutex<Outcome>,
+    changed: watch::Sender<()>,
+    questions: Semaphore,
+}
+
+impl Runs {
+    pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
+        Arc::new(Self {
+            cluster,
+            reports: Mutex::default(),
+            outcome: Mutex::default(),
+            changed: watch::Sender::new(()),
+            questions: Semaphore::new(FOLLOWED_MAX),
+        })
+    }
+
+    /// Whether a run that nobody waited for did not complete.
+    pub fn outcome(&self) -> Outcome {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Submits a run, held until all that it needs is ready; its outcome is said when it comes.
+    pub async fn submit(
+        self: &Arc<Self>,
+        input: &str,
+        application_name: &str,
+        application: String,
+        counted: Counted,
+    ) -> Result<u64, Failure> {
+        let client = self.cluster.ready_for_runs().await?;
+        let settings = self.cluster.settings();
+        let request = SubmitRequest {
+            input: input.to_owned(),
+            application,
+            application_name: application_name.to_owned(),
+            timeout_ms: settings.run_timeout_ms(),
+        };
+        let mut why = String::new();
+        let submitting = async {
+            loop {
+                match client.submit(&request).await {
+                    // Nothing has happened: the same again cannot make a second run.
+                    Err(status) if status.kind == Kind::Overloaded => why = status.message,
+                    answer => return answer,
+                }
+                self.cluster.fabric.sleep(POLL_INTERVAL).await;
+            }
+        };
+        let answer = timeout(&*self.cluster.fabric, settings.patience(), submitting).await;
+        let busy = || Failure::new(format!("the scheduler did not take the run in time: {why}"));
+        let run = answer.ok_or_else(busy)??.run;
+        self.cluster.count_run();
+        self.reports().insert(run, None);
+        self.cluster.spawn(follow(Arc::clone(self), run, counted));
+        Ok(run)
+    }
+
+    /// The outcome of a run that was submitted from here and has ended.
+    pub fn ended(&self, run: u64) -> Option<RunReport> {
+        self.reports().get(&run).cloned().flatten()
+    }
+
+    /// The outcome of a run, waited for.
+    pub async fn outcome_of(&self, run: u64) -> Result<RunReport, Failure> {
+        if !self.reports().contains_key(&run) {
+            return self.outcome_of_others(run).await;
+        }
+        Ok(self
+            .wait_for(|reports| reports.get(&run).cloned().flatten())
+            .await)
+    }
+
+    /// Returns when no run is outstanding.
+    pub async fn all_ended(&self) {
+        self.wait_for(|reports| reports.values().all(Option::is_some).then_some(()))
+            .await;
+    }
+
+    /// How many runs are outstanding.
+    pub fn outstanding(&self) -> usize {
+        self.reports()
+            .values()
+            .filter(|report| report.is_none())
+            .count()
+    }
+
+    /// The outcome of a run that somebody else submitted.
+    async fn outcome_of_others(&self, run: u64) -> Result<RunReport, Failure> {
+        let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
+        let client = self.cluster.scheduler(wait + CALL_MAX).await?;
+        let request = AwaitRunRequest {
+            run,
+            wait_ms: AWAIT_RUN_MS,
+        };
+        loop {
+            let report = client.await_run(&request).await?;
+            if has_ended(&report) {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<u64, Option<RunReport>>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_for<T>(
+        &self,
+        mut probe: impl FnMut(&BTreeMap<u64, Option<RunReport>>) -> Option<T>,
+    ) -> T {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let found = probe(&self.reports());
+            if let Some(found) = found {
+                return found;
+            }
+            // The sender is a field of `self`: this cannot fail while `self` lives.
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn end(&self, report: RunReport, counted: Counted) {
+        if counted == Counted::WhenItEnds && report.state() != RunState::Completed {
+            let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            *outcome = outcome.and(Outcome::Failed);
+        }
+        self.cluster.output.say(&Event::Run(report.clone()));
+        self.reports().insert(report.run, Some(report));
+        self.changed.send_replace(());
+    }
+
+    /// One question for the outcome of a run.
+    async fn ask(&self, run: u64) -> Result<RunReport, Status> {
+        let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
+        let permit = self.questions.acquire().await;
+        let client = self.cluster.scheduler(wait + CALL_MAX).await;
+        let client = client.map_err(|failure| Status::unavailable(failure.message()))?;
+        let report = client
+            .await_run(&AwaitRunRequest {
+                run,
+                wait_ms: AWAIT_RUN_MS,
+            })
+            .await;
+        drop(permit);
+        report
+    }
+
+    fn scheduler_is_down(&self) -> bool {
+        let scheduler = self.cluster.scheduler_node();
+        scheduler.is_none_or(|(_, node)| matches!(node.phase, Phase::Down(_) | Phase::Failed(_)))
+    }
+}
+
+/// Follows one run to its outcome.
+async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
+    let mut silent_since_ms = None;
+    let report = loop {
+        let why = match runs.ask(run).await {
+            Ok(report) if has_ended(&report) => break report,
+            Ok(_) => {
+                silent_since_ms = None;
+                continue;
+            }
+            Err(status) => status,
+        };
+        let now_ms = runs.cluster.fabric.now_ms();
+        let since_ms = *silent_since_ms.get_or_insert(now_ms);
+        let silent = now_ms.saturating_sub(since_ms) > SCHEDULER_SILENCE_MAX_MS;
+        if silent || why.kind == Kind::NotFound || runs.scheduler_is_down() {
+            break lost(run, &why);
+        }
+        runs.cluster.fabric.sleep(POLL_INTERVAL).await;
+    };
+    runs.end(report, counted);
+}
+
+/// A run whose outcome nobody can tell any more.
+fn lost(run: u64, why: &Status) -> RunReport {
+    let error = format!("its scheduler cannot tell its outcome: {}", why.message);
+    RunReport {
+        run,
+        state: RunState::Failed.into(),
+        error,
+        ..RunReport::default()
+    }
+}
+
+fn has_ended(report: &RunReport) -> bool {
+    !matches!(report.state(), RunState::Unspecified | RunState::Running)
+}

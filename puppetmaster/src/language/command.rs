@@ -1,0 +1,304 @@
+//! What a line of a script can say.
+
+use common::diagnostic::Word;
+use common::fabric::Address;
+use common::types::{CommitMode, Version};
+use std::fmt;
+use std::time::Duration;
+
+/// A name as it was written, with its place for diagnostics.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Name(pub Word);
+
+impl Name {
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// The roles that a script can create.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Scheduler,
+    Storage,
+    Worker,
+}
+
+impl Role {
+    /// The word for it in scripts, on the command line and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduler => "scheduler",
+            Self::Storage => "storage",
+            Self::Worker => "worker",
+        }
+    }
+
+    /// What people call such a node.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Storage => "storage node",
+            other => other.name(),
+        }
+    }
+}
+
+/// A node to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNode {
+    pub role: Role,
+    pub name: Name,
+    pub url: Name,
+    pub address: Address,
+    pub gossip_delay_ms: u64,
+}
+
+/// Where a storage command goes.
+pub type Target = Option<Name>;
+
+/// How many replicas hold a write before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    One,
+    Majority,
+    All,
+}
+
+/// What `set` sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// Storage nodes that hold a record.
+    Replication(u32),
+    /// Versions kept of a record.
+    MaxVersions(u32),
+    /// The level of `write`.
+    Durability(Durability),
+    /// Which replicas must agree to an update.
+    Commit(CommitMode),
+    /// Chooses the storage node that a command without `at` speaks to.
+    Seed(u64),
+    /// How long a run may take, and how long a command waits for what it needs.
+    Timeout(Duration),
+    /// The directory from which workers load operators.
+    Operators(Name),
+}
+
+impl Setting {
+    /// The names, with what a value looks like.
+    pub const NAMES: [(&'static str, &'static str); 7] = [
+        ("replication", "a number of storage nodes from 1"),
+        ("max_versions", "a number of versions from 1"),
+        ("durability", "one, majority or all"),
+        ("commit", "majority or fail-stop"),
+        ("seed", "a number"),
+        ("timeout", "a time in milliseconds"),
+        ("operators", "a directory"),
+    ];
+
+    /// Whether nodes are created with it, so that it must come before the first of them.
+    pub fn concerns_nodes(&self) -> bool {
+        match self {
+            Self::Replication(_) | Self::MaxVersions(_) | Self::Commit(_) | Self::Operators(_) => {
+                true
+            }
+            Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Replication(_) => "replication",
+            Self::MaxVersions(_) => "max_versions",
+            Self::Durability(_) => "durability",
+            Self::Commit(_) => "commit",
+            Self::Seed(_) => "seed",
+            Self::Timeout(_) => "timeout",
+            Self::Operators(_) => "operators",
+        }
+    }
+}
+
+/// What `await` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Every node that was created answers, and every worker is known to the scheduler.
+    Ready,
+    /// No run is outstanding.
+    Runs,
+    /// All replicas of every record hold the same versions.
+    Converged,
+}
+
+impl Condition {
+    pub const ALL: [Self; 3] = [Self::Ready, Self::Runs, Self::Converged];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Runs => "runs",
+            Self::Converged => "converged",
+        }
+    }
+}
+
+/// One command of a script or of a person at the prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Debug,
+    Create(NewNode),
+    /// Submits a run and does not wait for it.
+    Client {
+        input: String,
+        application: Name,
+    },
+    /// Submits a run and waits for its outcome.
+    Run {
+        input: String,
+        application: Name,
+    },
+    Populate {
+        file: Name,
+    },
+    Status,
+    ListServer {
+        node: Name,
+    },
+    ListGlobal,
+    Crash {
+        node: Name,
+    },
+    Stop {
+        node: Name,
+    },
+    Start {
+        node: Name,
+    },
+    Wait {
+        duration: Duration,
+    },
+    Set(Setting),
+    Read {
+        key: String,
+        version: Option<Version>,
+        at: Target,
+    },
+    Write {
+        key: String,
+        value: String,
+        at: Target,
+    },
+    /// `old` absent: the record must not exist.
+    UpdateIf {
+        key: String,
+        old: Option<String>,
+        new: String,
+        at: Target,
+    },
+    History {
+        key: String,
+        at: Target,
+    },
+    Await {
+        condition: Condition,
+        limit: Option<Duration>,
+    },
+    /// `value` absent: the record must not exist.
+    Expect {
+        key: String,
+        value: Option<String>,
+        at: Target,
+    },
+    ExpectRun {
+        run: u64,
+        run_word: Name,
+        output: String,
+    },
+    ExpectFail {
+        command: Box<Command>,
+    },
+    Runs,
+    Repeat {
+        count: u32,
+        command: Box<Command>,
+    },
+    Include {
+        file: Name,
+    },
+    Echo {
+        text: String,
+    },
+    Help {
+        command: Option<String>,
+    },
+    Exit,
+}
+
+impl Command {
+    /// Whether the set of storage nodes must be complete before it: the first such command seals it.
+    pub fn needs_storage(&self) -> bool {
+        match self {
+            Self::Client { .. }
+            | Self::Run { .. }
+            | Self::Populate { .. }
+            | Self::ListServer { .. }
+            | Self::ListGlobal
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::UpdateIf { .. }
+            | Self::History { .. }
+            | Self::Expect { .. }
+            | Self::Await {
+                condition: Condition::Converged,
+                ..
+            } => true,
+            Self::ExpectFail { command } | Self::Repeat { command, .. } => command.needs_storage(),
+            Self::Debug
+            | Self::Create(_)
+            | Self::Status
+            | Self::Crash { .. }
+            | Self::Stop { .. }
+            | Self::Start { .. }
+            | Self::Wait { .. }
+            | Self::Set(_)
+            | Self::Await { .. }
+            | Self::ExpectRun { .. }
+            | Self::Runs
+            | Self::Include { .. }
+            | Self::Echo { .. }
+            | Self::Help { .. }
+            | Self::Exit => false,
+        }
+    }
+
+    /// Whether it speaks to the scheduler.
+    pub fn needs_scheduler(&self) -> bool {
+        matches!(
+            self,
+            Self::Client { .. } | Self::Run { .. } | Self::Runs | Self::ExpectRun { .. }
+        )
+    }
+
+    /// The storage node which the line names with `at`.
+    pub fn target(&self) -> Option<&Name> {
+        match self {
+            Self::Read { at, .. }
+            | Self::Write { at, .. }
+            | Self::UpdateIf { at, .. }
+            | Self::History { at, .. }
+            | Self::Expect { at, .. } => at.as_ref(),
+            _ => None,
+        }
+    }
+}

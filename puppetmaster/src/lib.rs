@@ -1,0 +1,213 @@
+//! The puppetmaster: reads a script, or a person's commands, and drives a whole cluster through PCSs.
+//!
+//! - [`language`]: scripts, data files, completion and help; pure.
+//! - [`cluster`]: the nodes, their PCSs, and what becomes of them.
+//! - [`interpreter`]: executes a command on a cluster.
+//! - [`script`], [`repl`]: where commands come from.
+//! - [`output`]: everything that is said; [`outcome`]: how it went. [`debug`]: the nodes' debug lines.
+//!
+//! Promises: a script that is wrong anywhere starts nothing; a file, standard input and the prompt go through the
+//! same interpreter; whatever was started is stopped when [`run`] returns, and by the PCSs' leases when this process
+//! is killed. Relies on `main` for the fabric, an embedded PCS and the interrupts. Must never import another role.
+
+pub mod cluster;
+pub mod debug;
+pub mod interpreter;
+pub mod language;
+pub mod outcome;
+pub mod output;
+pub mod repl;
+pub mod script;
+
+use cluster::{Cluster, StartPcs};
+use common::diagnostic::Diagnostic;
+use common::fabric::{Address, FabricHandle};
+use interpreter::Interpreter;
+use language::files::{Disk, Files, utf8};
+use outcome::{Failure, Outcome};
+use output::{Event, Output};
+use script::{Stepper, blocking};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What standard input is called in diagnostics.
+const STDIN_NAME: &str = "<stdin>";
+
+/// Where the commands come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    Stdin,
+    /// A person at a terminal.
+    Terminal,
+}
+
+/// What the command line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub source: Source,
+    /// One command at a time.
+    pub step: bool,
+    /// Nodes stay until an interrupt.
+    pub keep: bool,
+    /// PCSs apart from those at port 10000 of the nodes' hosts.
+    pub pcs: Vec<Address>,
+    /// The scheduler of a cluster that was started by hand.
+    pub connect: Option<Address>,
+}
+
+/// What `main` hands over.
+pub struct Surroundings {
+    pub fabric: FabricHandle,
+    pub start_pcs: StartPcs,
+    /// One message for each interrupt (Ctrl-C): the first ends the script and stops the nodes in order, the second
+    /// ends at once.
+    pub interrupts: mpsc::Receiver<()>,
+    pub output: Output,
+}
+
+/// Executes a script, or what a person types, and stops whatever it started.
+pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
+    let Surroundings {
+        fabric,
+        start_pcs,
+        mut interrupts,
+        output,
+    } = surroundings;
+    if config.source == Source::Terminal {
+        return repl::run(
+            config,
+            Surroundings {
+                fabric,
+                start_pcs,
+                interrupts,
+                output,
+            },
+        )
+        .await;
+    }
+    let (file, text) = tokio::select! {
+        read = read_script(&config.source) => match read {
+            Ok(found) => found,
+            Err(diagnostic) => {
+                output.say(&Event::Diagnostic(diagnostic));
+                return Outcome::WrongScript;
+            }
+        },
+        () = interrupt(&mut interrupts) => return Outcome::Failed,
+    };
+    let cluster = match open(&config, fabric, start_pcs, output.clone()).await {
+        Ok(cluster) => cluster,
+        Err(outcome) => return outcome,
+    };
+    let mut interpreter = Interpreter::new(Arc::clone(&cluster));
+    let parsed = match script::prepare(&interpreter, &file, &text) {
+        Ok(parsed) => parsed,
+        Err(outcome) => {
+            output.message("the script is wrong: nothing was started");
+            return outcome;
+        }
+    };
+    let step = config
+        .step
+        .then(|| Stepper::new(config.source == Source::Stdin, &output));
+    let executing = async {
+        script::execute(&mut interpreter, &parsed, step).await;
+        interpreter.finish_runs().await;
+    };
+    let interrupted = tokio::select! {
+        () = executing => false,
+        () = interrupt(&mut interrupts) => true,
+    };
+    let outcome = interpreter.outcome();
+    if interrupted {
+        output.message("interrupted");
+    } else if config.keep && config.connect.is_none() {
+        output.message("the nodes stay until Ctrl-C");
+        interrupt(&mut interrupts).await;
+    }
+    close(&cluster, &mut interrupts).await;
+    // A node that was lost while the others were kept counts as well.
+    let outcome = outcome.and(cluster.outcome());
+    if interrupted {
+        outcome.and(Outcome::Failed)
+    } else {
+        outcome
+    }
+}
+
+/// A cluster without nodes, or the one that was started by hand.
+async fn open(
+    config: &Config,
+    fabric: FabricHandle,
+    start_pcs: StartPcs,
+    output: Output,
+) -> Result<Arc<Cluster>, Outcome> {
+    let Some(scheduler) = &config.connect else {
+        return Ok(Cluster::new(fabric, output, config.pcs.clone(), start_pcs));
+    };
+    let connected = Cluster::connect(fabric, output.clone(), scheduler.clone(), start_pcs).await;
+    connected.map_err(|failure| {
+        let hint = match &failure {
+            Failure::Failed {
+                hint: Some(hint), ..
+            } => format!("\nhint: {hint}"),
+            _ => String::new(),
+        };
+        output.message(format!("error: {}{hint}", failure.message()));
+        Outcome::NodeLost
+    })
+}
+
+/// Returns at an interrupt; never, when nobody can send one any more.
+async fn interrupt(interrupts: &mut mpsc::Receiver<()>) {
+    if interrupts.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Stops everything in order; a further interrupt gives up on the order, and the PCSs kill what is left.
+async fn close(cluster: &Cluster, interrupts: &mut mpsc::Receiver<()>) {
+    tokio::select! {
+        () = cluster.close() => {}
+        () = interrupt(interrupts) => {}
+    }
+}
+
+/// The name of the script in diagnostics, and its text.
+async fn read_script(source: &Source) -> Result<(String, String), Diagnostic> {
+    match source {
+        Source::File(path) => read_file(path),
+        Source::Stdin | Source::Terminal => {
+            let read = || {
+                let mut bytes = Vec::new();
+                std::io::stdin()
+                    .lock()
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| error.to_string())?;
+                utf8(bytes)
+            };
+            let text = blocking(read)
+                .await
+                .unwrap_or_else(|| Err("its reader has failed".to_owned()));
+            let text = text.map_err(|why| {
+                Diagnostic::of_file(STDIN_NAME, format!("cannot read the script: {why}"))
+            })?;
+            Ok((STDIN_NAME.to_owned(), text))
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<(String, String), Diagnostic> {
+    let file = path.display().to_string();
+    match Disk.read(path) {
+        Some(Ok(text)) => Ok((file, text)),
+        Some(Err(why)) => Err(Diagnostic::of_file(
+            &file,
+            format!("cannot read the script: {why}"),
+        )),
+        None => Err(Diagnostic::of_file(&file, "there is no such script")),
+    }
+}

@@ -1,0 +1,72 @@
+//! The prompt: a person's commands, with history, completion and multi-line paste.
+//!
+//! The line editor blocks, so it has a thread of its own; outcomes of runs that come while a person types are
+//! printed above the prompt.
+
+mod editor;
+
+use crate::interpreter::{Flow, Interpreter};
+use crate::outcome::Outcome;
+use crate::{Config, Surroundings, close, interrupt, open, script};
+use editor::{Editor, Printer, Typed};
+use std::sync::Arc;
+
+/// What the prompt is called in diagnostics.
+const PROMPT_NAME: &str = "<prompt>";
+
+/// Executes what a person types until `exit` or the end of the input. The outcome is `Well` unless there was nothing
+/// to connect to: the person has seen the rest.
+pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
+    let Surroundings {
+        fabric,
+        start_pcs,
+        mut interrupts,
+        output,
+    } = surroundings;
+    let printer = Printer::default();
+    let output = output.printed_by({
+        let printer = printer.clone();
+        move |text| printer.print(text)
+    });
+    let cluster = match open(&config, fabric, start_pcs, output.clone()).await {
+        Ok(cluster) => cluster,
+        Err(outcome) => return outcome,
+    };
+    output.message("Marionette. `help` lists the commands, `exit` stops all nodes and leaves.");
+    let mut interpreter = Interpreter::new(Arc::clone(&cluster));
+    let mut editor = Editor::start(printer, Arc::clone(&cluster));
+    loop {
+        let typed = tokio::select! {
+            typed = editor.read() => typed,
+            () = interrupt(&mut interrupts) => Typed::End,
+        };
+        let text = match typed {
+            Typed::Text(text) => text,
+            Typed::Cancelled => continue,
+            Typed::End => break,
+        };
+        let Ok(parsed) = script::prepare(&interpreter, PROMPT_NAME, &text) else {
+            continue;
+        };
+        let flow = tokio::select! {
+            flow = script::execute(&mut interpreter, &parsed, None) => flow,
+            () = interrupt(&mut interrupts) => {
+                output.message("interrupted");
+                Flow::Next
+            }
+        };
+        if flow == Flow::End {
+            break;
+        }
+    }
+    tokio::select! {
+        () = interpreter.finish_runs() => {}
+        () = interrupt(&mut interrupts) => {}
+    }
+    if config.keep && config.connect.is_none() {
+        output.message("the nodes stay until Ctrl-C");
+        interrupt(&mut interrupts).await;
+    }
+    close(&cluster, &mut interrupts).await;
+    Outcome::Well
+}

@@ -1,0 +1,505 @@
+//! A cluster of fakes on the local fabric: a PCS whose nodes are toys with shared memory. They check what the
+//! puppetmaster tells them; they do not gossip, elect or run operators.
+
+use ::puppetmaster::cluster::{EmbeddedPcs, StartPcs};
+use ::puppetmaster::output::{Channel, Format, Output};
+use ::puppetmaster::{Config, Source, Surroundings};
+use common::fabric::{Address, FabricHandle, LocalFabric, Router, Serving};
+use common::proto::process_event::What;
+use common::proto::{self, *};
+use common::status::Status;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, watch};
+
+/// The replica that makes all versions: which one is asked first is the business of placement, tested elsewhere.
+const WRITER: u32 = 1;
+
+/// What all toys know, and what they were told.
+#[derive(Default)]
+pub struct World {
+    pub processes: BTreeMap<String, Process>,
+    pub records: BTreeMap<String, Vec<RecordVersion>>,
+    pub runs: Vec<RunReport>,
+    pub ring: Option<Ring>,
+    was_busy: bool,
+    /// "s1: ring fresh", "s2: s1 is dead", "pcs: close", in order.
+    pub told: Vec<String>,
+    events: Vec<ProcessEvent>,
+    pids: u32,
+}
+
+pub struct Process {
+    pub role: String,
+    pub url: String,
+    pub arguments: Vec<String>,
+    pid: u32,
+    _serving: Serving,
+}
+
+#[derive(Clone)]
+pub struct Toys {
+    pub fabric: FabricHandle,
+    pub world: Arc<Mutex<World>>,
+    changed: Arc<watch::Sender<()>>,
+    said: Arc<Mutex<Vec<(Channel, String)>>>,
+}
+
+impl Toys {
+    pub fn new() -> Self {
+        Self {
+            fabric: Arc::new(LocalFabric::default()),
+            world: Arc::default(),
+            changed: Arc::new(watch::Sender::new(())),
+            said: Arc::default(),
+        }
+    }
+
+    pub fn output(&self, format: Format) -> Output {
+        let said = Arc::clone(&self.said);
+        Output::new(
+            format,
+            false,
+            Arc::new(move |channel, text: &str| {
+                said.lock().unwrap().push((channel, format!("{text}\n")));
+            }),
+        )
+    }
+
+    pub fn said(&self, channel: Channel) -> String {
+        let said = self.said.lock().unwrap();
+        said.iter()
+            .filter(|(at, _)| *at == channel)
+            .map(|(_, text)| text.as_str())
+            .collect()
+    }
+
+    pub fn told(&self) -> String {
+        self.world.lock().unwrap().told.join("\n")
+    }
+
+    /// A PCS that runs toys, as `main` hands over a real one.
+    pub fn start_pcs(&self) -> StartPcs {
+        let toys = self.clone();
+        Arc::new(move || {
+            let toys = toys.clone();
+            Box::pin(async move {
+                let at = Address::parse("http://127.0.0.1:0").unwrap();
+                let serving = toys
+                    .fabric
+                    .serve(
+                        &at,
+                        Router::default().with(pcs::Server(Arc::new(Pcs(toys.clone())))),
+                    )
+                    .await?;
+                Ok(EmbeddedPcs {
+                    serving,
+                    guard: Box::new(()),
+                })
+            })
+        })
+    }
+
+    pub fn surroundings(&self, format: Format) -> (Surroundings, mpsc::Sender<()>) {
+        let (sender, interrupts) = mpsc::channel(1);
+        let surroundings = Surroundings {
+            fabric: self.fabric.clone(),
+            start_pcs: self.start_pcs(),
+            interrupts,
+            output: self.output(format),
+        };
+        (surroundings, sender)
+    }
+
+    /// The process ends although nobody asked for it.
+    pub fn die(&self, name: &str) {
+        let process = self.world.lock().unwrap().processes.remove(name).unwrap();
+        self.event(name, process.pid, exited(false, "signal 9 (SIGKILL)", ""));
+    }
+
+    fn event(&self, name: &str, pid: u32, what: What) {
+        let mut world = self.world.lock().unwrap();
+        let number = world.events.len() as u64 + 1;
+        world.events.push(ProcessEvent {
+            number,
+            name: name.to_owned(),
+            pid,
+            what: Some(what),
+        });
+        drop(world);
+        self.changed.send_replace(());
+    }
+
+    fn tell(&self, what: String) {
+        self.world.lock().unwrap().told.push(what);
+    }
+}
+
+pub fn config(script: &Path) -> Config {
+    Config {
+        source: Source::File(script.to_owned()),
+        step: false,
+        keep: false,
+        pcs: Vec::new(),
+        connect: None,
+    }
+}
+
+fn exited(asked: bool, how: &str, last_words: &str) -> What {
+    What::Exited(Exited {
+        asked,
+        how: how.to_owned(),
+        last_words: last_words.to_owned(),
+    })
+}
+
+struct Pcs(Toys);
+
+impl pcs::Service for Pcs {
+    async fn start(&self, request: StartRequest) -> Result<StartResponse, Status> {
+        let toys = &self.0;
+        let pid = {
+            let mut world = toys.world.lock().unwrap();
+            world.pids += 1;
+            world.pids
+        };
+        let (name, url) = (request.name.clone(), request.arguments[1].clone());
+        let toy = Arc::new(Toy {
+            toys: toys.clone(),
+            name: name.clone(),
+            role: request.role.clone(),
+            pid,
+        });
+        let router = Router::default()
+            .with(node::Server(toy.clone()))
+            .with(storage::Server(toy.clone()));
+        let router = router.with(scheduler::Server(toy));
+        match toys
+            .fabric
+            .serve(&Address::parse(&url).unwrap(), router)
+            .await
+        {
+            Ok(serving) => {
+                let (role, arguments) = (request.role, request.arguments);
+                let process = Process {
+                    role,
+                    url,
+                    arguments,
+                    pid,
+                    _serving: serving,
+                };
+                toys.world
+                    .lock()
+                    .unwrap()
+                    .processes
+                    .insert(name.clone(), process);
+                toys.event(&name, pid, What::Ready(Empty {}));
+            }
+            Err(taken) => toys.event(&name, pid, exited(false, "exit status 1", &taken.message)),
+        }
+        Ok(StartResponse { pid })
+    }
+
+    async fn kill(&self, request: ProcessRequest) -> Result<Empty, Status> {
+        let process = self.0.world.lock().unwrap().processes.remove(&request.name);
+        let process = process.ok_or_else(|| Status::not_found("no such process"))?;
+        self.0.event(
+            &request.name,
+            process.pid,
+            exited(true, "signal 9 (SIGKILL)", ""),
+        );
+        Ok(Empty {})
+    }
+
+    async fn stop(&self, request: ProcessRequest) -> Result<Empty, Status> {
+        self.kill(request).await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchResponse, Status> {
+        let mut changed = self.0.changed.subscribe();
+        let wait = std::time::Duration::from_millis(u64::from(request.wait_ms));
+        let events = async {
+            loop {
+                let events: Vec<_> = self
+                    .0
+                    .world
+                    .lock()
+                    .unwrap()
+                    .events
+                    .iter()
+                    .filter(|event| event.number > request.after)
+                    .cloned()
+                    .collect();
+                if !events.is_empty() {
+                    return events;
+                }
+                changed.changed().await.unwrap();
+            }
+        };
+        let events = common::fabric::timeout(&*self.0.fabric, wait, events)
+            .await
+            .unwrap_or_default();
+        Ok(WatchResponse { events })
+    }
+
+    async fn list(&self, _: Empty) -> Result<ProcessList, Status> {
+        Ok(ProcessList::default())
+    }
+
+    async fn close(&self, _: CloseRequest) -> Result<Empty, Status> {
+        self.0.tell("pcs: close".to_owned());
+        self.0.world.lock().unwrap().processes.clear();
+        Ok(Empty {})
+    }
+}
+
+/// Any node.
+struct Toy {
+    toys: Toys,
+    name: String,
+    role: String,
+    pid: u32,
+}
+
+impl Toy {
+    fn world(&self) -> std::sync::MutexGuard<'_, World> {
+        self.toys.world.lock().unwrap()
+    }
+
+    fn newest(&self, record: &str) -> RecordVersion {
+        self.world()
+            .records
+            .get(record)
+            .and_then(|versions| versions.first())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn put(&self, record: String, version: proto::Version, value: Option<bytes::Bytes>) {
+        let version = RecordVersion {
+            version: Some(version),
+            value,
+        };
+        self.world()
+            .records
+            .entry(record)
+            .or_default()
+            .insert(0, version);
+    }
+}
+
+impl node::Service for Toy {
+    async fn status(&self, _: Empty) -> Result<NodeStatus, Status> {
+        let url = self.world().processes[&self.name].url.clone();
+        let records = self.world().records.len().to_string();
+        let details = vec![Detail {
+            name: "records".to_owned(),
+            value: records,
+        }];
+        let (name, role, incarnation) = (self.name.clone(), self.role.clone(), u64::from(self.pid));
+        Ok(NodeStatus {
+            name,
+            role,
+            url,
+            incarnation,
+            details,
+            ..NodeStatus::default()
+        })
+    }
+
+    async fn set_debug(&self, request: SetDebugRequest) -> Result<Empty, Status> {
+        let line = DebugLine {
+            node: self.name.clone(),
+            line: "I was told".to_owned(),
+        };
+        let to = Address::parse(&request.url).unwrap();
+        let client = puppetmaster::Client::new(
+            self.toys.fabric.clone(),
+            to,
+            std::time::Duration::from_secs(1),
+        );
+        client.debug(&line).await
+    }
+}
+
+mod storage_toy {
+    use super::*;
+
+    impl storage::Service for Toy {
+        async fn read(&self, request: ReadRequest) -> Result<ReadResponse, Status> {
+            Ok(ReadResponse {
+                found: Some(self.newest(&request.record)),
+            })
+        }
+
+        async fn write(&self, request: WriteRequest) -> Result<WriteResponse, Status> {
+            let number = self
+                .newest(&request.record)
+                .version
+                .unwrap_or_default()
+                .number
+                + 1;
+            let version = proto::Version {
+                number,
+                replica: WRITER,
+                step: 0,
+            };
+            self.put(request.record, version, request.value);
+            Ok(WriteResponse {
+                version: Some(version),
+            })
+        }
+
+        async fn update_if(&self, request: UpdateIfRequest) -> Result<UpdateIfResponse, Status> {
+            let found = self.newest(&request.record);
+            let outcome = if found.value == request.old {
+                let mut version = found.version.unwrap_or_default();
+                version.step += 1;
+                self.put(request.record, version, request.new);
+                update_if_response::Outcome::Updated(version)
+            } else {
+                update_if_response::Outcome::Mismatch(found)
+            };
+            Ok(UpdateIfResponse {
+                outcome: Some(outcome),
+            })
+        }
+
+        async fn history(&self, request: HistoryRequest) -> Result<HistoryResponse, Status> {
+            let versions = self
+                .world()
+                .records
+                .get(&request.record)
+                .cloned()
+                .unwrap_or_default();
+            Ok(HistoryResponse {
+                versions,
+                truncated: false,
+            })
+        }
+
+        async fn list(&self, _: ListRequest) -> Result<ListResponse, Status> {
+            let world = self.world();
+            let listed = |(record, versions): (&String, &Vec<RecordVersion>)| ListedRecord {
+                record: record.clone(),
+                versions: versions.clone(),
+            };
+            Ok(ListResponse {
+                records: world.records.iter().map(listed).collect(),
+                more: false,
+            })
+        }
+
+        async fn set_ring(&self, request: SetRingRequest) -> Result<Empty, Status> {
+            let how = if request.fresh { "fresh" } else { "joining" };
+            self.toys.tell(format!("{}: ring {how}", self.name));
+            self.world().ring = request.ring;
+            Ok(Empty {})
+        }
+
+        async fn certify_death(&self, request: CertifyDeathRequest) -> Result<Empty, Status> {
+            self.toys.tell(format!(
+                "{}: {} ({}) is dead",
+                self.name, request.name, request.replica
+            ));
+            Ok(Empty {})
+        }
+
+        async fn peer(&self, _: PeerMessage) -> Result<Empty, Status> {
+            Ok(Empty {})
+        }
+    }
+}
+
+mod scheduler_toy {
+    use super::*;
+
+    impl scheduler::Service for Toy {
+        /// The input says what becomes of the run: "fail …" fails, "busy" is refused the first time, anything else
+        /// comes back as output.
+        async fn submit(&self, request: SubmitRequest) -> Result<SubmitResponse, Status> {
+            if request.application.contains("Unknown") {
+                return Err(Status::invalid("unknown operator class `Unknown`"));
+            }
+            let mut world = self.world();
+            if request.input == "busy" && !std::mem::replace(&mut world.was_busy, true) {
+                return Err(Status::overloaded("too many runs"));
+            }
+            let run = world.runs.len() as u64 + 1;
+            let mut report = RunReport {
+                run,
+                input: request.input.clone(),
+                ..RunReport::default()
+            };
+            report.application_name = request.application_name;
+            if request.input.starts_with("fail") {
+                report.set_state(RunState::Failed);
+                "stage 0: AddOperator on w1: it trapped".clone_into(&mut report.error);
+            } else {
+                report.set_state(RunState::Completed);
+                report.output = vec![Item {
+                    key: None,
+                    value: request.input.into(),
+                }];
+            }
+            world.runs.push(report);
+            Ok(SubmitResponse { run })
+        }
+
+        async fn await_run(&self, request: AwaitRunRequest) -> Result<RunReport, Status> {
+            let report = self
+                .world()
+                .runs
+                .iter()
+                .find(|report| report.run == request.run)
+                .cloned();
+            report.ok_or_else(|| Status::not_found(format!("there is no run {}", request.run)))
+        }
+
+        async fn runs(&self, _: RunsRequest) -> Result<RunsResponse, Status> {
+            let runs = self.world().runs.iter().rev().cloned().collect();
+            Ok(RunsResponse { runs })
+        }
+
+        async fn cluster(&self, _: Empty) -> Result<ClusterResponse, Status> {
+            let world = self.world();
+            let workers = world
+                .processes
+                .iter()
+                .filter(|(_, process)| process.role == "worker");
+            let status = |(name, process): (&String, &Process)| WorkerStatus {
+                worker: Some(WorkerAddress {
+                    name: name.clone(),
+                    url: process.url.clone(),
+                }),
+                incarnation: u64::from(process.pid),
+                ..WorkerStatus::default()
+            };
+            Ok(ClusterResponse {
+                workers: workers.map(status).collect(),
+                ring: world.ring.clone(),
+            })
+        }
+
+        async fn set_ring(&self, request: SetRingRequest) -> Result<Empty, Status> {
+            storage::Service::set_ring(self, request).await
+        }
+
+        async fn heartbeat(&self, _: HeartbeatRequest) -> Result<HeartbeatResponse, Status> {
+            Ok(HeartbeatResponse::default())
+        }
+
+        async fn stage_done(&self, _: StageReport) -> Result<Empty, Status> {
+            Ok(Empty {})
+        }
+
+        async fn reassign(&self, _: ReassignRequest) -> Result<ReassignResponse, Status> {
+            Ok(ReassignResponse::default())
+        }
+
+        async fn certify_death(&self, request: CertifyDeathRequest) -> Result<Empty, Status> {
+            storage::Service::certify_death(self, request).await
+        }
+    }
+}

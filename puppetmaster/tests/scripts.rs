@@ -1,0 +1,545 @@
+//! Whole scripts against a cluster of fakes on the local fabric.
+
+// Helpers of tests are outside of test functions, where clippy would allow it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod fake;
+
+use common::fabric::{Address, Router};
+use expect_test::{Expect, expect};
+use fake::{Toys, config};
+use puppetmaster::Config;
+use puppetmaster::cluster::Cluster;
+use puppetmaster::outcome::Outcome;
+use puppetmaster::output::{Channel, Format};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const CLUSTER: &str = "scheduler sc1 http://localhost:4000\nstorage s1 http://localhost:3000 0\nstorage s2 http://localhost:3001 0\nworker w1 http://localhost:4001 0\n";
+
+/// A directory with a script, an application and data.
+fn files(script: &str) -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("app"), "operator AddOperator 0\n").unwrap();
+    std::fs::write(place.path().join("unknown"), "operator Unknown 0\n").unwrap();
+    std::fs::write(
+        place.path().join("data"),
+        "13,1\n14,one_ahead_of_13\n13,2\n",
+    )
+    .unwrap();
+    let path = place.path().join("demo.pm");
+    std::fs::write(&path, script).unwrap();
+    (place, path)
+}
+
+struct Ran {
+    outcome: Outcome,
+    toys: Toys,
+    place: TempDir,
+}
+
+impl Ran {
+    /// What was said, with the directory of the script left out.
+    fn said(&self, channel: Channel) -> String {
+        self.toys
+            .said(channel)
+            .replace(&format!("{}/", self.place.path().display()), "")
+    }
+
+    fn check(&self, outcome: Outcome, results: &Expect) {
+        assert_eq!(self.outcome, outcome, "{}", self.said(Channel::Message));
+        results.assert_eq(&self.said(Channel::Result));
+    }
+
+    /// Messages without the readiness of nodes, whose order is open.
+    fn messages(&self) -> String {
+        let said = self.said(Channel::Message);
+        let lines = said.split_inclusive('\n');
+        lines
+            .filter(|line| !line.contains(" is ready at "))
+            .collect()
+    }
+}
+
+async fn run_with(toys: Toys, script: &str, change: impl FnOnce(&mut Config)) -> Ran {
+    let (place, path) = files(script);
+    let mut config = config(&path);
+    change(&mut config);
+    let (surroundings, _interrupts) = toys.surroundings(Format::Text);
+    let outcome = puppetmaster::run(config, surroundings).await;
+    Ran {
+        outcome,
+        toys,
+        place,
+    }
+}
+
+async fn run(script: &str) -> Ran {
+    run_with(Toys::new(), script, |_| {}).await
+}
+
+#[tokio::test]
+async fn a_right_script_prints_its_results_and_stops_its_nodes() {
+    let script = format!(
+        "{CLUSTER}populate data\nwrite 15 \"two words\"\nread 14\nrun hello app\nexpect-run 1 hello\nupdateIf 13 2 3\nexpect 13 3\nexpect 99 -\nhistory 13\nlistServer s1\nlistGlobal\nstatus\nruns\necho done\n"
+    );
+    let ran = run(&script).await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+            3 records of data written
+            15 = two words (1.1)
+            14 = one_ahead_of_13 (1.1)
+            run 1 completed: hello
+            13 = 3 (2.1+1)
+            ┌────────┬─────────┬───────┬───────┐
+            │ record ┆ version ┆ value ┆ nodes │
+            ╞════════╪═════════╪═══════╪═══════╡
+            │ 13     ┆ 2.1+1   ┆ 3     ┆ s1    │
+            │ 13     ┆ 2.1     ┆ 2     ┆ s1    │
+            │ 13     ┆ 1.1     ┆ 1     ┆ s1    │
+            └────────┴─────────┴───────┴───────┘
+            ┌────────┬─────────┬─────────────────┬───────┐
+            │ record ┆ version ┆ value           ┆ nodes │
+            ╞════════╪═════════╪═════════════════╪═══════╡
+            │ 13     ┆ 2.1+1   ┆ 3               ┆ s1    │
+            │ 13     ┆ 2.1     ┆ 2               ┆ s1    │
+            │ 13     ┆ 1.1     ┆ 1               ┆ s1    │
+            │ 14     ┆ 1.1     ┆ one_ahead_of_13 ┆ s1    │
+            │ 15     ┆ 1.1     ┆ two words       ┆ s1    │
+            └────────┴─────────┴─────────────────┴───────┘
+            ┌────────┬─────────┬─────────────────┬───────┐
+            │ record ┆ version ┆ value           ┆ nodes │
+            ╞════════╪═════════╪═════════════════╪═══════╡
+            │ 13     ┆ 2.1+1   ┆ 3               ┆ s1 s2 │
+            │ 13     ┆ 2.1     ┆ 2               ┆ s1 s2 │
+            │ 13     ┆ 1.1     ┆ 1               ┆ s1 s2 │
+            │ 14     ┆ 1.1     ┆ one_ahead_of_13 ┆ s1 s2 │
+            │ 15     ┆ 1.1     ┆ two words       ┆ s1 s2 │
+            └────────┴─────────┴─────────────────┴───────┘
+            ┌──────┬───────────┬───────────────────────┬─────────┬───────────┬──────┐
+            │ node ┆ role      ┆ url                   ┆ state   ┆ details   ┆ sees │
+            ╞══════╪═══════════╪═══════════════════════╪═════════╪═══════════╪══════╡
+            │ sc1  ┆ scheduler ┆ http://localhost:4000 ┆ present ┆ records 3 ┆      │
+            │ s1   ┆ storage   ┆ http://localhost:3000 ┆ present ┆ records 3 ┆      │
+            │ s2   ┆ storage   ┆ http://localhost:3001 ┆ present ┆ records 3 ┆      │
+            │ w1   ┆ worker    ┆ http://localhost:4001 ┆ present ┆ records 3 ┆      │
+            └──────┴───────────┴───────────────────────┴─────────┴───────────┴──────┘
+            ┌─────┬───────┬─────────────┬───────────┬────────┬────────┬──────┐
+            │ run ┆ input ┆ application ┆ state     ┆ result ┆ stages ┆ time │
+            ╞═════╪═══════╪═════════════╪═══════════╪════════╪════════╪══════╡
+            │ 1   ┆ hello ┆ app         ┆ completed ┆ hello  ┆        ┆ 0 ms │
+            └─────┴───────┴─────────────┴───────────┴────────┴────────┴──────┘
+            done
+        "]],
+    );
+    assert!(ran.toys.told().ends_with("pcs: close"));
+}
+
+#[tokio::test]
+async fn nodes_are_created_with_what_the_script_says() {
+    let (place, path) = files(
+        "set operators lib\nworker w1 http://localhost:4001 7\nscheduler sc1 http://localhost:4000\nstorage s1 http://localhost:3000 5\nawait ready\n",
+    );
+    std::fs::create_dir(place.path().join("lib")).unwrap();
+    let toys = Toys::new();
+    let (surroundings, interrupts) = toys.surroundings(Format::Text);
+    let config = Config {
+        keep: true,
+        ..config(&path)
+    };
+    let running = puppetmaster::run(config, surroundings);
+    let looking = async {
+        while !toys.said(Channel::Message).contains("until Ctrl-C") {
+            tokio::task::yield_now().await;
+        }
+        let found: Vec<String> = toys
+            .world
+            .lock()
+            .unwrap()
+            .processes
+            .values()
+            .map(|process| format!("{} {}", process.role, process.arguments.join(" ")))
+            .collect();
+        interrupts.send(()).await.unwrap();
+        found
+            .join("\n")
+            .replace(&place.path().display().to_string(), "DIR")
+    };
+    let (outcome, found) = tokio::join!(running, looking);
+    assert_eq!(outcome, Outcome::Well);
+    expect![[r"
+        storage s1 http://localhost:3000 5
+        scheduler sc1 http://localhost:4000
+        worker w1 http://localhost:4001 7 --scheduler http://localhost:4000 --operators DIR/lib"]]
+    .assert_eq(&found);
+    assert!(toys.world.lock().unwrap().processes.is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_script_starts_nothing() {
+    let ran = run(&format!(
+        "{CLUSTER}storge s3 http://localhost:3003 0\nread\n"
+    ))
+    .await;
+    ran.check(Outcome::WrongScript, &expect![""]);
+    expect![[r"
+        error: unknown command `storge`
+         --> demo.pm:5:1
+          |
+        5 | storge s3 http://localhost:3003 0
+          | ^^^^^^
+          = hint: did you mean `storage`?
+
+        error: `read` needs KEY
+         --> demo.pm:6:6
+          |
+        6 | read
+          |      ^
+          = hint: read KEY [NUMBER.REPLICA] [at ID]
+
+        the script is wrong: nothing was started
+    "]]
+    .assert_eq(&ran.messages());
+    assert_eq!(ran.toys.told(), "");
+}
+
+#[tokio::test]
+async fn failures_are_said_with_their_place_and_the_script_goes_on() {
+    let script = format!(
+        "{CLUSTER}read nobody\nwrite 13 1\nexpect 13 2\nupdateIf 13 5 6\nrun 1 unknown\necho still here\n"
+    );
+    let ran = run(&script).await;
+    ran.check(
+        Outcome::Failed,
+        &expect![[r"
+            13 = 1 (1.1)
+            still here
+        "]],
+    );
+    expect![[r"
+        error: there is no record `nobody`
+         --> demo.pm:5:1
+          |
+        5 | read nobody
+          | ^^^^
+
+        error: record `13` is `1` (1.1), not `2`
+         --> demo.pm:7:1
+          |
+        7 | expect 13 2
+          | ^^^^^^
+
+        error: record `13` is `1` (1.1), not `5`
+         --> demo.pm:8:1
+          |
+        8 | updateIf 13 5 6
+          | ^^^^^^^^
+
+        error: unknown operator class `Unknown`
+         --> demo.pm:9:1
+          |
+        9 | run 1 unknown
+          | ^^^
+
+    "]]
+    .assert_eq(&ran.messages());
+}
+
+#[tokio::test]
+async fn a_failed_run_fails_the_script_whether_it_was_waited_for_or_not() {
+    let ran = run(&format!("{CLUSTER}client fail1 app\n")).await;
+    ran.check(
+        Outcome::Failed,
+        &expect![[r"
+        run 1 failed: stage 0: AddOperator on w1: it trapped
+    "]],
+    );
+    let ran = run(&format!("{CLUSTER}run fail1 app\n")).await;
+    ran.check(
+        Outcome::Failed,
+        &expect![[r"
+        run 1 failed: stage 0: AddOperator on w1: it trapped
+    "]],
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_the_scheduler_cannot_take_yet_is_submitted_again() {
+    let ran = run(&format!("{CLUSTER}run busy app\n")).await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+        run 1 completed: busy
+    "]],
+    );
+}
+
+#[tokio::test]
+async fn what_is_expected_to_fail_and_does_is_no_failure() {
+    let script = format!(
+        "{CLUSTER}expect-fail run fail1 app\nexpect-fail read nobody\nexpect-fail crash nobody\nexpect-fail client 1 missing\nexpect-fail storage s9 http://localhost:3009 0\nexpect-fail expect-run 1 x\n"
+    );
+    let ran = run(&script).await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+        run 1 failed: stage 0: AddOperator on w1: it trapped
+    "]],
+    );
+    expect![[r"
+        failed as expected: run 1 did not complete: stage 0: AddOperator on w1: it trapped
+        failed as expected: there is no record `nobody`
+        failed as expected: there is no node `nobody`
+        failed as expected: there is no file `missing` beside the script or in the working directory
+        failed as expected: a storage node is created after the storage was used
+        failed as expected: run 1 did not complete: stage 0: AddOperator on w1: it trapped
+    "]]
+    .assert_eq(&ran.messages());
+    let ran = run(&format!("{CLUSTER}write 1 a\nexpect-fail read 1\n")).await;
+    assert_eq!(ran.outcome, Outcome::Failed);
+}
+
+#[tokio::test]
+async fn the_dead_are_certified_to_the_living_and_the_returned_join_again() {
+    let ran = run(&format!("{CLUSTER}write 1 a\ncrash s1\ncrash w1\nstart s1\nstart w1\nawait ready\nstop s2\nexpect-fail crash s2\nexpect-fail start s1\nstatus\n")).await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+        1 = a (1.1)
+        ┌──────┬───────────┬───────────────────────┬───────────────────┬───────────┬──────┐
+        │ node ┆ role      ┆ url                   ┆ state             ┆ details   ┆ sees │
+        ╞══════╪═══════════╪═══════════════════════╪═══════════════════╪═══════════╪══════╡
+        │ sc1  ┆ scheduler ┆ http://localhost:4000 ┆ present           ┆ records 1 ┆      │
+        │ s1   ┆ storage   ┆ http://localhost:3000 ┆ present           ┆ records 1 ┆      │
+        │ s2   ┆ storage   ┆ http://localhost:3001 ┆ dead: was stopped ┆           ┆      │
+        │ w1   ┆ worker    ┆ http://localhost:4001 ┆ present           ┆ records 1 ┆      │
+        └──────┴───────────┴───────────────────────┴───────────────────┴───────────┴──────┘
+    "]],
+    );
+    let mut told: Vec<String> = ran.toys.told().lines().map(str::to_owned).collect();
+    told[..3].sort();
+    expect![[r"
+        s1: ring fresh
+        s2: ring fresh
+        sc1: ring fresh
+        s2: s1 (1) is dead
+        sc1: w1 (0) is dead
+        s1: ring joining
+        s1: s2 (2) is dead
+        pcs: close"]]
+    .assert_eq(&told.join("\n"));
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_start_is_named_and_the_rest_goes_on() {
+    let toys = Toys::new();
+    let taken = Address::parse("http://localhost:3001").unwrap();
+    let _other = toys.fabric.serve(&taken, Router::default()).await.unwrap();
+    let ran = run_with(
+        toys,
+        &format!("{CLUSTER}write 1 a\nread 1 at s2\nexpect-fail await ready\n"),
+        |_| {},
+    )
+    .await;
+    ran.check(
+        Outcome::NodeLost,
+        &expect![[r"
+        1 = a (1.1)
+    "]],
+    );
+    expect![[r"
+        error: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+        error: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+         --> demo.pm:6:1
+          |
+        6 | read 1 at s2
+          | ^^^^
+
+        failed as expected: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+    "]].assert_eq(&ran.messages());
+}
+
+#[tokio::test]
+async fn a_node_that_is_lost_unasked_is_named() {
+    let toys = Toys::new();
+    let (_place, path) = files(&format!("{CLUSTER}write 1 a\n"));
+    let (surroundings, interrupts) = toys.surroundings(Format::Text);
+    let running = puppetmaster::run(
+        Config {
+            keep: true,
+            ..config(&path)
+        },
+        surroundings,
+    );
+    let losing = async {
+        while !toys.said(Channel::Message).contains("until Ctrl-C") {
+            tokio::task::yield_now().await;
+        }
+        toys.die("s1");
+        while !toys.told().contains("s2: s1 (1) is dead") {
+            tokio::task::yield_now().await;
+        }
+        interrupts.send(()).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(running, losing);
+    assert_eq!(outcome, Outcome::NodeLost);
+    assert!(
+        toys.said(Channel::Message)
+            .contains("error: node `s1` was lost: signal 9 (SIGKILL)")
+    );
+}
+
+#[tokio::test]
+async fn debug_lines_of_all_nodes_are_printed_and_another_port_is_taken_if_need_be() {
+    let ran = run("storage s1 http://localhost:3000 0\nawait ready\ndebug\nstorage s2 http://localhost:3001 0\nawait ready\ndebug\n").await;
+    assert_eq!(ran.outcome, Outcome::Well);
+    for line in ["[s1] I was told\n", "[s2] I was told\n"] {
+        assert_eq!(
+            ran.messages().matches(line).count(),
+            1,
+            "{}",
+            ran.messages()
+        );
+    }
+    let toys = Toys::new();
+    let taken = Address::parse("http://127.0.0.1:10001").unwrap();
+    let _other = toys.fabric.serve(&taken, Router::default()).await.unwrap();
+    let ran = run_with(
+        toys,
+        "debug\nstorage s1 http://localhost:3000 0\nawait ready\n",
+        |_| {},
+    )
+    .await;
+    assert!(
+        ran.messages().contains("port 10001 is taken"),
+        "{}",
+        ran.messages()
+    );
+    assert!(
+        ran.messages().contains("[s1] I was told"),
+        "{}",
+        ran.messages()
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
+    let toys = Toys::new();
+    let by_hand = Cluster::new(
+        toys.fabric.clone(),
+        toys.output(Format::Text),
+        Vec::new(),
+        toys.start_pcs(),
+    );
+    let known = by_hand.known();
+    let parsed = puppetmaster::language::check::check_script(
+        "hand",
+        &format!("{CLUSTER}write 1 a\n"),
+        &known,
+        &puppetmaster::language::files::Disk,
+    );
+    let mut interpreter = puppetmaster::interpreter::Interpreter::new(Arc::clone(&by_hand));
+    puppetmaster::script::execute(&mut interpreter, &parsed, None).await;
+    assert_eq!(interpreter.outcome(), Outcome::Well);
+    let scheduler = Some(Address::parse("http://localhost:4000").unwrap());
+    let script = "run hi app\nexpect 1 a\nread 1 at s2\nstatus\nexpect-fail crash s1\n";
+    let ran = run_with(toys.clone(), script, |config| {
+        config.connect = scheduler.clone();
+    })
+    .await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+        1 = a (1.1)
+        run 1 completed: hi
+        1 = a (1.1)
+        ┌──────┬───────────┬───────────────────────┬─────────┬───────────┬──────┐
+        │ node ┆ role      ┆ url                   ┆ state   ┆ details   ┆ sees │
+        ╞══════╪═══════════╪═══════════════════════╪═════════╪═══════════╪══════╡
+        │ sc1  ┆ scheduler ┆ http://localhost:4000 ┆ present ┆ records 1 ┆      │
+        │ s1   ┆ storage   ┆ http://localhost:3000 ┆ present ┆ records 1 ┆      │
+        │ s2   ┆ storage   ┆ http://localhost:3001 ┆ present ┆ records 1 ┆      │
+        │ w1   ┆ worker    ┆ http://localhost:4001 ┆ present ┆ records 1 ┆      │
+        └──────┴───────────┴───────────────────────┴─────────┴───────────┴──────┘
+    "]],
+    );
+    assert!(!toys.told().contains("close"));
+    let ran = run_with(
+        toys.clone(),
+        "storage s3 http://localhost:3003 0\nread 1 at s9\n",
+        |config| config.connect = scheduler,
+    )
+    .await;
+    assert_eq!(ran.outcome, Outcome::WrongScript);
+    expect![[r"
+        error: a cluster that was started by hand is not changed from here
+         --> demo.pm:1:9
+          |
+        1 | storage s3 http://localhost:3003 0
+          |         ^^
+          = hint: without --connect, a script makes a cluster of its own
+
+        error: there is no storage node `s9`
+         --> demo.pm:2:11
+          |
+        2 | read 1 at s9
+          |           ^^
+          = hint: did you mean `s1`, `s2` or `s3`?
+
+        the script is wrong: nothing was started
+    "]]
+    .assert_eq(&ran.messages()[ran.messages().find("error").unwrap()..]);
+    by_hand.close().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_scheduler_and_a_missing_script_are_told() {
+    let nowhere = Some(Address::parse("http://localhost:4999").unwrap());
+    let ran = run_with(Toys::new(), "status\n", |config| config.connect = nowhere).await;
+    ran.check(Outcome::NodeLost, &expect![""]);
+    expect![[r"
+        error: no scheduler answers at http://localhost:4999: nobody listens at http://localhost:4999
+        hint: start one: marionette scheduler ID URL
+    "]].assert_eq(&ran.messages());
+    let ran = run_with(Toys::new(), "", |config| {
+        config.source = puppetmaster::Source::File("none.pm".into());
+    })
+    .await;
+    ran.check(Outcome::WrongScript, &expect![""]);
+    expect![[r"
+        error: there is no such script
+         --> none.pm
+
+    "]]
+    .assert_eq(&ran.messages());
+}
+
+#[tokio::test]
+async fn json_is_one_object_per_event() {
+    let toys = Toys::new();
+    let (_place, path) = files(&format!(
+        "{CLUSTER}write 1 a\nrun hi app\nlistGlobal\nread 2\n"
+    ));
+    let (surroundings, _interrupts) = toys.surroundings(Format::Json);
+    let outcome = puppetmaster::run(config(&path), surroundings).await;
+    assert_eq!(outcome, Outcome::Failed);
+    let events = |channel| -> Vec<serde_json::Value> {
+        toys.said(channel)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let results: Vec<String> = events(Channel::Result)
+        .iter()
+        .map(|event| event["event"].to_string())
+        .collect();
+    expect![[r#""record" "run" "records""#]].assert_eq(&results.join(" "));
+    assert_eq!(events(Channel::Result)[1]["output"], "hi");
+    assert!(
+        events(Channel::Message)
+            .iter()
+            .any(|event| event["event"] == "error" && event["line"] == 8)
+    );
+}
