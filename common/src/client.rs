@@ -13,7 +13,7 @@ use crate::fabric::FabricHandle;
 use crate::placement::Placement;
 use crate::proto::{self, Level, storage};
 use crate::status::{Kind, Status};
-use crate::types::{RecordVersion, ReplicaId, Ring, UpdateId, Version, required};
+use crate::types::{RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted, required};
 
 /// A replica that failed is asked last for this long.
 const AVOID_MS: u64 = 2_000;
@@ -75,39 +75,41 @@ impl StorageClient {
         &self.placement
     }
 
-    /// The newest version at the replica asked, or exactly `version`, which is waited for. A record that does not
-    /// exist is the null version.
+    /// The version wanted, which is waited for. A record that does not exist is the null version.
     pub async fn read(
         &self,
         record: &str,
-        version: Option<Version>,
+        wanted: Wanted,
         route: Route,
     ) -> Result<RecordVersion, Status> {
         let mut order = self.order(record, self.rotation, route);
-        if let Some(origin) =
-            version.and_then(|version| order.iter().position(|replica| *replica == version.replica))
-        {
+        let origin = wanted.needs().replica;
+        if let Some(place) = order.iter().position(|replica| *replica == origin) {
             // Whoever made the version has it for certain: second choice after the usual replica.
-            let origin = order.remove(origin);
+            let origin = order.remove(place);
             order.insert(order.len().min(1), origin);
         }
-        let mut wait_ms = 0;
-        self.rounds(
-            &order,
-            route,
-            || {
-                let request = proto::ReadRequest {
-                    record: record.to_owned(),
-                    version: version.map(Into::into),
-                    wait_ms,
-                };
-                wait_ms = PIN_WAIT_MS;
-                (request, ANSWER_MS)
-            },
-            async |client, request| client.read(&request).await,
-        )
-        .await
-        .and_then(|response| Ok(required(response.found, "found")?.into()))
+        let (version, not_older) = match wanted {
+            Wanted::Exactly(version) => (Some(version.into()), None),
+            Wanted::Newest { not_older } => (None, Some(not_older.into())),
+        };
+        let mut request = proto::ReadRequest {
+            record: record.to_owned(),
+            version,
+            not_older,
+            wait_ms: 0,
+        };
+        let next = || {
+            let this = request.clone();
+            request.wait_ms = PIN_WAIT_MS;
+            (this, ANSWER_MS)
+        };
+        let response = self
+            .rounds(&order, route, next, async |client, request| {
+                client.read(&request).await
+            })
+            .await?;
+        Ok(required(response.found, "found")?.into())
     }
 
     /// Writes `value` (absent: deletes the record) above the version `above`.

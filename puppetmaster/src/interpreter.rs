@@ -3,6 +3,7 @@
 //! - `storage`: the commands that speak to records.
 //! - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
+//! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
 //! - [`runs`]: submits runs and follows them to their outcomes.
 //!
 //! Promise: commands are executed in order; a command that fails leaves the cluster as it is and the next one is
@@ -11,6 +12,7 @@
 
 mod conditions;
 pub mod runs;
+mod seen;
 mod storage;
 mod tables;
 
@@ -25,7 +27,7 @@ use crate::output::{Event, run_output};
 use common::diagnostic::Line;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
-use runs::{Counted, Runs};
+use runs::{Counted, RunKey, Runs};
 use std::sync::Arc;
 
 /// What comes after a command.
@@ -218,7 +220,7 @@ impl Interpreter {
         input: &str,
         application: &Name,
         counted: Counted,
-    ) -> Result<u64, Failure> {
+    ) -> Result<RunKey, Failure> {
         let found = find(&Disk, &line.file, application.text()).map_err(Failure::new)?;
         self.runs
             .submit(input, application.text(), found.text, counted)
@@ -229,12 +231,11 @@ impl Interpreter {
         let run = self
             .submit(line, input, application, Counted::ByTheCommand)
             .await?;
-        let report = self.runs.outcome_of(run).await?;
-        completed(&report)
+        completed(&self.runs.outcome_of(run).await)
     }
 
     async fn expect_run(&self, run: u64, output: &str) -> Result<(), Failure> {
-        let report = self.runs.outcome_of(run).await?;
+        let report = self.runs.outcome_of_number(run).await?;
         if report.state() != RunState::Completed {
             return Err(Failure::new(format!(
                 "run {run} did not complete: {}",

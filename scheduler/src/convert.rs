@@ -4,11 +4,11 @@ use common::application::{CLASS_CHARS_MAX, STAGES_MAX};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{Item, Version, required};
+use common::types::{Item, Pin, required};
 
 use crate::core::{
-    Checkpoint, Dispatch, Heartbeat, Link, Pin, Run, RunNumber, RunState, Stage, StageEnd,
-    StageReport, Worker, WorkerAddress,
+    Checkpoint, Dispatch, Heartbeat, Link, Run, RunNumber, RunState, Stage, StageEnd, StageReport,
+    Worker, WorkerAddress,
 };
 
 /// A node's name.
@@ -74,7 +74,7 @@ pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
     let end = match required(report.end, "end")? {
         stage_report::End::Output(output) => StageEnd::Returned(Checkpoint {
             items: output.items.into_iter().map(Item::from).collect(),
-            pins: output.pins.into_iter().map(pin).collect(),
+            pins: pins(output.pins)?,
         }),
         stage_report::End::Error(mut reason) => {
             reason.truncate(reason.floor_char_boundary(ERROR_BYTES_MAX));
@@ -95,18 +95,12 @@ pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
     })
 }
 
-fn pin(pin: proto::Pin) -> Pin {
-    Pin {
-        record: pin.record,
-        version: pin.version.map_or(Version::NULL, Version::from),
-    }
+pub fn pins(pins: Vec<proto::Pin>) -> Result<Vec<Pin>, Status> {
+    pins.into_iter().map(Pin::try_from).collect()
 }
 
-fn pin_to_proto(pin: &Pin) -> proto::Pin {
-    proto::Pin {
-        record: pin.record.clone(),
-        version: Some(pin.version.into()),
-    }
+fn pins_to_proto(pins: &[Pin]) -> Vec<proto::Pin> {
+    pins.iter().cloned().map(proto::Pin::from).collect()
 }
 
 fn items_to_proto(items: &[Item]) -> Vec<proto::Item> {
@@ -117,7 +111,7 @@ pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
     let mut chain: Vec<proto::Assignment> = dispatch.chain.iter().map(assignment).collect();
     let mut pins = Vec::new();
     if let Some(checkpoint) = &dispatch.checkpoint {
-        pins = checkpoint.pins.iter().map(pin_to_proto).collect();
+        pins = pins_to_proto(&checkpoint.pins);
         if let Some(before) = dispatch
             .stage
             .checked_sub(1)
@@ -167,18 +161,18 @@ pub fn run_summary(run: &Run, now_ms: u64) -> proto::RunReport {
         error: error.to_owned(),
         stages: run.stages.iter().map(stage_summary).collect(),
         elapsed_ms: run.elapsed_ms(now_ms),
+        pins: Vec::new(),
     }
 }
 
 pub fn run_report(run: &Run, now_ms: u64) -> proto::RunReport {
-    let output = match &run.state {
-        RunState::Completed(output) => items_to_proto(&output.items),
-        RunState::Running | RunState::Failed(_) | RunState::Expired(_) => Vec::new(),
-    };
-    proto::RunReport {
-        output,
-        ..run_summary(run, now_ms)
+    let mut report = run_summary(run, now_ms);
+    if let RunState::Completed(last) = &run.state {
+        report.output = items_to_proto(&last.items);
+        let touched = last.pins.iter().filter(|pin| !pin.is_floor);
+        report.pins = touched.cloned().map(proto::Pin::from).collect();
     }
+    report
 }
 
 fn stage_summary(stage: &Stage) -> proto::StageSummary {

@@ -22,6 +22,8 @@ const INPUT_BYTES_MAX: usize = 1 << 20;
 /// The text of an application file.
 const APPLICATION_BYTES_MAX: usize = 256 << 10;
 const APPLICATION_NAME_BYTES_MAX: usize = 4 << 10;
+/// Versions that one submitter has seen.
+const SEEN_MAX: usize = 1_000;
 /// The time of a run that says nothing else.
 const RUN_TIMEOUT_MS: u64 = 60_000;
 /// Attempts at a stage that says nothing else.
@@ -276,7 +278,16 @@ fn parse_submission(
     let application = Application::parse(&request.application_name, &request.application)
         .map_err(|wrong| wrong_file(&wrong))?;
     let stages = application.stages.iter().map(stage_spec).collect();
+    if request.seen.len() > SEEN_MAX {
+        let count = request.seen.len();
+        return Err(Status::invalid(format!(
+            "a submitter has seen at most {SEEN_MAX} records, not {count}"
+        )));
+    }
+    let mut seen = convert::pins(request.seen)?;
+    seen.iter_mut().for_each(|pin| pin.is_floor = true);
     let submission = Submission {
+        seen,
         input: request.input,
         application: request.application_name,
         stages,

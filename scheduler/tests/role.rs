@@ -122,6 +122,7 @@ impl Stage {
 
     async fn submit(&self, application: &str) -> Result<u64, Status> {
         let request = proto::SubmitRequest {
+            seen: vec![],
             input: "13".to_owned(),
             application: application.to_owned(),
             application_name: "app".to_owned(),
@@ -174,6 +175,7 @@ fn set_ring(epoch: u64) -> proto::SetRingRequest {
 
 fn returned(value: &'static str) -> stage_report::End {
     let pin = proto::Pin {
+        floor: false,
         record: "13".to_owned(),
         version: Some(proto::Version {
             number: 3,
@@ -334,6 +336,7 @@ async fn before_ring_and_workers_are_known_runs_are_refused() {
 async fn what_is_wrong_or_too_large_is_refused() {
     let stage = Stage::ready().await;
     let large = proto::SubmitRequest {
+        seen: vec![],
         input: "x".repeat((1 << 20) + 1),
         application: "operator A 0".to_owned(),
         application_name: "app".to_owned(),

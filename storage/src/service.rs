@@ -2,7 +2,7 @@
 
 use common::proto::{self, Empty, NodeStatus, node, storage, update_if_response};
 use common::status::{Kind, Status};
-use common::types::{RecordVersion, Ring, record_id, required, update_id, value_bounds};
+use common::types::{RecordVersion, Ring, Wanted, record_id, required, update_id, value_bounds};
 use tokio::sync::oneshot;
 
 use crate::codec;
@@ -70,13 +70,18 @@ fn unexpected(reply: &Reply) -> Status {
 impl storage::Service for StorageService {
     async fn read(&self, request: proto::ReadRequest) -> Result<proto::ReadResponse, Status> {
         let record = record_id(request.record)?;
-        let version = request.version.map(Into::into);
+        let wanted = match request.version {
+            Some(version) => Wanted::Exactly(version.into()),
+            None => Wanted::Newest {
+                not_older: request.not_older.unwrap_or_default().into(),
+            },
+        };
         let wait_ms = request.wait_ms.min(READ_WAIT_MS_MAX).into();
         match self
             .request(move |token| Input::Read {
                 token,
                 record,
-                version,
+                wanted,
                 wait_ms,
             })
             .await?

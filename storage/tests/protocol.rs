@@ -128,6 +128,17 @@ fn a_pinned_version_is_waited_for_and_a_discarded_one_is_named() {
     assert_eq!(show(&versions[0]), "11.1=11");
 }
 
+#[test]
+fn a_read_is_never_older_than_what_the_reader_has_seen() {
+    let mut world = World::new(2, FailStop, 8);
+    world.write(1, "k", "a", Level::All);
+    let seen = world.write(1, "k", "b", Level::One);
+    let early = world.start_read_not_older(2, "k", seen, 0);
+    assert!(matches!(world.reply(early), Err(Refusal::NotYet { .. })));
+    let patient = world.start_read_not_older(2, "k", seen, 5_000);
+    assert!(matches!(world.reply(patient), Ok(Reply::Read(found)) if show(&found) == "2.1=b"));
+}
+
 /// Message kinds of the coordinator at whose departure it dies.
 fn leaves(message: &Message, kind: &str) -> bool {
     match kind {

@@ -4,11 +4,14 @@
 //! it waited for. A test waits for conditions, never for a time.
 #![allow(dead_code, reason = "no test uses all of them")]
 
+pub mod cluster;
+
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,10 +48,26 @@ pub fn wait_within<T>(
     }
 }
 
-/// Ports that were free a moment ago, all different.
+/// Below those that the system hands out by itself, also for connections: nobody takes one of these by chance.
+const PORTS: std::ops::Range<u16> = 11_000..31_000;
+static PORTS_GIVEN: AtomicU32 = AtomicU32::new(0);
+
+/// Ports that are free on every loopback host; this process gets each of them once.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let reserved = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    reserved.map(|listener| listener.local_addr().unwrap().port())
+    [(); N].map(|()| free_port())
+}
+
+fn free_port() -> u16 {
+    let count = u32::try_from(PORTS.len()).unwrap();
+    loop {
+        let given = PORTS_GIVEN.fetch_add(1, Ordering::Relaxed);
+        // Each process begins elsewhere, since others may run their tests at the same time.
+        let place = (std::process::id().wrapping_mul(97) + given) % count;
+        let port = PORTS.start + u16::try_from(place).unwrap();
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A port that stays taken for as long as the listener lives.
@@ -144,12 +163,16 @@ impl Marionette {
     /// Waits for a line on its standard output that starts like this; the rest of the line.
     #[track_caller]
     pub fn wait_for_line(&self, start: &str) -> String {
-        wait_until(("a line", start, self.error()), || {
+        wait_until(("a line", start), || {
+            let ended = !is_running(self.pid());
             let output = self.output();
-            output
-                .lines()
-                .find_map(|line| line.strip_prefix(start))
-                .map(str::to_owned)
+            let found = output.lines().find_map(|line| line.strip_prefix(start));
+            assert!(
+                found.is_some() || !ended,
+                "it ended without a line {start:?}: {}",
+                self.error()
+            );
+            found.map(str::to_owned)
         })
     }
 

@@ -4,9 +4,9 @@ use common::application::{CLASS_CHARS_MAX, STAGES_MAX, TIMEOUT_MAX};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{Item, Version, record_id, required};
+use common::types::{Item, Pin, required};
 
-use crate::core::{Ended, Forward, Link, Pin, Report, RunKey, Task, TaskKey, WorkerAddress};
+use crate::core::{Ended, Forward, Link, Report, RunKey, Task, TaskKey, WorkerAddress};
 use crate::session::PINS_MAX;
 
 pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
@@ -46,16 +46,12 @@ pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
         deadline_ms: now_ms + meta.deadline_ms.min(left_max_ms),
         input: task.input,
         items: items.into_iter().map(Item::from).collect(),
-        pins: meta.pins.into_iter().map(pin).collect::<Result<_, _>>()?,
+        pins: meta
+            .pins
+            .into_iter()
+            .map(Pin::try_from)
+            .collect::<Result<_, _>>()?,
         chain: chain.into_iter().map(link).collect::<Result<_, _>>()?,
-    })
-}
-
-fn pin(pin: proto::Pin) -> Result<Pin, Status> {
-    let version = pin.version.map_or(Version::NULL, Version::from);
-    Ok(Pin {
-        record: record_id(pin.record)?,
-        version,
     })
 }
 
@@ -90,11 +86,7 @@ fn worker_address_to_proto(worker: &WorkerAddress) -> proto::WorkerAddress {
 }
 
 fn pins_to_proto(pins: &[Pin]) -> Vec<proto::Pin> {
-    let pin = |pin: &Pin| proto::Pin {
-        record: pin.record.clone(),
-        version: Some(pin.version.into()),
-    };
-    pins.iter().map(pin).collect()
+    pins.iter().cloned().map(proto::Pin::from).collect()
 }
 
 fn items_to_proto(items: &[Item]) -> Vec<proto::Item> {

@@ -2,7 +2,7 @@
 //!
 //! The first read of a record pins its version; later reads see exactly that version; the null version pins an absent
 //! record. Own writes move the pin, and so does a failed update, to the record that it found. The pins travel with the
-//! request along the chain. A version that was discarded ends the run, never another version in its place.
+//! request along the chain. What the submitter has seen comes along as floors: the first read is not older. A version that was discarded ends the run, never another version in its place.
 //!
 //! Every update carries an id made of run, stage and a sequence number: in every attempt the first update has number
 //! 0, so a repeat after a crash is known to the replicas that have executed it.
@@ -15,10 +15,10 @@ use common::client::{self, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Kind, Status};
 use common::types::{
-    self, Item, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX, Version,
+    self, Item, Pin, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX, Version, Wanted,
 };
 
-use crate::core::{Ended, Pin, Task};
+use crate::core::{Ended, Task};
 use crate::host::{OperatorError, OperatorFailure, StorageCalls, StorageError, UpdateError};
 use crate::ring::RingWatch;
 
@@ -40,6 +40,8 @@ pub struct Session {
 #[derive(Default)]
 struct Seen {
     pins: BTreeMap<RecordId, Version>,
+    /// Of records without a pin.
+    floors: BTreeMap<RecordId, Version>,
     /// A record whose pinned version is gone.
     discarded: Option<RecordId>,
 }
@@ -50,13 +52,14 @@ pub struct Afterwards(Arc<Mutex<Seen>>);
 impl Session {
     /// `deadline_ms`: of the stage, on the fabric's clock.
     pub fn new(task: &Task, ring: RingWatch, deadline_ms: u64) -> (Self, Afterwards) {
-        let pins = task
-            .pins
-            .iter()
-            .map(|pin| (pin.record.clone(), pin.version))
-            .collect();
+        let (floors, pins): (Vec<_>, Vec<_>) = task.pins.iter().partition(|pin| pin.is_floor);
+        let versions = |pins: Vec<&Pin>| {
+            let version = |pin: &Pin| (pin.record.clone(), pin.version);
+            pins.into_iter().map(version).collect()
+        };
         let seen = Arc::new(Mutex::new(Seen {
-            pins,
+            pins: versions(pins),
+            floors: versions(floors),
             discarded: None,
         }));
         let (run, stage) = (task.key.run, task.key.stage);
@@ -77,7 +80,9 @@ impl Session {
     }
 
     fn pin(&self, id: &str, version: Version) {
-        self.seen().pins.insert(id.to_owned(), version);
+        let mut seen = self.seen();
+        seen.floors.remove(id);
+        seen.pins.insert(id.to_owned(), version);
     }
 
     fn route(&self) -> Route {
@@ -125,6 +130,10 @@ impl Session {
         Ok(pin)
     }
 
+    fn floor(&self, id: &str) -> Version {
+        self.seen().floors.get(id).copied().unwrap_or(Version::NULL)
+    }
+
     fn error(&self, id: &str, status: Status) -> StorageError {
         match status.kind {
             Kind::Discarded => {
@@ -160,14 +169,16 @@ impl StorageCalls for Session {
         if pin.is_some_and(Version::is_null) {
             return Err(StorageError::NotFound);
         }
-        let found = self.client().await?.read(id, pin, self.route()).await;
+        let not_older = self.floor(id);
+        let wanted = pin.map_or(Wanted::Newest { not_older }, Wanted::Exactly);
+        let found = self.client().await?.read(id, wanted, self.route()).await;
         let found: RecordVersion = found.map_err(|status| self.error(id, status))?;
         self.pin(id, found.version);
         found.existing().ok_or(StorageError::NotFound)
     }
 
     async fn write(&mut self, id: &str, value: bytes::Bytes) -> Result<Version, StorageError> {
-        let above = self.begin(id)?.unwrap_or(Version::NULL);
+        let above = self.begin(id)?.unwrap_or_else(|| self.floor(id));
         check_value(&value)?;
         let client = self.client().await?;
         let update = self.next_update();
@@ -221,11 +232,16 @@ impl Afterwards {
         }
         match result {
             Ok(items) => {
-                let pins = std::mem::take(&mut seen.pins);
-                let pins = pins
-                    .into_iter()
-                    .map(|(record, version)| Pin { record, version })
-                    .collect();
+                let pin = |is_floor| {
+                    move |(record, version)| Pin {
+                        record,
+                        version,
+                        is_floor,
+                    }
+                };
+                let pins = std::mem::take(&mut seen.pins).into_iter().map(pin(false));
+                let floors = std::mem::take(&mut seen.floors).into_iter().map(pin(true));
+                let pins = pins.chain(floors).collect();
                 Ended::Returned { items, pins }
             }
             Err(OperatorError { failure, .. }) => {

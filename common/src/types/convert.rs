@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    Item, ORIGIN_BYTES_MAX, RECORD_ID_BYTES_MAX, Record, RecordId, RecordVersion, UpdateId,
+    Item, ORIGIN_BYTES_MAX, Pin, RECORD_ID_BYTES_MAX, Record, RecordId, RecordVersion, UpdateId,
     VALUE_BYTES_MAX, Version,
 };
 use crate::proto;
@@ -53,6 +53,28 @@ impl RecordVersion {
     pub fn existing(self) -> Option<Record> {
         let version = self.version;
         self.value.map(|value| Record { version, value })
+    }
+}
+
+impl From<Pin> for proto::Pin {
+    fn from(pin: Pin) -> Self {
+        Self {
+            record: pin.record,
+            version: Some(pin.version.into()),
+            floor: pin.is_floor,
+        }
+    }
+}
+
+impl TryFrom<proto::Pin> for Pin {
+    type Error = Status;
+
+    fn try_from(pin: proto::Pin) -> Result<Self, Status> {
+        Ok(Self {
+            record: record_id(pin.record)?,
+            version: pin.version.unwrap_or_default().into(),
+            is_floor: pin.floor,
+        })
     }
 }
 

@@ -37,6 +37,38 @@ pub struct Record {
     pub value: Bytes,
 }
 
+/// The version of a record that a run has read or written; the null version for an absent record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub record: RecordId,
+    pub version: Version,
+    /// The run has not touched the record yet: its first read is not older than this version.
+    pub is_floor: bool,
+}
+
+/// Which version a read wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest at the replica, but none older than this one.
+    Newest {
+        not_older: Version,
+    },
+    Exactly(Version),
+}
+
+impl Wanted {
+    /// The newest at the replica, whatever it is.
+    pub const NEWEST: Self = Self::Newest {
+        not_older: Version::NULL,
+    };
+
+    /// The version without which the read cannot be answered.
+    pub fn needs(self) -> Version {
+        let (Self::Newest { not_older: version } | Self::Exactly(version)) = self;
+        version
+    }
+}
+
 /// What flows between stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {

@@ -114,7 +114,9 @@ impl Tender {
                         process: self.process,
                     })
                     .await;
-                continue;
+                if !self.lines.tell_readiness() {
+                    continue;
+                }
             }
             if stream == Stream::Error {
                 self.last_words

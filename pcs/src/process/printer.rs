@@ -96,6 +96,11 @@ impl Printer {
 }
 
 impl Lines {
+    /// Whether nodes' readiness lines are printed too: beside a script's results, the puppetmaster tells already.
+    pub fn tell_readiness(&self) -> bool {
+        self.relay == RelayTo::SameStreams
+    }
+
     pub async fn print(&self, stream: Stream, node: &str, line: &str) {
         let stream = match self.relay {
             RelayTo::SameStreams => stream,

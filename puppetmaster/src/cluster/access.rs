@@ -7,6 +7,7 @@ use crate::outcome::Failure;
 use crate::output::Output;
 use common::fabric::{Address, FabricHandle};
 use common::proto::{ClusterResponse, Empty, node, scheduler, storage};
+use common::status::Status;
 use common::types::{ReplicaId, Ring};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +26,8 @@ impl Cluster {
             Launcher::new(Vec::new(), no_pcs),
             true,
         );
-        let unreachable = |status: common::status::Status| {
-            let failure = Failure::new(format!(
-                "no scheduler answers at {scheduler}: {}",
-                status.message
-            ));
+        let unreachable = |status: Status| {
+            let failure = no_answer("scheduler", &scheduler, &status);
             failure.hint("start one: marionette scheduler ID URL")
         };
         let client = scheduler::Client::new(fabric.clone(), scheduler.clone(), CALL_MAX);
@@ -218,6 +216,13 @@ impl Cluster {
             .map(|(name, node)| (name.clone(), node.address.clone()))
             .collect()
     }
+}
+
+/// The status may begin with the address itself.
+pub(super) fn no_answer(role: &str, at: &Address, status: &Status) -> Failure {
+    let why = status.message.strip_prefix(&format!("{at}: "));
+    let why = why.unwrap_or(&status.message);
+    Failure::new(format!("no {role} answers at {at}: {why}"))
 }
 
 fn still_starting(name: &str, patience: Duration) -> Failure {

@@ -4,6 +4,7 @@
 //! loopback host, one embedded in this process. Roles never import one another, so the embedded one comes from
 //! `main` as a closure.
 
+use super::access::no_answer;
 use crate::outcome::Failure;
 use common::fabric::{Address, BoxFuture, FabricHandle, Serving};
 use common::proto::{Empty, pcs};
@@ -57,8 +58,7 @@ impl Launcher {
             Ok(_) => Ok(address),
             Err(_) if node.is_loopback() && !is_named => self.embedded().await,
             Err(status) => {
-                let failure =
-                    Failure::new(format!("no PCS answers at {address}: {}", status.message));
+                let failure = no_answer("PCS", &address, &status);
                 Err(failure.hint(format!(
                     "start it there: marionette pcs --listen {}",
                     address.authority()

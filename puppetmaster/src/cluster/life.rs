@@ -36,7 +36,8 @@ impl Cluster {
             node.registered = false;
             node.previous_pid = node.pid.take();
             if node.role == Role::Scheduler {
-                // A new scheduler knows nobody.
+                // A new scheduler knows nobody, and counts runs from 1 again.
+                state.scheduler_restarts += 1;
                 state
                     .nodes
                     .values_mut()

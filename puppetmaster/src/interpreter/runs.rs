@@ -1,5 +1,6 @@
 //! Submits runs, follows each to its outcome, and says the outcome once, when it comes.
 
+use super::seen::Seen;
 use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
@@ -27,11 +28,22 @@ pub enum Counted {
     ByTheCommand,
 }
 
+/// A run, and the scheduler that counts it: one that was started again begins at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunKey {
+    scheduler: u64,
+    number: u64,
+}
+
+/// Absent: still outstanding.
+type Reports = BTreeMap<RunKey, Option<RunReport>>;
+
 /// The runs that were submitted from here.
 pub struct Runs {
+    /// What this script has seen of the records.
+    pub seen: Seen,
     cluster: Arc<Cluster>,
-    /// Absent: still outstanding.
-    reports: Mutex<BTreeMap<u64, Option<RunReport>>>,
+    reports: Mutex<Reports>,
     outcome: Mutex<Outcome>,
     changed: watch::Sender<()>,
     questions: Semaphore,
@@ -40,6 +52,7 @@ pub struct Runs {
 impl Runs {
     pub fn new(cluster: Arc<Cluster>) -> Arc<Self> {
         Arc::new(Self {
+            seen: Seen::default(),
             cluster,
             reports: Mutex::default(),
             outcome: Mutex::default(),
@@ -60,7 +73,7 @@ impl Runs {
         application_name: &str,
         application: String,
         counted: Counted,
-    ) -> Result<u64, Failure> {
+    ) -> Result<RunKey, Failure> {
         let client = self.cluster.ready_for_runs().await?;
         let settings = self.cluster.settings();
         let request = SubmitRequest {
@@ -68,6 +81,7 @@ impl Runs {
             application,
             application_name: application_name.to_owned(),
             timeout_ms: settings.run_timeout_ms(),
+            seen: self.seen.to_proto(),
         };
         let mut why = String::new();
         let submitting = async {
@@ -82,7 +96,10 @@ impl Runs {
         };
         let answer = timeout(&*self.cluster.fabric, settings.patience(), submitting).await;
         let busy = || Failure::new(format!("the scheduler did not take the run in time: {why}"));
-        let run = answer.ok_or_else(busy)??.run;
+        let run = RunKey {
+            scheduler: self.cluster.scheduler_restarts(),
+            number: answer.ok_or_else(busy)??.run,
+        };
         self.cluster.count_run();
         self.reports().insert(run, None);
         self.cluster.spawn(follow(Arc::clone(self), run, counted));
@@ -90,18 +107,29 @@ impl Runs {
     }
 
     /// The outcome of a run that was submitted from here and has ended.
-    pub fn ended(&self, run: u64) -> Option<RunReport> {
+    pub fn ended(&self, number: u64) -> Option<RunReport> {
+        let run = self.numbered(number)?;
         self.reports().get(&run).cloned().flatten()
     }
 
     /// The outcome of a run, waited for.
-    pub async fn outcome_of(&self, run: u64) -> Result<RunReport, Failure> {
-        if !self.reports().contains_key(&run) {
-            return self.outcome_of_others(run).await;
+    pub async fn outcome_of(&self, run: RunKey) -> RunReport {
+        self.wait_for(|reports| reports.get(&run).cloned().flatten())
+            .await
+    }
+
+    /// The same for the last run with this number, whoever submitted it.
+    pub async fn outcome_of_number(&self, number: u64) -> Result<RunReport, Failure> {
+        match self.numbered(number) {
+            Some(run) => Ok(self.outcome_of(run).await),
+            None => self.outcome_of_others(number).await,
         }
-        Ok(self
-            .wait_for(|reports| reports.get(&run).cloned().flatten())
-            .await)
+    }
+
+    fn numbered(&self, number: u64) -> Option<RunKey> {
+        let reports = self.reports();
+        let mut newest_first = reports.keys().rev();
+        newest_first.find(|run| run.number == number).copied()
     }
 
     /// Returns when no run is outstanding.
@@ -134,14 +162,11 @@ impl Runs {
         }
     }
 
-    fn reports(&self) -> MutexGuard<'_, BTreeMap<u64, Option<RunReport>>> {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn wait_for<T>(
-        &self,
-        mut probe: impl FnMut(&BTreeMap<u64, Option<RunReport>>) -> Option<T>,
-    ) -> T {
+    async fn wait_for<T>(&self, mut probe: impl FnMut(&Reports) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
         loop {
             let found = probe(&self.reports());
@@ -155,29 +180,34 @@ impl Runs {
         }
     }
 
-    fn end(&self, report: RunReport, counted: Counted) {
+    fn end(&self, run: RunKey, report: RunReport, counted: Counted) {
         if counted == Counted::WhenItEnds && report.state() != RunState::Completed {
             let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
             *outcome = outcome.and(Outcome::Failed);
         }
+        self.seen.note_run(&report);
         self.cluster.output.say(&Event::Run(report.clone()));
-        self.reports().insert(report.run, Some(report));
+        self.reports().insert(run, Some(report));
         self.changed.send_replace(());
     }
 
     /// One question for the outcome of a run.
-    async fn ask(&self, run: u64) -> Result<RunReport, Status> {
+    async fn ask(&self, run: RunKey) -> Result<RunReport, Status> {
         let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
         let permit = self.questions.acquire().await;
         let client = self.cluster.scheduler(wait + CALL_MAX).await;
         let client = client.map_err(|failure| Status::unavailable(failure.message()))?;
         let report = client
             .await_run(&AwaitRunRequest {
-                run,
+                run: run.number,
                 wait_ms: AWAIT_RUN_MS,
             })
             .await;
         drop(permit);
+        // Another scheduler was asked, which knows nothing of this run and may count one of its own by this number.
+        if self.cluster.scheduler_restarts() != run.scheduler {
+            return Err(Status::not_found("it was started again"));
+        }
         report
     }
 
@@ -188,7 +218,7 @@ impl Runs {
 }
 
 /// Follows one run to its outcome.
-async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
+async fn follow(runs: Arc<Runs>, run: RunKey, counted: Counted) {
     let mut silent_since_ms = None;
     let report = loop {
         let why = match runs.ask(run).await {
@@ -203,11 +233,11 @@ async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
         let since_ms = *silent_since_ms.get_or_insert(now_ms);
         let silent = now_ms.saturating_sub(since_ms) > SCHEDULER_SILENCE_MAX_MS;
         if silent || why.kind == Kind::NotFound || runs.scheduler_is_down() {
-            break lost(run, &why);
+            break lost(run.number, &why);
         }
         runs.cluster.fabric.sleep(POLL_INTERVAL).await;
     };
-    runs.end(report, counted);
+    runs.end(run, report, counted);
 }
 
 /// A run whose outcome nobody can tell any more.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::client::{Route, StorageClient, UpdateError};
 use common::diagnostic::Line;
 use common::proto::Level;
-use common::types::{RecordVersion, UpdateId, Version};
+use common::types::{RecordVersion, UpdateId, Version, Wanted};
 use futures::stream::{self, StreamExt};
 use indexmap::IndexMap;
 
@@ -40,7 +40,16 @@ impl Interpreter {
         at: Option<&Name>,
     ) -> Result<(), Failure> {
         let (client, route) = self.route(at).await?;
-        let found = client.read(key, version, route).await?;
+        let wanted = match (version, at) {
+            (Some(version), _) => Wanted::Exactly(version),
+            // What one node has is asked, whatever others have shown.
+            (None, Some(_)) => Wanted::NEWEST,
+            (None, None) => self.runs.seen.newest(key),
+        };
+        let found = client.read(key, wanted, route).await?;
+        if version.is_none() {
+            self.runs.seen.note(key, found.version);
+        }
         match text(&found) {
             Some(value) => self.say_record(key, found.version, value),
             None => return Err(missing(key, &found)),
@@ -60,6 +69,7 @@ impl Interpreter {
         let version = client
             .write(self.update_id(), key, bytes, level, Version::NULL, route)
             .await?;
+        self.runs.seen.note(key, version);
         self.say_record(key, version, value.to_owned());
         Ok(())
     }
@@ -79,6 +89,7 @@ impl Interpreter {
             .await
         {
             Ok(version) => {
+                self.runs.seen.note(key, version);
                 self.say_record(key, version, new.to_owned());
                 Ok(())
             }
@@ -123,7 +134,8 @@ impl Interpreter {
         at: Option<&Name>,
     ) -> Result<(), Failure> {
         let (client, route) = self.route(at).await?;
-        let found = client.read(key, None, route).await?;
+        let wanted = at.map_or_else(|| self.runs.seen.newest(key), |_| Wanted::NEWEST);
+        let found = client.read(key, wanted, route).await?;
         if text(&found).as_deref() == value {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::fabric::Address;
-use common::types::Ring;
+use common::types::{Pin, Ring};
 use thiserror::Error;
 
 use super::run::{Checkpoint, RunNumber, RunState};
@@ -88,6 +88,8 @@ pub struct Submission {
     /// At least one, in order.
     pub stages: Vec<StageSpec>,
     pub timeout_ms: u64,
+    /// Floors: versions that the submitter has seen.
+    pub seen: Vec<Pin>,
 }
 
 /// A stage as its author wrote it.

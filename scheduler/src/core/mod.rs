@@ -25,7 +25,7 @@ pub use event::{
     Answer, Change, Dispatch, Heartbeat, Input, Link, Output, ReassignError, RingError, StageEnd,
     StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WorkerAddress, WrongStage,
 };
-pub use run::{Checkpoint, Pin, Run, RunNumber, RunState, Stage};
+pub use run::{Checkpoint, Run, RunNumber, RunState, Stage};
 pub use workers::{Presence, Worker};
 
 use runs::Runs;

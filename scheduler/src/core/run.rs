@@ -6,19 +6,12 @@
 
 use std::sync::Arc;
 
-use common::types::{Item, RecordId, Version};
+use common::types::{Item, Pin};
 
 use super::event::{StageSpec, Submission};
 
 /// From 1, counted by one scheduler.
 pub type RunNumber = u64;
-
-/// The version of a record that a run has read or written; the null version for an absent record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
-    pub record: RecordId,
-    pub version: Version,
-}
 
 /// What a stage left: from here the next one can be started, as often as need be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -101,7 +94,7 @@ pub struct Run {
     pub stages: Vec<Stage>,
     /// The newest attempt number given to any stage.
     pub attempt: u32,
-    /// Of the last stage that is done, while the run is running.
+    /// Of the last stage that is done, or what the submitter has seen; while the run is running.
     pub checkpoint: Option<Arc<Checkpoint>>,
     pub resend: Option<Resend>,
 }
@@ -126,7 +119,12 @@ impl Run {
             state: RunState::Running,
             stages: submission.stages.into_iter().map(stage).collect(),
             attempt: 1,
-            checkpoint: None,
+            checkpoint: (!submission.seen.is_empty()).then(|| {
+                Arc::new(Checkpoint {
+                    items: Vec::new(),
+                    pins: submission.seen,
+                })
+            }),
             resend: None,
         }
     }

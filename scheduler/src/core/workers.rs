@@ -132,7 +132,8 @@ impl Workers {
         }
         self.lost.remove(&at.name);
         let name = at.name.clone();
-        let (heard_ms, idle_since_ms) = (now_ms, now_ms);
+        // A worker that has never worked has been idle longest; ties between such go by name, whoever came first.
+        let (heard_ms, idle_since_ms) = (now_ms, 0);
         let worker = Worker {
             at,
             incarnation,

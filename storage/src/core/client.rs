@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, Version};
+use common::types::{PartitionId, RecordId, RecordVersion, Version, Wanted};
 
 use super::message::{Entry, EntryKind, LogRecord, Outcome};
 use super::record::{Lookup, Record, RecordChange};
@@ -21,7 +21,7 @@ pub const WAITING_MS_MAX: u64 = 60_000;
 pub struct WaitingRead {
     token: Token,
     record: RecordId,
-    version: Version,
+    wanted: Wanted,
     until_ms: u64,
 }
 
@@ -54,17 +54,17 @@ impl Storage {
         &mut self,
         token: Token,
         record: RecordId,
-        version: Option<Version>,
+        wanted: Wanted,
         until_ms: Option<u64>,
         out: &mut Outputs,
     ) {
-        let reply = match (self.look_up(&record, version), until_ms) {
-            (Err(Refusal::NotYet { version, .. }), Some(until_ms)) => {
+        let reply = match (self.look_up(&record, wanted), until_ms) {
+            (Err(Refusal::NotYet { .. }), Some(until_ms)) => {
                 if self.waiting_reads.len() < WAITING_READS_MAX {
                     self.waiting_reads.push(WaitingRead {
                         token,
                         record,
-                        version,
+                        wanted,
                         until_ms,
                     });
                     return;
@@ -79,31 +79,26 @@ impl Storage {
         out.push(Output::Reply { token, reply });
     }
 
-    fn look_up(&self, record: &str, version: Option<Version>) -> Result<RecordVersion, Refusal> {
+    fn look_up(&self, record: &str, wanted: Wanted) -> Result<RecordVersion, Refusal> {
         self.serves(record)?;
-        let state = self.records.get(record);
-        let Some(version) = version else {
-            return Ok(state.map_or(
-                RecordVersion {
-                    version: Version::NULL,
-                    value: None,
-                },
-                Record::newest,
-            ));
+        let absent = Record::default();
+        let state = self.records.get(record).unwrap_or(&absent);
+        let found = match wanted {
+            Wanted::Exactly(version) => state.look_up(version),
+            Wanted::Newest { not_older } => {
+                let newest = state.newest();
+                if newest.version >= not_older {
+                    Lookup::Found(newest)
+                } else {
+                    Lookup::NotYet
+                }
+            }
         };
-        match state.map_or_else(
-            || Record::default().look_up(version),
-            |state| state.look_up(version),
-        ) {
+        let (record, version) = (record.to_owned(), wanted.needs());
+        match found {
             Lookup::Found(found) => Ok(found),
-            Lookup::Discarded => Err(Refusal::Discarded {
-                record: record.to_owned(),
-                version,
-            }),
-            Lookup::NotYet => Err(Refusal::NotYet {
-                record: record.to_owned(),
-                version,
-            }),
+            Lookup::Discarded => Err(Refusal::Discarded { record, version }),
+            Lookup::NotYet => Err(Refusal::NotYet { record, version }),
         }
     }
 
@@ -238,7 +233,7 @@ impl Storage {
     pub(super) fn answer_reads(&mut self, out: &mut Outputs) {
         let waiting = std::mem::take(&mut self.waiting_reads);
         for read in waiting {
-            match self.look_up(&read.record, Some(read.version)) {
+            match self.look_up(&read.record, read.wanted) {
                 Err(Refusal::NotYet { .. }) => self.waiting_reads.push(read),
                 reply => out.push(Output::Reply {
                     token: read.token,
@@ -254,7 +249,7 @@ impl Storage {
             if !waits {
                 let refusal = Refusal::NotYet {
                     record: read.record.clone(),
-                    version: read.version,
+                    version: read.wanted.needs(),
                 };
                 out.push(Output::Reply {
                     token: read.token,

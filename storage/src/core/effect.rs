@@ -1,7 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, Version};
+use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, Version, Wanted};
 
 use super::message::{Entry, Message, Outcome, Update};
 use super::record::RecordChange;
@@ -24,7 +24,7 @@ pub enum Input {
     Read {
         token: Token,
         record: RecordId,
-        version: Option<Version>,
+        wanted: Wanted,
         wait_ms: u64,
     },
     /// `above`: the new version's number is higher than this one's.

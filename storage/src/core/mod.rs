@@ -103,11 +103,11 @@ impl Storage {
             Input::Read {
                 token,
                 record,
-                version,
+                wanted,
                 wait_ms,
             } => {
                 let until_ms = (wait_ms > 0).then_some(now_ms + wait_ms);
-                self.read(token, record, version, until_ms, out);
+                self.read(token, record, wanted, until_ms, out);
             }
             Input::Write {
                 token,

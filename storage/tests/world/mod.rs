@@ -1,10 +1,14 @@
 //! A cluster of cores in one thread with virtual time: latency, cuts, crashes and restarts from a seed.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use common::fabric::Address;
-use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, UpdateId, Version};
+use common::placement::Placement;
+use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted};
 use storage::core::message::{Message, Outcome, Update};
 use storage::core::{Input, Level, Output, Refusal, Reply, Storage, Token};
 
@@ -114,6 +118,22 @@ impl World {
         for replica in self.alive() {
             self.step(replica, Input::CertifyDeath(dead));
         }
+    }
+
+    /// The replicas of a record in ring order: the first one believed alive coordinates.
+    pub fn replicas(&self, record: &str) -> Vec<ReplicaId> {
+        Placement::new(&self.ring).replicas_of(record).to_vec()
+    }
+
+    /// A message that was under way for long arrives now.
+    pub fn deliver(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        let incarnation = self.nodes[&from].incarnation;
+        let input = Input::Peer {
+            from,
+            incarnation,
+            message,
+        };
+        self.step(to, input);
     }
 
     pub fn alive(&self) -> Vec<ReplicaId> {
@@ -274,12 +294,29 @@ impl World {
         version: Option<&str>,
         wait_ms: u64,
     ) -> Token {
-        let version = version.map(|version| version.parse().unwrap());
+        let exactly = |version: &str| Wanted::Exactly(version.parse().unwrap());
+        let wanted = version.map_or(Wanted::NEWEST, exactly);
         let record = record.to_owned();
         self.ask(at, |token| Input::Read {
             token,
             record,
-            version,
+            wanted,
+            wait_ms,
+        })
+    }
+
+    pub fn start_read_not_older(
+        &mut self,
+        at: ReplicaId,
+        record: &str,
+        not_older: Version,
+        wait_ms: u64,
+    ) -> Token {
+        let (record, wanted) = (record.to_owned(), Wanted::Newest { not_older });
+        self.ask(at, |token| Input::Read {
+            token,
+            record,
+            wanted,
             wait_ms,
         })
     }

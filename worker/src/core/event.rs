@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use common::types::Item;
+use common::types::{Item, Pin};
 use thiserror::Error;
 
-use super::task::{Pin, RunKey, Task, TaskKey};
+use super::task::{RunKey, Task, TaskKey};
 
 /// Everything that can happen to a worker.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! One task: a stage of a run, to be executed here.
 
 use common::fabric::Address;
-use common::types::{Item, RecordId, Version};
+use common::types::{Item, Pin};
 
 /// Names a run: its number, and the scheduler that counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +25,6 @@ impl TaskKey {
     pub fn replaces(self, older: Self) -> bool {
         self.run == older.run && self.attempt > older.attempt && self.stage <= older.stage
     }
-}
-
-/// The version of a record that a run has read or written; the null version for an absent record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
-    pub record: RecordId,
-    pub version: Version,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -57,6 +57,19 @@ impl Fixture {
     }
 
     fn attempt(&self, attempt: u32, pins: Vec<Pin>) -> (Session, Afterwards) {
+        Session::new(
+            &Self::task(attempt, pins),
+            self.ring.clone(),
+            self.fabric.now_ms() + 10_000,
+        )
+    }
+
+    fn session_until(&self, pins: Vec<Pin>, patience_ms: u64) -> (Session, Afterwards) {
+        let deadline_ms = self.fabric.now_ms() + patience_ms;
+        Session::new(&Self::task(1, pins), self.ring.clone(), deadline_ms)
+    }
+
+    fn task(attempt: u32, pins: Vec<Pin>) -> Task {
         let run = RunKey {
             scheduler_incarnation: 1,
             number: 1,
@@ -67,7 +80,7 @@ impl Fixture {
             worker: None,
             timeout_ms: None,
         };
-        let task = Task {
+        Task {
             key: TaskKey {
                 run,
                 attempt,
@@ -79,8 +92,7 @@ impl Fixture {
             items: vec![],
             pins,
             chain: vec![link],
-        };
-        Session::new(&task, self.ring.clone(), self.fabric.now_ms() + 10_000)
+        }
     }
 
     async fn write(&mut self, record: &str, value: &str) -> Version {
@@ -107,6 +119,15 @@ impl Fixture {
     }
 }
 
+/// A pin of the record that the tests use.
+fn pin(version: Version) -> Pin {
+    Pin {
+        record: "x".to_owned(),
+        version,
+        is_floor: false,
+    }
+}
+
 fn pins(afterwards: Afterwards) -> Vec<Pin> {
     match afterwards.end(Ok(vec![])) {
         Ended::Returned { pins, .. } => pins,
@@ -123,13 +144,7 @@ async fn the_first_read_pins_the_version_for_all_later_stages() {
     fixture.write("x", "new").await;
     assert_eq!(session.read("x").await.unwrap().value, "old");
     let carried = pins(afterwards);
-    assert_eq!(
-        carried,
-        [Pin {
-            record: "x".to_owned(),
-            version
-        }]
-    );
+    assert_eq!(carried, [pin(version)]);
     let (mut later, _) = fixture.session(carried);
     assert_eq!(later.read("x").await.unwrap().value, "old");
 }
@@ -141,13 +156,7 @@ async fn an_absent_record_stays_absent_for_the_run() {
     assert_eq!(session.read("x").await, Err(StorageError::NotFound));
     fixture.write("x", "new").await;
     assert_eq!(session.read("x").await, Err(StorageError::NotFound));
-    assert_eq!(
-        pins(afterwards),
-        [Pin {
-            record: "x".to_owned(),
-            version: Version::NULL
-        }]
-    );
+    assert_eq!(pins(afterwards), [pin(Version::NULL)]);
 }
 
 #[tokio::test]
@@ -167,13 +176,7 @@ async fn own_writes_and_updates_move_the_pin() {
             value: "2".into()
         }
     );
-    assert_eq!(
-        pins(afterwards),
-        [Pin {
-            record: "x".to_owned(),
-            version: updated
-        }]
-    );
+    assert_eq!(pins(afterwards), [pin(updated)]);
 }
 
 #[tokio::test]
@@ -270,4 +273,29 @@ async fn a_session_before_the_ring_is_known_waits_for_it_until_its_deadline() {
         watch.publish(ring.clone());
     });
     assert_eq!(*client.unwrap().ring(), ring);
+}
+
+#[tokio::test]
+async fn the_first_read_is_not_older_than_what_the_submitter_has_seen() {
+    let mut fixture = Fixture::start().await;
+    let old = fixture.write("x", "old").await;
+    let seen = fixture.write("x", "seen").await;
+    let floor = |version| Pin {
+        is_floor: true,
+        ..pin(version)
+    };
+    let (mut session, afterwards) = fixture.session(vec![floor(old)]);
+    assert_eq!(session.read("x").await.unwrap().version, seen);
+    assert_eq!(pins(afterwards), [pin(seen)]);
+    // Untouched, it travels on.
+    let (_, afterwards) = fixture.session(vec![floor(seen)]);
+    assert_eq!(pins(afterwards), [floor(seen)]);
+    // A version that is nowhere is waited for, in vain: an older one is no answer.
+    let unheard = Version::write(seen.number + 7, 1);
+    let (mut session, _) = fixture.session_until(vec![floor(unheard)], 300);
+    let answer = session.read("x").await;
+    assert!(
+        matches!(answer, Err(StorageError::Unavailable(_))),
+        "{answer:?}"
+    );
 }

@@ -11,7 +11,7 @@ use common::proto::{
     scheduler,
 };
 use common::status::Status;
-use common::types::{CommitMode, Ring, UpdateId, Version};
+use common::types::{CommitMode, Ring, UpdateId, Version, Wanted};
 use tokio::sync::oneshot;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -216,6 +216,7 @@ impl Cluster {
         timeout_ms: u64,
     ) -> Result<u64, Status> {
         let request = SubmitRequest {
+            seen: vec![],
             input: input.to_owned(),
             application: application.to_owned(),
             application_name: "app".to_owned(),
@@ -281,7 +282,11 @@ impl Cluster {
     }
 
     pub async fn read(&self, record: &str) -> String {
-        let found = self.storage.read(record, None, self.route()).await.unwrap();
+        let found = self
+            .storage
+            .read(record, Wanted::NEWEST, self.route())
+            .await
+            .unwrap();
         String::from_utf8(found.value.unwrap().to_vec()).unwrap()
     }
 }

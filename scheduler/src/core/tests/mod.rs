@@ -170,6 +170,7 @@ fn submission(chain: &str) -> Submission {
     };
     let stages = (0..).zip(chain.split_whitespace()).map(stage).collect();
     Submission {
+        seen: vec![],
         input: "13".to_owned(),
         application: "app".to_owned(),
         stages,

@@ -1,0 +1,1 @@
+operator IncrementOperator 0

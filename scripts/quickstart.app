@@ -1,0 +1,2 @@
+operator AddOperator 0
+operator UpdateAndChainOperator 1

@@ -1,0 +1,181 @@
+//! The storage protocol under lost, late and unlucky messages: one scenario per suspicion of a reviewer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod world;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use common::types::CommitMode::{FailStop, Majority};
+use storage::core::message::{EntryKind, Message};
+use storage::core::{Level, Refusal, Reply};
+use world::{World, made};
+
+#[test]
+fn a_decision_that_overtook_its_predecessor_is_not_forgotten_when_fetching_it_fails() {
+    let mut world = World::new(5, Majority, 1);
+    let [a, b, c, _, e] = world.replicas("k")[..] else {
+        unreachable!()
+    };
+    // `c` alone hears of the first decision, and tells only with its vote; `e` hears only the gossip of `b`.
+    world.filter = Box::new(move |from, to, message| match message {
+        Message::Heartbeat { .. } => true,
+        Message::Gossip(_) => (from, to) == (a, c) || from == b,
+        Message::Fetch { .. } => false,
+        _ => from != e && to != e,
+    });
+    assert_eq!(made(&world.update(a, 1, "k", None, "1")), "0.0+1=1");
+    world.run_until("the gossip", |world| {
+        !world.nodes[&c].core.history("k").unwrap().0.is_empty()
+    });
+    world.crash(a);
+    assert_eq!(made(&world.update(b, 2, "k", Some("1"), "2")), "0.0+2=2");
+    world.run_for(100);
+    world.filter = Box::new(|_, _, _| true);
+    world.certify(a);
+    world.converge();
+    assert_eq!(world.read(e, "k"), "0.0+2=2");
+}
+
+#[test]
+fn a_lost_submit_is_sent_again_while_the_record_is_busy() {
+    let mut world = World::new(3, FailStop, 2);
+    let [coordinator, other, _] = world.replicas("k")[..] else {
+        unreachable!()
+    };
+    let lost = Rc::new(Cell::new(false));
+    let seen = lost.clone();
+    world.filter = Box::new(move |from, _, message| {
+        let loses = from == other && matches!(message, Message::Submit { .. }) && !seen.get();
+        seen.set(seen.get() || loses);
+        !loses
+    });
+    let unlucky = world.start_update(other, 1, "k", Some("never"), "x");
+    assert!(lost.get());
+    for id in 2..400 {
+        world.update(coordinator, id, "k", Some("never"), "y");
+    }
+    assert!(world.now_ms < 59_000, "the load ended before the patience");
+    assert!(
+        matches!(world.replies.get(&unlucky), Some(Ok(Reply::Update(_)))),
+        "after {} ms: {:?}",
+        world.now_ms,
+        world.replies.get(&unlucky)
+    );
+}
+
+#[test]
+fn a_joining_node_that_asks_again_takes_no_answer_to_its_first_question() {
+    let mut world = World::new(3, FailStop, 3);
+    let [b, a, x] = world.replicas("k")[..] else {
+        unreachable!()
+    };
+    world.write(a, "k", "0", Level::All);
+    world.converge();
+    world.crash(x);
+    world.certify(x);
+    // The first answer of `a` is late; `b` does not hear of the return of `x`.
+    let page = Rc::new(RefCell::new(None));
+    let late = page.clone();
+    world.filter = Box::new(move |from, to, message| {
+        if (from, to) == (a, x) && matches!(message, Message::State(_)) && late.borrow().is_none() {
+            *late.borrow_mut() = Some(message.clone());
+            return false;
+        }
+        (from, to) != (x, b) && (from, to) != (b, x)
+    });
+    world.start(x, false);
+    world.run_until("the first answer", |_| page.borrow().is_some());
+    assert_eq!(made(&world.update(b, 1, "k", Some("0"), "1")), format!("1.{a}+1=1"));
+    // `b` has answered and dies before it tells; `a` has accepted, and answers `x` no more.
+    world.filter = Box::new(|_, _, _| false);
+    world.crash(b);
+    world.certify(b);
+    let page = page.borrow_mut().take().unwrap();
+    world.deliver(a, x, page);
+    assert!(!world.nodes[&x].core.is_joined(), "joined by an old answer");
+    world.filter = Box::new(|_, _, _| true);
+    world.run_until("x has joined", |world| world.nodes[&x].core.is_joined());
+    world.crash(a);
+    world.certify(a);
+    world.run_for(20_000);
+    assert_eq!(world.read(x, "k"), format!("1.{a}+1=1"));
+}
+
+#[test]
+fn what_a_dead_predecessor_left_half_told_is_not_taken_for_its_successors() {
+    let mut world = World::new(3, FailStop, 4);
+    let [a, b, x] = [1, 2, 3];
+    world.write(x, "k", "0", Level::All);
+    world.converge();
+    // The second write of `x` reaches nobody, the third one only `b`.
+    world.filter = Box::new(move |from, to, message| match message {
+        Message::Gossip(partitions) if from == x => {
+            to == b
+                && partitions
+                    .iter()
+                    .flat_map(|gossip| &gossip.entries)
+                    .all(|entry| entry.sequence == 3)
+        }
+        _ => true,
+    });
+    world.write(x, "k", "old 2", Level::One);
+    world.write(x, "k", "old 3", Level::One);
+    world.run_for(100);
+    world.crash(x);
+    world.filter = Box::new(|_, _, _| true);
+    world.certify(x);
+    world.start(x, false);
+    world.run_until("x has joined", |world| world.nodes[&x].core.is_joined());
+    // Other records of the same partition, so that only the numbering of updates is shared.
+    let partition = |world: &World, record: &str| {
+        common::placement::Placement::new(world.nodes[&a].core.ring()).partition(record)
+    };
+    let twins: Vec<String> = (0..)
+        .map(|number| format!("twin{number}"))
+        .filter(|twin| partition(&world, twin) == partition(&world, "k"))
+        .take(2)
+        .collect();
+    for twin in &twins {
+        world.write(x, twin, "new", Level::All);
+    }
+    world.converge();
+    assert_eq!(world.read(b, &twins[1]), "1.3=new");
+    let _ = EntryKind::Write;
+}
+
+#[test]
+fn a_repeat_of_a_decided_update_is_answered_without_a_quorum() {
+    let mut world = World::new(3, Majority, 5);
+    let first = world.update(1, 1, "k", None, "a");
+    world.converge();
+    world.crash(2);
+    world.crash(3);
+    world.run_for(5_000);
+    assert_eq!(world.update(1, 1, "k", None, "a"), first);
+    let new = world.start_update(1, 2, "k", Some("a"), "b");
+    assert_eq!(world.replies[&new], Err(Refusal::NoQuorum("k".to_owned())));
+}
+
+#[test]
+fn an_update_is_remembered_however_large_the_values_that_follow() {
+    let mut world = World::new(3, FailStop, 6);
+    let large = "x".repeat(1 << 20);
+    let first = made(&world.update(1, 1, "k", None, "a"));
+    let mut old = "a".to_owned();
+    for id in 2..10 {
+        let new = format!("{id}{large}");
+        world.update(1, id, "k", Some(&old), &new);
+        old = new;
+    }
+    world.converge();
+    for replica in 1..=3 {
+        assert_eq!(made(&world.update(replica, 1, "k", None, "a")), first);
+    }
+}
