@@ -300,7 +300,7 @@ fn scripts_that_cannot_be_read_are_named() {
     let missing = missing.to_str().unwrap();
     let binary = folder.write("binary.pm", b"echo a\n\xff\n");
     let secret = folder.write("secret.pm", "echo a\n");
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
     let mut wrong = vec![
         (missing, "there is no such script"),
         (

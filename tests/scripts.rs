@@ -61,11 +61,12 @@ fn even_out(output: &str) -> String {
         in_nodes = (in_nodes || line.starts_with("│ node ")) && line.starts_with(['│', '╞', '└']);
         let border = line.starts_with(['┌', '╞', '└']);
         match line.split('┆').collect::<Vec<_>>()[..] {
-            [node, role, url, state, ..] if in_nodes => {
-                lines.push([node, role, url, state].map(str::trim).join(" "))
+            // A wrapped cell goes on in rows that have no name.
+            [node, role, url, state, ..] if in_nodes && role.trim() != "" => {
+                lines.push([node, role, url, state].map(str::trim).join(" "));
             }
             // Borders are as wide as the columns, which depend on the ports.
-            _ if !border => lines.push(line.to_owned()),
+            _ if !border && !in_nodes => lines.push(line.to_owned()),
             _ => {}
         }
     }

@@ -321,7 +321,10 @@ impl Failure {
         if status.kind == Kind::Discarded {
             self.discarded = Some(status.clone());
         }
-        self.last = Some(status);
+        // The last of several tries often ends only because time is up: the one before said why.
+        if status.kind != Kind::Timeout || self.last.is_none() {
+            self.last = Some(status);
+        }
     }
 
     fn status(self) -> Status {

@@ -70,9 +70,14 @@ impl Interpreter {
             .and(self.cluster.outcome())
     }
 
-    /// Waits until no run is outstanding.
-    pub async fn finish_runs(&self) {
+    /// Waits until no run is outstanding and no node is starting, so that the outcome counts them all.
+    pub async fn settle(&self) {
         self.runs.all_ended().await;
+        for (name, _) in self.cluster.nodes() {
+            if let Err(failure) = self.cluster.settled(&name).await {
+                self.cluster.output.message(failure.message());
+            }
+        }
     }
 
     /// Executes one statement and says what went wrong.

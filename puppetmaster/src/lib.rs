@@ -115,7 +115,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
         .then(|| Stepper::new(config.source == Source::Stdin, &output));
     let executing = async {
         script::execute(&mut interpreter, &parsed, step).await;
-        interpreter.finish_runs().await;
+        interpreter.settle().await;
     };
     let interrupted = tokio::select! {
         () = executing => false,

@@ -60,7 +60,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
         }
     }
     tokio::select! {
-        () = interpreter.finish_runs() => {}
+        () = interpreter.settle() => {}
         () = interrupt(&mut interrupts) => {}
     }
     if config.keep && config.connect.is_none() {

@@ -46,8 +46,8 @@ pub struct Config {
 
 #[derive(Debug, Error)]
 pub enum RunError {
-    #[error("the scheduler cannot listen at {address}: {status}")]
-    Listen { address: Address, status: Status },
+    #[error("cannot start scheduler {name}: {status}")]
+    Start { name: String, status: Status },
 }
 
 /// Runs a scheduler until `shutdown` ends.
@@ -73,7 +73,7 @@ pub async fn run(
         .with(proto::scheduler::Server(service.clone()))
         .with(proto::node::Server(service));
     let serving = fabric.serve(&address, router).await;
-    let serving = serving.map_err(|status| RunError::Listen { address, status })?;
+    let serving = serving.map_err(|status| RunError::Start { name, status })?;
     on_ready(&serving);
     server::Server::new(identity, fabric, ring)
         .run(inbox, shutdown)

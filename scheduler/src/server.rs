@@ -128,7 +128,9 @@ impl Server {
 
     fn tell(&self, run: RunNumber, change: &Change) {
         match change {
-            Change::StageFailed { .. } | Change::Waiting { .. } => tracing::warn!(run, "{change}"),
+            // It is tried again; a lost worker has been told of once, not for each of its runs.
+            Change::StageFailed { .. } => tracing::info!(run, "{change}"),
+            Change::Waiting { .. } => tracing::warn!(run, "{change}"),
             _ => tracing::debug!(run, "{change}"),
         }
         self.identity.debug(|| format!("run {run} {change}"));

@@ -230,7 +230,7 @@ impl node::Service for Service {
 fn details(core: &Core) -> Vec<(&'static str, String)> {
     let outstanding: u32 = core.workers().map(|worker| worker.outstanding).sum();
     let ring = match core.ring() {
-        Some(ring) => format!("epoch {}, {} storage node(s)", ring.epoch, ring.nodes.len()),
+        Some(ring) => format!("epoch {} of {} storage node(s)", ring.epoch, ring.nodes.len()),
         None => "not set".to_owned(),
     };
     vec![
@@ -285,7 +285,9 @@ fn parse_submission(
         )));
     }
     let mut seen = convert::pins(request.seen)?;
-    seen.iter_mut().for_each(|pin| pin.is_floor = true);
+    for pin in &mut seen {
+        pin.is_floor = true;
+    }
     let submission = Submission {
         seen,
         input: request.input,

@@ -2,7 +2,9 @@
 
 use common::proto;
 use common::status::Status;
-use common::types::{RecordVersion, Version, record_id, required, update_id, value_bounds};
+use common::types::{
+    PartitionId, RecordId, RecordVersion, Version, record_id, required, update_id, value_bounds,
+};
 
 use crate::core::message::{
     Accepted, Ballot, Digest, Entry, EntryKind, JoinRecord, LogRecord, Message, Outcome,
@@ -26,9 +28,11 @@ pub fn encode(message: Message) -> Body {
             let partitions = partitions.into_iter().map(encode_gossip).collect();
             Body::Gossip(proto::Gossip { partitions })
         }
-        Message::StateRequest { partition, after } => {
-            Body::StateRequest(proto::StateRequest { partition, after })
-        }
+        Message::StateRequest {
+            copy,
+            partition,
+            after,
+        } => encode_state_request(copy, partition, after),
         Message::State(page) => Body::State(encode_page(page)),
         Message::Submit { update, decided } => Body::Submit(proto::Submit {
             request: Some(encode_request(update)),
@@ -38,53 +42,26 @@ pub fn encode(message: Message) -> Body {
             record,
             ballot,
             digest,
-        } => {
-            let (ballot, digest) = (Some(ballot.into()), Some(digest.into()));
-            Body::Prepare(proto::Prepare {
-                record,
-                ballot,
-                digest,
-            })
-        }
+        } => encode_prepare(record, ballot, digest),
         Message::Vote {
             record,
             ballot,
             accepted,
             digest,
             lacking,
-        } => {
-            let (ballot, digest, lacking) = (
-                Some(ballot.into()),
-                Some(digest.into()),
-                Some(lacking.into()),
-            );
-            let accepted = accepted.map(Into::into);
-            Body::Vote(proto::Vote {
-                record,
-                ballot,
-                accepted,
-                digest,
-                lacking,
-            })
-        }
+        } => Body::Vote(proto::Vote {
+            record,
+            ballot: Some(ballot.into()),
+            accepted: accepted.map(Into::into),
+            digest: Some(digest.into()),
+            lacking: Some(lacking.into()),
+        }),
         Message::Commit {
             record,
             ballot,
             proposal,
             lacking,
-        } => {
-            let (ballot, proposal, lacking) = (
-                Some(ballot.into()),
-                Some(proposal.into()),
-                Some(lacking.into()),
-            );
-            Body::Commit(proto::Commit {
-                record,
-                ballot,
-                proposal,
-                lacking,
-            })
-        }
+        } => encode_commit(record, ballot, proposal, lacking),
         Message::Committed {
             record,
             ballot,
@@ -107,6 +84,36 @@ pub fn encode(message: Message) -> Body {
             digest: Some(digest.into()),
         }),
     }
+}
+
+fn encode_state_request(copy: u64, partition: Option<PartitionId>, after: RecordId) -> Body {
+    Body::StateRequest(proto::StateRequest {
+        partition,
+        after,
+        copy,
+    })
+}
+
+fn encode_prepare(record: RecordId, ballot: Ballot, digest: Digest) -> Body {
+    Body::Prepare(proto::Prepare {
+        record,
+        ballot: Some(ballot.into()),
+        digest: Some(digest.into()),
+    })
+}
+
+fn encode_commit(
+    record: RecordId,
+    ballot: Ballot,
+    proposal: LogRecord,
+    lacking: RecordState,
+) -> Body {
+    Body::Commit(proto::Commit {
+        record,
+        ballot: Some(ballot.into()),
+        proposal: Some(proposal.into()),
+        lacking: Some(lacking.into()),
+    })
 }
 
 fn encode_request(update: Update) -> proto::UpdateIfRequest {
@@ -173,9 +180,15 @@ pub fn decode(body: Body) -> Decoded<Message> {
             record: record_id(fetch.record)?,
             digest: fetch.digest.unwrap_or_default().into(),
         },
-        Body::StateRequest(proto::StateRequest { partition, after }) => {
-            Message::StateRequest { partition, after }
-        }
+        Body::StateRequest(proto::StateRequest {
+            partition,
+            after,
+            copy,
+        }) => Message::StateRequest {
+            copy,
+            partition,
+            after,
+        },
         Body::State(page) => Message::State(decode_page(page)?),
     })
 }
@@ -404,6 +417,7 @@ fn encode_page(page: StatePage) -> proto::StatePage {
         timestamp: Some(timestamp.into()),
     };
     proto::StatePage {
+        copy: page.copy,
         partition: page.partition,
         after: page.after,
         records: page.records.into_iter().map(record).collect(),
@@ -422,6 +436,7 @@ fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
         })
     };
     Ok(StatePage {
+        copy: page.copy,
         partition: page.partition,
         after: page.after,
         records: all(page.records, record)?,

@@ -193,6 +193,7 @@ impl<E: Engine> Server<E> {
         let core = Storage::new(
             self.fabric.now_ms(),
             me,
+            self.identity.incarnation,
             self.gossip_delay_ms,
             ring.clone(),
             fresh,

@@ -15,6 +15,8 @@ use common::node::Identity;
 const LIST_RECORDS_MAX: usize = 1_000;
 /// Bytes of values in one page of a listing.
 const LIST_BYTES_TARGET: usize = 4 << 20;
+/// Highest number that a write may have to exceed: with higher ones a record would run out of versions.
+const ABOVE_NUMBER_MAX: u64 = u64::MAX / 2;
 /// Longest wait of a read for a version.
 const READ_WAIT_MS_MAX: u32 = 10_000;
 
@@ -102,7 +104,14 @@ impl storage::Service for StorageService {
             proto::Level::All => Level::All,
         };
         let record = record_id(request.record)?;
-        let (value, above) = (request.value, request.above.unwrap_or_default().into());
+        let (value, above) = (request.value, request.above.unwrap_or_default());
+        if above.number > ABOVE_NUMBER_MAX {
+            return Err(Status::invalid(format!(
+                "a version's number is at most {ABOVE_NUMBER_MAX}, not {}",
+                above.number
+            )));
+        }
+        let above = above.into();
         match self
             .request(move |token| Input::Write {
                 token,

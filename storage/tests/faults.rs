@@ -13,9 +13,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
-use storage::core::message::{EntryKind, Message};
-use storage::core::{Level, Refusal, Reply};
-use world::{World, made};
+use common::types::Version;
+use storage::core::message::Message;
+use storage::core::{Input, Level, Refusal, Reply};
+use world::{World, bytes, made};
 
 #[test]
 fn a_decision_that_overtook_its_predecessor_is_not_forgotten_when_fetching_it_fails() {
@@ -26,7 +27,7 @@ fn a_decision_that_overtook_its_predecessor_is_not_forgotten_when_fetching_it_fa
     // `c` alone hears of the first decision, and tells only with its vote; `e` hears only the gossip of `b`.
     world.filter = Box::new(move |from, to, message| match message {
         Message::Heartbeat { .. } => true,
-        Message::Gossip(_) => (from, to) == (a, c) || from == b,
+        Message::Gossip(_) => (from, to) == (a, c) || from == b || from == e,
         Message::Fetch { .. } => false,
         _ => from != e && to != e,
     });
@@ -92,7 +93,10 @@ fn a_joining_node_that_asks_again_takes_no_answer_to_its_first_question() {
     });
     world.start(x, false);
     world.run_until("the first answer", |_| page.borrow().is_some());
-    assert_eq!(made(&world.update(b, 1, "k", Some("0"), "1")), format!("1.{a}+1=1"));
+    assert_eq!(
+        made(&world.update(b, 1, "k", Some("0"), "1")),
+        format!("1.{a}+1=1")
+    );
     // `b` has answered and dies before it tells; `a` has accepted, and answers `x` no more.
     world.filter = Box::new(|_, _, _| false);
     world.crash(b);
@@ -147,7 +151,6 @@ fn what_a_dead_predecessor_left_half_told_is_not_taken_for_its_successors() {
     }
     world.converge();
     assert_eq!(world.read(b, &twins[1]), "1.3=new");
-    let _ = EntryKind::Write;
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn a_repeat_of_a_decided_update_is_answered_without_a_quorum() {
 fn an_update_is_remembered_however_large_the_values_that_follow() {
     let mut world = World::new(3, FailStop, 6);
     let large = "x".repeat(1 << 20);
-    let first = made(&world.update(1, 1, "k", None, "a"));
+    let first = world.update(1, 1, "k", None, "a").made();
     let mut old = "a".to_owned();
     for id in 2..10 {
         let new = format!("{id}{large}");
@@ -176,6 +179,58 @@ fn an_update_is_remembered_however_large_the_values_that_follow() {
     }
     world.converge();
     for replica in 1..=3 {
-        assert_eq!(made(&world.update(replica, 1, "k", None, "a")), first);
+        assert_eq!(world.update(replica, 1, "k", None, "a").made(), first);
     }
+}
+
+#[test]
+fn every_update_is_forwarded_once_however_many_wait() {
+    let mut world = World::new(3, FailStop, 7);
+    let other = world.replicas("k")[1];
+    let submits = Rc::new(Cell::new(0));
+    let count = submits.clone();
+    world.filter = Box::new(move |_, _, message| {
+        count.set(count.get() + u32::from(matches!(message, Message::Submit { .. })));
+        true
+    });
+    for id in 0..500 {
+        world.start_update(other, id, "k", Some("never"), "x");
+    }
+    assert_eq!(submits.get(), 500);
+}
+
+#[test]
+fn a_write_of_level_all_is_answered_although_a_replica_restarts_meanwhile() {
+    let mut world = World::new(3, FailStop, 8);
+    world.crash(3);
+    let write = world.start_write(1, "k", "a", Level::All);
+    world.run_for(3_000);
+    world.start(3, false);
+    world.run_for(10_000);
+    assert!(matches!(
+        world.replies.get(&write),
+        Some(Ok(Reply::Written(_)))
+    ));
+    world.converge();
+}
+
+#[test]
+fn a_burst_of_large_writes_is_spread_without_waiting_for_acknowledgements() {
+    let mut world = World::new(2, FailStop, 9);
+    let large = bytes(&"x".repeat(1 << 20));
+    let mut node = world.nodes.remove(&1).unwrap();
+    for token in 0..12 {
+        let write = Input::Write {
+            token,
+            record: "k".to_owned(),
+            value: Some(large.clone()),
+            level: Level::One,
+            above: Version::NULL,
+        };
+        // One batch of inputs: no `Flush` between them.
+        node.core.step(world.now_ms, write, &mut Vec::new());
+    }
+    world.nodes.insert(1, node);
+    world.run_for(1_000);
+    assert!(world.read(2, "k").starts_with("12.1="));
 }

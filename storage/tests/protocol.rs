@@ -1,4 +1,4 @@
-//! The storage protocol on a cluster of cores: scenarios by name, and random schedules with crashes.
+//! The storage protocol on a cluster of cores: scenarios by name.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,13 +10,12 @@
 mod world;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
 use storage::core::message::{Message, Outcome};
 use storage::core::{Level, Refusal, Reply};
-use world::{World, bytes, made, show};
+use world::{World, made, show};
 
 #[test]
 fn an_update_makes_the_immediate_successor_of_what_it_tested() {
@@ -351,87 +350,4 @@ fn an_idle_cluster_sends_only_heartbeats() {
         true
     });
     world.run_for(10_000);
-}
-
-/// Clients update a few records from random replicas while a node crashes; then everything is checked.
-fn random_schedule(seed: u64) {
-    let commit = if seed.is_multiple_of(2) {
-        FailStop
-    } else {
-        Majority
-    };
-    let mut world = World::new(3, commit, seed);
-    let mut tokens = Vec::new();
-    let crash_at = world.random(60);
-    for id in 0..60_u64 {
-        if id == crash_at {
-            let victim = world.alive()[world.random(3) as usize];
-            world.crash(victim);
-            if commit == FailStop {
-                world.certify(victim);
-            }
-        }
-        let alive = world.alive();
-        let at = alive[world.random(alive.len() as u64) as usize];
-        let record = format!("r{}", world.random(3));
-        let newest = world.read(at, &record);
-        let old = newest.split_once('=').map(|(_, value)| value.to_owned());
-        if world.random(4) == 0 {
-            world.start_write(at, &record, &format!("w{id}"), Level::One);
-        } else {
-            tokens.push((
-                at,
-                id,
-                world.start_update(at, id, &record, old.as_deref(), &format!("u{id}")),
-            ));
-        }
-        let pause_ms = world.random(30);
-        world.run_for(pause_ms);
-    }
-    let dead = (1..=3)
-        .find(|replica| !world.nodes.contains_key(replica))
-        .unwrap();
-    let mut successes: BTreeMap<(String, common::types::Version), u64> = BTreeMap::new();
-    for (at, id, token) in tokens {
-        if !world.nodes.contains_key(&at) {
-            continue;
-        }
-        match world.reply(token) {
-            Ok(Reply::Update(Outcome::Updated { base, made })) => {
-                assert_eq!(made.version, base.successor(), "seed {seed}: I3");
-                assert_eq!(
-                    made.value,
-                    Some(bytes(&format!("u{id}"))),
-                    "seed {seed}: I5"
-                );
-                let record = record_of(&world, made.version, id);
-                assert_eq!(
-                    successes.insert((record, base), id),
-                    None,
-                    "seed {seed}: I2"
-                );
-            }
-            Ok(Reply::Update(Outcome::Mismatch { .. })) | Err(Refusal::NoQuorum(_)) => {}
-            other => panic!("seed {seed}: {other:?}"),
-        }
-    }
-    world.certify(dead);
-    world.converge();
-}
-
-/// The record in which update `id` made this version.
-fn record_of(world: &World, version: common::types::Version, id: u64) -> String {
-    let value = Some(bytes(&format!("u{id}")));
-    let of = world
-        .made
-        .iter()
-        .find(|((_, made), is)| *made == version && **is == value);
-    of.unwrap().0.0.clone()
-}
-
-#[test]
-fn random_schedules_with_a_crash_keep_the_invariants() {
-    for seed in 0..300 {
-        random_schedule(seed);
-    }
 }

@@ -2,7 +2,7 @@
 
 const FENCE: &str = "```";
 /// How the REPL prompts.
-const PROMPT: &str = "marionette〉";
+const PROMPT: &str = "marionette> ";
 const EXIT_STATUS: &str = "# exit status ";
 
 /// What stands between two headings: its background processes and variables end with it.
@@ -93,7 +93,7 @@ fn file_name(introduction: &str) -> Option<String> {
 impl Block {
     fn part(self, path: &str) -> Part {
         if let Some(name) = self.file {
-            let text = self.lines.iter().map(|line| format!("{line}\n")).collect();
+            let text = self.lines.join("\n") + "\n";
             return Part::File { name, text };
         }
         let is_typed = |line: &String| line.starts_with(PROMPT);
@@ -108,11 +108,9 @@ impl Block {
             }
             "text" if self.lines.iter().any(is_typed) => {
                 let (typed, output): (Vec<_>, Vec<_>) = self.lines.into_iter().partition(is_typed);
-                let typed = typed
-                    .iter()
-                    .map(|line| format!("{}\n", &line[PROMPT.len()..]));
+                let typed: Vec<&str> = typed.iter().map(|line| &line[PROMPT.len()..]).collect();
                 Part::Dialogue {
-                    typed: typed.collect(),
+                    typed: typed.join("\n") + "\n",
                     output,
                 }
             }

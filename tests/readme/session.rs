@@ -134,7 +134,8 @@ impl Session {
     fn command(&mut self, command: &Command) -> bool {
         let (text, place) = (command.text.as_str(), command.place.as_str());
         if text.starts_with("export ") {
-            self.exports += &format!("{}\n", self.hosts.hide(text));
+            self.exports.push_str(&self.hosts.hide(text));
+            self.exports.push('\n');
         } else if text == STOP_ALL {
             self.stop_all(place);
         } else if command.in_background {
@@ -261,7 +262,7 @@ impl Hosts {
 
     /// Other processes, and other documents in this one, have others.
     fn of(document: &str) -> Self {
-        let (process, document) = (std::process::id(), document.len() as u32);
+        let (process, document) = (std::process::id(), u32::try_from(document.len()).unwrap());
         let (high, low) = (1 + process / 250 % 250, 1 + process % 250);
         Self {
             prefix: format!("127.{high}.{low}.{}", 1 + document % 20),

@@ -50,14 +50,10 @@ pub fn nodes_at(host: &str, storages: usize, workers: usize, delay_ms: u64) -> S
         let [port] = free_ports();
         format!("http://{host}:{port}")
     };
-    let mut lines = format!("scheduler sc1 {}\n", url());
-    for number in 1..=storages {
-        lines += &format!("storage s{number} {} 0\n", url());
-    }
-    for number in 1..=workers {
-        lines += &format!("worker w{number} {} {delay_ms}\n", url());
-    }
-    lines
+    let scheduler = std::iter::once(format!("scheduler sc1 {}\n", url()));
+    let storages = (1..=storages).map(|number| format!("storage s{number} {} 0\n", url()));
+    let workers = (1..=workers).map(|number| format!("worker w{number} {} {delay_ms}\n", url()));
+    scheduler.chain(storages).chain(workers).collect()
 }
 
 /// The processes that `parent` has started, waited for until there are as many.

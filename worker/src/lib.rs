@@ -70,8 +70,8 @@ pub struct Config {
 
 #[derive(Debug, Error)]
 pub enum RunError {
-    #[error("the worker cannot listen at {address}: {status}")]
-    Listen { address: Address, status: Status },
+    #[error("cannot start worker {name}: {status}")]
+    Start { name: String, status: Status },
     #[error(transparent)]
     Operators(#[from] StartError),
 }
@@ -102,8 +102,8 @@ pub async fn run(
         .with(proto::worker::Server(service.clone()))
         .with(proto::node::Server(service));
     let serving = fabric.serve(&config.address, router).await;
-    let serving = serving.map_err(|status| RunError::Listen {
-        address: config.address,
+    let serving = serving.map_err(|status| RunError::Start {
+        name: config.name,
         status,
     })?;
     on_ready(&serving);

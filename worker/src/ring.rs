@@ -71,7 +71,7 @@ impl RingWatch {
     pub fn describe(&self) -> String {
         match self.client.borrow().as_ref() {
             Some(client) => format!(
-                "epoch {}, {} storage node(s)",
+                "epoch {} of {} storage node(s)",
                 client.ring().epoch,
                 client.ring().nodes.len()
             ),

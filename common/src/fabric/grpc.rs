@@ -72,19 +72,13 @@ fn client(channel: Channel) -> tonic::client::Grpc<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-async fn unary(
-    channel: Channel,
-    method: &'static str,
-    body: Bytes,
-    timeout: Duration,
-) -> Result<Bytes, Status> {
+async fn unary(channel: Channel, method: &'static str, body: Bytes) -> Result<Bytes, Status> {
     let mut client = client(channel);
     // A peer that is not there fails here, before the request is sent: nothing has happened yet.
     client.ready().await.map_err(|error| {
         Status::unavailable(format!("cannot be reached: {}", root_cause(&error)))
     })?;
-    let mut request = tonic::Request::new(body);
-    request.set_timeout(timeout);
+    let request = tonic::Request::new(body);
     match client
         .unary(request, PathAndQuery::from_static(method), BytesCodec)
         .await
@@ -131,7 +125,7 @@ impl Fabric for GrpcFabric {
         let (channels, to) = (self.channels.clone(), to.clone());
         Box::pin(async move {
             check_size(&body)?;
-            let answer = unary(channels.to(&to)?, method, body, timeout);
+            let answer = unary(channels.to(&to)?, method, body);
             match tokio::time::timeout(timeout, answer).await {
                 Ok(answer) => answer.map_err(|status| match status.kind {
                     super::Kind::Unavailable | super::Kind::Timeout => {

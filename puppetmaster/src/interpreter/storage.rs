@@ -16,6 +16,8 @@ use indexmap::IndexMap;
 
 /// Most records of a data file that are written at the same time.
 const POPULATE_WRITES_MAX: usize = 64;
+/// How long a version that was named is waited for: it may not exist at all.
+const VERSION_WAIT_MS: u64 = 3_000;
 /// Progress is said after so many records.
 const POPULATE_PROGRESS_RECORDS: usize = 10_000;
 
@@ -39,7 +41,11 @@ impl Interpreter {
         version: Option<Version>,
         at: Option<&Name>,
     ) -> Result<(), Failure> {
-        let (client, route) = self.route(at).await?;
+        let (client, mut route) = self.route(at).await?;
+        if version.is_some() {
+            let wait_end_ms = self.cluster.fabric.now_ms() + VERSION_WAIT_MS;
+            route.deadline_ms = route.deadline_ms.min(wait_end_ms);
+        }
         let wanted = match (version, at) {
             (Some(version), _) => Wanted::Exactly(version),
             // What one node has is asked, whatever others have shown.
@@ -104,19 +110,11 @@ impl Interpreter {
         if versions.is_empty() {
             return Err(Failure::new(format!("there is no record `{key}`")));
         }
-        let name_of = |version: Version| {
-            let node = client.ring().node(version.replica);
-            node.map_or_else(
-                || format!("replica {}", version.replica),
-                |node| node.name.clone(),
-            )
-        };
         let rows = versions.iter().map(|found| RecordRow {
             key: key.to_owned(),
             version: found.version,
             value: text(found),
-            // The node that made the version.
-            nodes: vec![name_of(found.version)],
+            nodes: None,
         });
         self.cluster.output.say(&Event::Records(rows.collect()));
         if truncated {

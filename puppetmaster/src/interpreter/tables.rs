@@ -120,7 +120,7 @@ impl Interpreter {
                 key,
                 version,
                 value,
-                nodes,
+                nodes: Some(nodes),
             });
         self.cluster.output.say(&Event::Records(rows.collect()));
     }

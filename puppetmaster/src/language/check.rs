@@ -6,7 +6,7 @@
 
 mod rules;
 
-use super::command::{Command, Condition, Name, NewNode, Role};
+use super::command::{Command, Condition, Name, NewNode, Role, Setting};
 use super::files::{Files, Found, find};
 use super::parse::{Parsed, Statement, parse_script};
 use common::diagnostic::{Diagnostic, Line};
@@ -22,6 +22,8 @@ pub struct Known {
     pub nodes: IndexMap<String, (Role, Address)>,
     /// A command has used the storage: no storage node may be added any more.
     pub sealed: bool,
+    /// What the script has set; the cluster itself refuses a wrong one when it is sealed.
+    replication: Option<u32>,
     /// Runs submitted so far; absent when that cannot be told.
     pub runs: Option<u64>,
     /// The cluster was started by hand: nothing can be created.
@@ -94,6 +96,7 @@ impl Known {
                     .zip(each)
                     .map(|(before, each)| before + each * u64::from(*count));
             }
+            Command::Set(Setting::Replication(nodes)) => self.replication = Some(*nodes),
             // Whether a submission that is expected to fail counts is only known when it was tried.
             Command::ExpectFail { .. } => self.runs = None,
             _ => {}
@@ -160,7 +163,10 @@ fn check_part(
             checked.notices.extend(included.notices);
             included.errors
         } else {
-            let found = check_command(line, command, known, files);
+            let mut found = check_command(line, command, known, files);
+            if found.is_empty() {
+                found = Check { line, known, files }.replication(command);
+            }
             known.apply(command);
             found
         };

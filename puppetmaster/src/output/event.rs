@@ -13,7 +13,7 @@ pub struct RecordRow {
     pub version: Version,
     /// Absent: the record was deleted by this version.
     pub value: Option<String>,
-    pub nodes: Vec<String>,
+    pub nodes: Option<Vec<String>>,
 }
 
 /// One thing that the puppetmaster says.

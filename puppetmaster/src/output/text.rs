@@ -1,12 +1,14 @@
 //! Events as text for people.
 
 use super::event::{Event, RecordRow, state_name};
-use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use common::proto::{Item, NodeStatus, RunReport, RunState, StageSummary};
 
 /// A value longer than this is cut in tables and outcomes.
 const VALUE_CHARS_MAX: usize = 200;
+/// Wider cells of a table are wrapped.
+const CELL_CHARS_MAX: u16 = 60;
 
 pub fn render(event: &Event, colour: bool) -> String {
     match event {
@@ -88,6 +90,12 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
     for row in rows {
         table.add_row(row);
     }
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    for column in table.column_iter_mut() {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(
+            CELL_CHARS_MAX,
+        )));
+    }
     table.to_string()
 }
 
@@ -97,15 +105,14 @@ fn records(rows: &[RecordRow]) -> String {
     }
     let row = |row: &RecordRow| {
         let value = row.value.as_deref().map_or("(deleted)".to_owned(), shown);
-        vec![
-            shown(&row.key),
-            row.version.to_string(),
-            value,
-            row.nodes.join(" "),
-        ]
+        let mut cells = vec![shown(&row.key), row.version.to_string(), value];
+        cells.extend(row.nodes.as_ref().map(|nodes| nodes.join(" ")));
+        cells
     };
+    let header = ["record", "version", "value", "nodes"];
+    let columns = header.len() - usize::from(rows.iter().all(|row| row.nodes.is_none()));
     table(
-        &["record", "version", "value", "nodes"],
+        header.get(..columns).unwrap_or(&header),
         rows.iter().map(row),
     )
 }

@@ -327,10 +327,7 @@ impl Storage {
             self.change(record, RecordChange::Promise(promised), out);
         }
         if let Some(activity) = self.active.get_mut(record) {
-            activity.fence(promised);
-            if activity.coordinator.is_none() {
-                activity.due_ms = now_ms + FENCED_MS * place;
-            }
+            activity.fence(promised, now_ms + FENCED_MS * place);
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use common::types::{PartitionId, ReplicaId};
+use common::types::{PartitionId, RecordId, ReplicaId};
 
 use super::members::Members;
 use super::message::{Entry, EntryKind, Message, PartitionGossip, RecordState};
-use super::record::RecordChange;
+use super::record::{Record, RecordChange};
 use super::timestamp::Timestamp;
 use super::{Change, Output, Outputs, Storage};
 
@@ -78,9 +78,17 @@ impl Partition {
             .unwrap_or_default()
     }
 
-    /// A restarted peer has lost what it said that it had.
-    pub(super) fn reset_link(&mut self, replica: ReplicaId) {
-        self.links.remove(&replica);
+    /// A restarted peer has lost what it said that it had, and numbers anew what nobody has applied. True when it is to
+    /// be asked at `check_ms` what it has of the log.
+    pub(super) fn forget_predecessor(&mut self, replica: ReplicaId, check_ms: u64) -> bool {
+        self.waiting.retain(|entry| entry.origin != replica);
+        let asks = !self.log.is_empty();
+        let link = Link {
+            check: asks.then(|| (check_ms, self.timestamp.clone())),
+            ..Link::default()
+        };
+        self.links.insert(replica, link);
+        asks
     }
 
     /// True when nothing is to be sent or looked at again.
@@ -194,6 +202,18 @@ fn entry_bytes(entry: &Entry) -> usize {
     128 + entry.record.len() + value.map_or(0, bytes::Bytes::len)
 }
 
+/// True when nothing is missing before the entry. A decision is applied once the record has it, for what was applied
+/// is acknowledged and never sent again.
+fn can_apply(records: &BTreeMap<RecordId, Record>, state: &Partition, entry: &Entry) -> bool {
+    let is_decided = match &entry.what {
+        EntryKind::Write(_) => true,
+        EntryKind::Decided(decided) => records
+            .get(&entry.record)
+            .is_some_and(|record| record.decided >= decided.slot),
+    };
+    is_decided && state.is_next(entry)
+}
+
 impl Storage {
     /// Applies the next entry of its origin; a decided update has changed the record already.
     pub(super) fn apply_entry(
@@ -293,7 +313,7 @@ impl Storage {
             let Some(state) = self.partitions.get_mut(&partition) else {
                 return;
             };
-            if state.is_next(&entry) {
+            if can_apply(&self.records, state, &entry) {
                 self.apply_entry(now_ms, partition, entry, out);
             } else if !state.is_known(&entry)
                 && !state.waiting.contains(&entry)
@@ -315,7 +335,8 @@ impl Storage {
                 waiting, timestamp, ..
             } = state;
             waiting.retain(|entry| entry.sequence > timestamp.get(entry.origin));
-            let Some(index) = state.waiting.iter().position(|entry| state.is_next(entry)) else {
+            let can_apply = |entry: &Entry| can_apply(&self.records, state, entry);
+            let Some(index) = state.waiting.iter().position(can_apply) else {
                 return;
             };
             let entry = state.waiting.swap_remove(index);
@@ -369,8 +390,11 @@ impl Storage {
             for peer in due {
                 let dead = self.members.is_certified_dead(peer);
                 let gossip = (!dead).then(|| partition.gossip_for(self.me, id, peer, false));
+                let entries = gossip.iter().flat_map(|gossip| &gossip.entries);
+                let is_full = entries.map(entry_bytes).sum::<usize>() >= MESSAGE_BYTES_TARGET;
                 if let Some(link) = partition.links.get_mut(&peer) {
-                    link.send_ms = None;
+                    // What did not fit leaves with the next batch.
+                    link.send_ms = is_full.then_some(now_ms);
                 }
                 if let Some(gossip) = gossip {
                     letters.add(peer, gossip, out);

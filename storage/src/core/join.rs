@@ -17,8 +17,9 @@ use super::{Change, Output, Outputs, Storage};
 const PAGE_BYTES_TARGET: usize = 1 << 20;
 
 /// A copy of a member's state under way: of one partition, or of all that are shared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pull {
+    copy: u64,
     partition: Option<PartitionId>,
     after: RecordId,
     /// From the first page: later pages may hold more, but not less.
@@ -26,13 +27,26 @@ pub struct Pull {
     due_ms: u64,
 }
 
+impl Pull {
+    fn new(copy: u64, partition: Option<PartitionId>) -> Self {
+        Self {
+            copy,
+            partition,
+            after: RecordId::default(),
+            timestamps: Vec::new(),
+            due_ms: 0,
+        }
+    }
+}
+
 impl Storage {
     /// Begins to copy from all members; the requests leave with the next tick.
     pub(super) fn start_joining(&mut self) {
+        self.copies = self.copies.wrapping_add(1);
         self.pulls = self
             .members
             .living()
-            .map(|member| (member, Pull::default()))
+            .map(|member| (member, Pull::new(self.copies, None)))
             .collect();
     }
 
@@ -56,13 +70,8 @@ impl Storage {
         if self.pulls.contains_key(&from) {
             return;
         }
-        self.pulls.insert(
-            from,
-            Pull {
-                partition,
-                ..Pull::default()
-            },
-        );
+        self.copies = self.copies.wrapping_add(1);
+        self.pulls.insert(from, Pull::new(self.copies, partition));
         self.tick_pulls(now_ms, out);
     }
 
@@ -75,6 +84,7 @@ impl Storage {
                 Self::send(
                     *member,
                     Message::StateRequest {
+                        copy: pull.copy,
                         partition: pull.partition,
                         after: pull.after.clone(),
                     },
@@ -86,18 +96,21 @@ impl Storage {
 
     pub(super) fn send_state(
         &mut self,
+        now_ms: u64,
         to: ReplicaId,
+        copy: u64,
         partition: Option<PartitionId>,
         after: RecordId,
         out: &mut Outputs,
     ) {
         if partition.is_none() && after.is_empty() {
-            self.expect_joining(to);
+            self.expect_joining(now_ms, to);
         }
         let shared = |id: PartitionId| {
             partition.is_none_or(|only| only == id) && self.placement.replicas(id).contains(&to)
         };
         let mut page = StatePage {
+            copy,
             partition,
             after,
             records: Vec::new(),
@@ -132,12 +145,17 @@ impl Storage {
     }
 
     /// The member has lost its data and starts anew.
-    fn expect_joining(&mut self, member: ReplicaId) {
+    fn expect_joining(&mut self, now_ms: u64, member: ReplicaId) {
         if let Some(member) = self.members.get_mut(member) {
             member.joining = true;
         }
-        for partition in self.partitions.values_mut() {
-            partition.reset_link(member);
+        let check_ms = now_ms + self.members.round_trip_ms();
+        for (id, partition) in &mut self.partitions {
+            if partition.replicas.contains(&member)
+                && partition.forget_predecessor(member, check_ms)
+            {
+                self.stirring.insert(*id);
+            }
         }
     }
 
@@ -151,7 +169,7 @@ impl Storage {
         let Some(pull) = self.pulls.get_mut(&from) else {
             return;
         };
-        if pull.partition != page.partition || pull.after != page.after {
+        if pull.copy != page.copy || pull.after != page.after {
             return;
         }
         if page.after.is_empty() {

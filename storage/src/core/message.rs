@@ -164,6 +164,8 @@ pub enum Message {
     },
     /// Asks for the records after a key, of one partition or of all shared ones.
     StateRequest {
+        /// Names the copy: an answer to an earlier one may lack what was decided since.
+        copy: u64,
         partition: Option<PartitionId>,
         after: RecordId,
     },
@@ -187,8 +189,9 @@ impl Message {
 /// A page of a member's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatePage {
+    /// As in the request, and so are the next two.
+    pub copy: u64,
     pub partition: Option<PartitionId>,
-    /// As in the request.
     pub after: RecordId,
     pub records: Vec<JoinRecord>,
     /// On the first page: what the pages cover at least.

@@ -57,13 +57,22 @@ pub struct Storage {
     waiting_reads: Vec<WaitingRead>,
     /// Copies of state under way, by member.
     pulls: BTreeMap<ReplicaId, Pull>,
+    /// Names the latest copy; begins at the incarnation, so that no two lives of a node share a name.
+    copies: u64,
     joined: bool,
     heartbeat_due_ms: u64,
 }
 
 impl Storage {
     /// A node without data. `fresh`: the cluster is new, so there is nothing to copy from the others.
-    pub fn new(now_ms: u64, me: ReplicaId, gossip_delay_ms: u64, ring: Ring, fresh: bool) -> Self {
+    pub fn new(
+        now_ms: u64,
+        me: ReplicaId,
+        incarnation: u64,
+        gossip_delay_ms: u64,
+        ring: Ring,
+        fresh: bool,
+    ) -> Self {
         let placement = Placement::new(&ring);
         let partitions = placement
             .held_by(me)
@@ -87,6 +96,7 @@ impl Storage {
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             pulls: BTreeMap::new(),
+            copies: incarnation,
             joined: fresh || ring.nodes.len() == 1,
             heartbeat_due_ms: now_ms,
             ring,
@@ -161,14 +171,22 @@ impl Storage {
                     }
                 }
             }
-            Message::StateRequest { partition, after } => {
-                self.send_state(from, partition, after, out);
-            }
+            Message::StateRequest {
+                copy,
+                partition,
+                after,
+            } => self.send_state(now_ms, from, copy, partition, after, out),
             Message::State(page) => self.take_state(now_ms, from, page, out),
             Message::Gossip(partitions) => self.take_gossip(now_ms, from, partitions, out),
             // The rest is the update protocol, in which only members take part: a joining node's promise would be
             // worth nothing.
             _ if !self.joined => {}
+            update => self.peer_update(now_ms, from, update, out),
+        }
+    }
+
+    fn peer_update(&mut self, now_ms: u64, from: ReplicaId, message: Message, out: &mut Outputs) {
+        match message {
             Message::Submit { update, decided } => {
                 self.take_submit(now_ms, from, update, decided, out);
             }
@@ -217,9 +235,16 @@ impl Storage {
                 ballot,
                 slot,
             } => self.take_committed(now_ms, from, &record, ballot, slot, out),
-            Message::Decided { record, state } => self.take_state_of(&record, &state, out),
+            Message::Decided { record, state } => {
+                self.take_state_of(&record, &state, out);
+                self.apply_waiting(now_ms, self.placement.partition(&record), out);
+            }
             Message::Nack { record, promised } => self.take_nack(now_ms, &record, promised, out),
             Message::Fetch { record, digest } => self.send_decided(from, &record, &digest, out),
+            Message::Heartbeat { .. }
+            | Message::Gossip(_)
+            | Message::StateRequest { .. }
+            | Message::State(_) => {}
         }
     }
 

@@ -17,8 +17,10 @@ pub const QUEUE_MAX: usize = 1_024;
 pub struct Activity {
     pub(super) queue: VecDeque<Queued>,
     pub(super) coordinator: Option<Coordinator>,
-    /// When the node looks after this record again: resends, forwards or terminates.
+    /// When the node looks after this record again: resends, forwards or terminates. What a coordinator says puts it off.
     pub(super) due_ms: u64,
+    /// When the queue is forwarded again, whatever the coordinator says: it may not have heard of it.
+    pub(super) forward_ms: u64,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,11 @@ pub(super) struct Queued {
 impl Activity {
     pub(super) fn is_idle(&self) -> bool {
         self.coordinator.is_none()
+    }
+
+    fn is_due(&self, now_ms: u64) -> bool {
+        let forwards = self.is_idle() && !self.queue.is_empty() && self.forward_ms <= now_ms;
+        self.due_ms <= now_ms || forwards
     }
 
     pub(super) fn forget(&mut self, id: &UpdateId) {
@@ -47,14 +54,15 @@ impl Activity {
         }
     }
 
-    /// Gives up the term if a higher ballot is promised.
-    pub(super) fn fence(&mut self, promised: Ballot) {
+    /// Gives up the term if a higher ballot is promised; looks again at the given time.
+    pub(super) fn fence(&mut self, promised: Ballot, due_ms: u64) {
         if self
             .coordinator
             .as_ref()
             .is_some_and(|coordinator| coordinator.ballot < promised)
         {
             self.coordinator = None;
+            (self.due_ms, self.forward_ms) = (due_ms, due_ms);
         }
     }
 }
@@ -67,15 +75,7 @@ impl Storage {
         update: Update,
         out: &mut Outputs,
     ) {
-        if let Err(refusal) = self.accepts(now_ms, &update) {
-            return out.push(Output::Reply {
-                token,
-                reply: Err(refusal),
-            });
-        }
-        let state = self.records.get(&update.record);
-        if let Some(outcome) = state.and_then(|state| state.executed(&update.id)) {
-            let reply = Ok(Reply::Update(outcome.clone()));
+        if let Some(reply) = self.answer_at_once(now_ms, &update) {
             return out.push(Output::Reply { token, reply });
         }
         let (id, record) = (update.id.clone(), update.record.clone());
@@ -89,18 +89,25 @@ impl Storage {
                 reply: Err(refusal),
             });
         }
-        self.waiting_updates.entry(id).or_default().push(token);
-        self.attend(now_ms, &record, out);
+        self.waiting_updates
+            .entry(id.clone())
+            .or_default()
+            .push(token);
+        self.attend(now_ms, &record, Some(&id), out);
     }
 
-    fn accepts(&self, now_ms: u64, update: &Update) -> Result<(), Refusal> {
-        self.serves(&update.record)?;
-        let replicas = self.placement.replicas_of(&update.record);
-        if self.members.quorum_in_sight(now_ms, replicas) {
-            Ok(())
-        } else {
-            Err(Refusal::NoQuorum(update.record.clone()))
+    /// What is known without asking the others: a repeat's outcome, or that the update cannot be decided here.
+    fn answer_at_once(&self, now_ms: u64, update: &Update) -> Option<Result<Reply, Refusal>> {
+        if let Err(refusal) = self.serves(&update.record) {
+            return Some(Err(refusal));
         }
+        let state = self.records.get(&update.record);
+        if let Some(outcome) = state.and_then(|state| state.executed(&update.id)) {
+            return Some(Ok(Reply::Update(outcome.clone())));
+        }
+        let replicas = self.placement.replicas_of(&update.record);
+        let can_decide = self.members.quorum_in_sight(now_ms, replicas);
+        (!can_decide).then(|| Err(Refusal::NoQuorum(update.record.clone())))
     }
 
     /// A replica forwards an update to this one, which it takes for the coordinator.
@@ -160,8 +167,9 @@ impl Storage {
         self.active.get(record).is_some_and(Activity::is_idle)
     }
 
-    /// Something waits for this record: coordinate it, or forward it to whoever should.
-    fn attend(&mut self, now_ms: u64, record: &str, out: &mut Outputs) {
+    /// Something waits for this record: coordinate it, or forward it to whoever should. `new`: what has just come, the
+    /// rest of the queue was forwarded before.
+    fn attend(&mut self, now_ms: u64, record: &str, new: Option<&UpdateId>, out: &mut Outputs) {
         if !self.idle(record) {
             return;
         }
@@ -169,19 +177,29 @@ impl Storage {
             .members
             .coordinator(now_ms, self.placement.replicas_of(record))
         {
-            Some(other) if other != self.me => self.forward(now_ms, record, other, out),
+            Some(other) if other != self.me => self.forward(now_ms, record, new, other, out),
             _ => self.start_term(now_ms, record, out),
         }
     }
 
-    fn forward(&mut self, now_ms: u64, record: &str, to: ReplicaId, out: &mut Outputs) {
+    fn forward(
+        &mut self,
+        now_ms: u64,
+        record: &str,
+        new: Option<&UpdateId>,
+        to: ReplicaId,
+        out: &mut Outputs,
+    ) {
         let due_ms = now_ms + self.patience_ms(record);
         let decided = self.records.get(record).map_or(0, |state| state.decided);
         let Some(activity) = self.active.get_mut(record) else {
             return;
         };
-        activity.due_ms = due_ms;
-        for queued in &activity.queue {
+        if new.is_none() || activity.queue.len() == 1 {
+            (activity.due_ms, activity.forward_ms) = (due_ms, due_ms);
+        }
+        let is_wanted = |queued: &&Queued| new.is_none_or(|id| queued.update.id == *id);
+        for queued in activity.queue.iter().filter(is_wanted) {
             Self::send(
                 to,
                 Message::Submit {
@@ -204,7 +222,7 @@ impl Storage {
         if activity.queue.is_empty() {
             self.rest(record);
         } else {
-            self.attend(now_ms, record, out);
+            self.attend(now_ms, record, None, out);
         }
     }
 
@@ -244,14 +262,19 @@ impl Storage {
         let due: Vec<RecordId> = self
             .active
             .iter()
-            .filter(|(_, activity)| activity.due_ms <= now_ms)
+            .filter(|(_, activity)| activity.is_due(now_ms))
             .map(|(record, _)| record.clone())
             .collect();
         for record in due {
-            let is_orphan = self
-                .records
+            let is_quiet = self
+                .active
                 .get(&record)
-                .is_some_and(|state| state.accepted.is_some());
+                .is_some_and(|activity| activity.due_ms <= now_ms);
+            let is_orphan = is_quiet
+                && self
+                    .records
+                    .get(&record)
+                    .is_some_and(|state| state.accepted.is_some());
             if !self.idle(&record) {
                 self.resend(now_ms, &record, out);
             } else if is_orphan {

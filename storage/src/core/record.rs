@@ -10,7 +10,7 @@ use common::types::{RecordVersion, UpdateId, Version};
 
 use super::message::{Accepted, Ballot, Digest, JoinRecord, LogRecord, Outcome, RecordState};
 
-/// Decided updates kept per record, for the answers to repeats and for lagging replicas.
+/// Decided updates kept per record for lagging replicas, and successful ones remembered for the answers to repeats.
 pub const LOG_RECORDS_MAX: usize = 1024;
 /// Bytes of values kept in a record's log.
 pub const LOG_BYTES_MAX: usize = 4 << 20;
@@ -23,11 +23,20 @@ pub struct Record {
     pub decided: u64,
     log: VecDeque<LogRecord>,
     log_bytes: usize,
-    executed: BTreeMap<UpdateId, u64>,
+    executed: BTreeMap<UpdateId, Executed>,
+    /// Successful updates that left the log for its size, oldest first: remembered without their values.
+    shed: VecDeque<(UpdateId, u64)>,
     versions: BTreeMap<Version, Option<Bytes>>,
     /// The newest version that was discarded; the null version: none.
     pub floor: Version,
     pub highest_number: u64,
+}
+
+/// What is remembered of a decided update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Executed {
+    slot: u64,
+    outcome: Outcome,
 }
 
 /// A step of a record's durable state; what the write-ahead log will hold.
@@ -71,9 +80,10 @@ impl Record {
             }
             RecordChange::Decide(decided) => self.decide(decided, max_versions),
             RecordChange::SkipTo(slot) => {
-                self.log.clear();
                 self.log_bytes = 0;
-                self.executed.clear();
+                for record in std::mem::take(&mut self.log) {
+                    self.shed(record);
+                }
                 self.set_decided(*slot);
             }
             RecordChange::Merge(version) => self.insert(version, max_versions),
@@ -89,7 +99,11 @@ impl Record {
 
     fn decide(&mut self, record: &LogRecord, max_versions: usize) {
         debug_assert_eq!(record.slot, self.decided + 1, "I1: decided out of order");
-        self.executed.insert(record.id.clone(), record.slot);
+        let executed = Executed {
+            slot: record.slot,
+            outcome: record.outcome.clone(),
+        };
+        self.executed.insert(record.id.clone(), executed);
         self.log_bytes += value_bytes(record);
         self.log.push_back(record.clone());
         while self.log.len() > LOG_RECORDS_MAX
@@ -97,7 +111,7 @@ impl Record {
         {
             if let Some(oldest) = self.log.pop_front() {
                 self.log_bytes -= value_bytes(&oldest);
-                self.executed.remove(&oldest.id);
+                self.shed(oldest);
             }
         }
         self.set_decided(record.slot);
@@ -108,6 +122,37 @@ impl Record {
                 "I3: not the immediate successor"
             );
             self.insert(made, max_versions);
+        }
+    }
+
+    /// The answer to a repeat names the version that was made, so its value can go; a mismatch is nothing without its
+    /// value, and to test a failed update anew harms nobody.
+    fn shed(&mut self, oldest: LogRecord) {
+        let LogRecord { slot, id, .. } = oldest;
+        match self.executed.get_mut(&id) {
+            Some(Executed {
+                slot: of,
+                outcome: Outcome::Updated { made, .. },
+            }) if *of == slot => {
+                made.value = None;
+                self.shed.push_back((id, slot));
+            }
+            _ => self.forget(&id, slot),
+        }
+        if self.shed.len() > LOG_RECORDS_MAX
+            && let Some((id, slot)) = self.shed.pop_front()
+        {
+            self.forget(&id, slot);
+        }
+    }
+
+    fn forget(&mut self, id: &UpdateId, slot: u64) {
+        if self
+            .executed
+            .get(id)
+            .is_some_and(|known| known.slot == slot)
+        {
+            self.executed.remove(id);
         }
     }
 
@@ -200,14 +245,10 @@ impl Record {
         self.versions.iter().rev().map(version).collect()
     }
 
-    /// The outcome of an update that was decided here and is still remembered.
+    /// The outcome of an update that was decided here and is still remembered; without the value that it made when that
+    /// was long ago.
     pub fn executed(&self, id: &UpdateId) -> Option<&Outcome> {
-        let slot = self.executed.get(id)?;
-        self.log
-            .iter()
-            .rev()
-            .find(|record| record.slot == *slot)
-            .map(|record| &record.outcome)
+        self.executed.get(id).map(|executed| &executed.outcome)
     }
 
     pub fn digest(&self) -> Digest {

@@ -59,7 +59,7 @@ impl Storage {
         }
         let due_ms = now_ms + self.patience_ms(record);
         if let Some(activity) = self.active.get_mut(record) {
-            activity.fence(ballot);
+            activity.fence(ballot, due_ms);
             activity.due_ms = due_ms;
         }
         true

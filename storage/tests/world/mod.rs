@@ -96,6 +96,7 @@ impl World {
         let core = Storage::new(
             self.now_ms,
             replica,
+            self.sequence,
             self.delay_ms,
             self.ring.clone(),
             fresh,
@@ -384,9 +385,19 @@ impl World {
             if distinct.len() <= 1 && self.nodes.values().all(at_rest) {
                 return;
             }
+            let state = |(replica, node): (&ReplicaId, &Node)| {
+                format!(
+                    "{replica}: joined {}, unspread {}, undecided {}",
+                    node.core.is_joined(),
+                    node.core.unspread_count(),
+                    node.core.undecided_count()
+                )
+            };
             assert!(
                 self.now_ms < end_ms,
-                "no convergence within {PATIENCE_MS} ms of virtual time"
+                "no convergence within {PATIENCE_MS} ms of virtual time; {} contents; {:?}",
+                distinct.len(),
+                self.nodes.iter().map(state).collect::<Vec<_>>()
             );
         }
     }

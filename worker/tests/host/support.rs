@@ -14,7 +14,7 @@ use worker::host::{
 };
 
 /// Long enough never to be the reason of a failure.
-pub const PLENTY: Duration = Duration::from_secs(60);
+pub const PLENTY: Duration = Duration::from_mins(1);
 
 /// Records in memory; `silent` ones are never answered for.
 #[derive(Default)]

@@ -112,7 +112,7 @@ impl Check<'_> {
                 let list = if known.is_empty() {
                     format!("no {what} was created yet")
                 } else {
-                    format!("there are {}", known.join(", "))
+                    format!("known: {}", known.join(", "))
                 };
                 let error = self.at(name, format!("there is no {what} `{name}`"));
                 vec![
@@ -157,6 +157,28 @@ impl Check<'_> {
         errors
             .into_iter()
             .map(|error| error.hint("add a line `storage ID URL GOSSIP_DELAY` before"))
+            .collect()
+    }
+
+    /// The first command that uses the storage seals the set of its nodes; they must be enough by then.
+    pub fn replication(&self, command: &Command) -> Vec<Diagnostic> {
+        let seals = command.needs_storage() && !self.known.sealed && !self.known.connected;
+        let nodes = self.known.names(Some(Role::Storage)).count();
+        let certain = nodes > 0 && self.known.doubtful.is_empty();
+        let expected = matches!(command, Command::ExpectFail { .. });
+        let Some(replication) = self.known.replication.filter(|wanted| {
+            seals && certain && !expected && usize::try_from(*wanted).unwrap_or(usize::MAX) > nodes
+        }) else {
+            return Vec::new();
+        };
+        let message =
+            format!("replication is {replication}, but the cluster has {nodes} storage node(s)");
+        let errors = self.at_command(&message);
+        errors
+            .into_iter()
+            .map(|error| {
+                error.hint("create them all before the first command that reads, writes or runs")
+            })
             .collect()
     }
 

@@ -327,3 +327,24 @@ fn a_cluster_started_by_hand_is_not_changed() {
     "]],
     );
 }
+
+#[test]
+fn replication_beyond_the_storage_nodes_is_reported_where_they_are_sealed() {
+    let enough = "set replication 2\nstorage s1 http://localhost:3000 0\nstorage s2 http://localhost:3001 0\n";
+    check(&format!("{enough}write k v\n"), &expect![""]);
+    check(
+        "set replication 3\nstorage s1 http://localhost:3000 0\nexpect-fail read k\n",
+        &expect![""],
+    );
+    check(
+        &format!("set replication 3\n{CLUSTER}status\nread k\nread k\n"),
+        &expect![[r"
+            error: replication is 3, but the cluster has 1 storage node(s)
+             --> dir/demo.pm:6:1
+              |
+            6 | read k
+              | ^^^^
+              = hint: create them all before the first command that reads, writes or runs
+        "]],
+    );
+}
