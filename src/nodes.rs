@@ -49,7 +49,9 @@ pub async fn storage(arguments: cli::Storage, fabric: FabricHandle) -> Result<Ex
     let ended = storage::run(config, fabric, shutdown, on_ready(&arguments.id)).await;
     ended.map_err(|error| match error {
         storage::RunError::Start { .. } => not_started(error),
-        storage::RunError::Engine { .. } => Failure::other(error.to_string()),
+        storage::RunError::Engine { .. } | storage::RunError::Task { .. } => {
+            Failure::other(error.to_string())
+        }
     })?;
     Ok(ExitCode::SUCCESS)
 }

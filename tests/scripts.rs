@@ -8,7 +8,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use support::Marionette;
@@ -29,21 +28,35 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
 
 /// The ports of `http://localhost:PORT` in a script, and a free one for each.
 fn free_ports_for(text: &str) -> BTreeMap<String, String> {
-    let mut reserved = Vec::new();
     let ports = text.split("http://localhost:").skip(1).map(|rest| {
-        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let free = listener.local_addr().unwrap().port().to_string();
-        reserved.push(listener);
-        (port, free)
+        let [free] = support::free_ports();
+        let port = rest.chars().take_while(char::is_ascii_digit).collect();
+        (port, free.to_string())
     });
     ports.collect()
 }
 
-fn replace_ports(text: &str, ports: impl Iterator<Item = (String, String)>) -> String {
-    ports.fold(text.to_owned(), |text, (from, to)| {
-        text.replace(&format!("localhost:{from}"), &format!("localhost:{to}"))
-    })
+/// In one pass: a free port may begin with another one's digits.
+fn replace_ports(text: &str, ports: &BTreeMap<String, String>) -> String {
+    let mut parts = text.split("localhost:");
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.chars().take_while(char::is_ascii_digit).count();
+        let (port, rest) = part.split_at(digits);
+        replaced.extend([
+            "localhost:",
+            ports.get(port).map_or(port, String::as_str),
+            rest,
+        ]);
+    }
+    replaced
+}
+
+fn inverse(ports: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    ports
+        .iter()
+        .map(|(port, free)| (free.clone(), port.clone()))
+        .collect()
 }
 
 /// Outcomes in the order of their runs, behind everything else; tables of nodes without their details.
@@ -86,7 +99,7 @@ fn run(script: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(script).unwrap();
     let ports = free_ports_for(&text);
     let copied = copy.path().join(script.file_name().unwrap());
-    std::fs::write(&copied, replace_ports(&text, ports.clone().into_iter())).unwrap();
+    std::fs::write(&copied, replace_ports(&text, &ports)).unwrap();
 
     let finished = Marionette::start(&["run", copied.to_str().unwrap()]).finish();
     if !finished.status.success() {
@@ -95,10 +108,7 @@ fn run(script: &Path) -> Result<(), String> {
             finished.status, finished.output, finished.error
         ));
     }
-    let output = replace_ports(
-        &finished.output,
-        ports.into_iter().map(|(port, free)| (free, port)),
-    );
+    let output = replace_ports(&finished.output, &inverse(&ports));
     let (output, golden) = (even_out(&output), script.with_extension("out"));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(golden, output).unwrap();
@@ -136,16 +146,13 @@ fn a_script_from_standard_input_gives_the_same_as_the_named_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/course");
     let text = std::fs::read_to_string(folder.join("sample.pm")).unwrap();
     let ports = free_ports_for(&text);
-    let script = replace_ports(&text, ports.clone().into_iter());
+    let script = replace_ports(&text, &ports);
     let piped = Marionette::start_with(&["run"], &script, |command| {
         command.current_dir(&folder);
     })
     .finish();
     assert!(piped.status.success(), "{piped:?}");
-    let output = replace_ports(
-        &piped.output,
-        ports.into_iter().map(|(port, free)| (free, port)),
-    );
+    let output = replace_ports(&piped.output, &inverse(&ports));
     assert_eq!(
         even_out(&output),
         std::fs::read_to_string(folder.join("sample.out")).unwrap()

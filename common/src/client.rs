@@ -24,6 +24,8 @@ const BACKOFF_MAX_MS: u64 = 500;
 const ANSWER_MS: u64 = 2_000;
 /// How long a replica waits for a pinned version that has not reached it, from the second round on.
 const PIN_WAIT_MS: u32 = 250;
+/// A version that was seen but is at no replica for so long is lost, with the node that made it.
+const FLOOR_WAIT_MS: u64 = 3_000;
 
 /// Why a compare-and-swap did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +78,35 @@ impl StorageClient {
     }
 
     /// The version wanted, which is waited for. A record that does not exist is the null version.
+    ///
+    /// A version older than `not_older` is returned only when nothing newer was found for three seconds: the crash of
+    /// the only node that held a write takes it along, and everything else goes on.
     pub async fn read(
+        &self,
+        record: &str,
+        wanted: Wanted,
+        route: Route,
+    ) -> Result<RecordVersion, Status> {
+        let floor = match wanted {
+            Wanted::Newest { not_older } if !not_older.is_null() => not_older,
+            _ => return self.read_wanted(record, wanted, route).await,
+        };
+        let wait_end_ms = self.fabric.now_ms() + FLOOR_WAIT_MS;
+        let deadline_ms = route.deadline_ms.min(wait_end_ms);
+        let patient = Route {
+            deadline_ms,
+            ..route
+        };
+        match self.read_wanted(record, wanted, patient).await {
+            Err(status) if status.is_retryable() || status.kind == Kind::Timeout => {
+                tracing::info!(record, %floor, %status, "a version that was seen is lost");
+                self.read_wanted(record, Wanted::NEWEST, route).await
+            }
+            found => found,
+        }
+    }
+
+    async fn read_wanted(
         &self,
         record: &str,
         wanted: Wanted,
@@ -93,19 +123,17 @@ impl StorageClient {
             Wanted::Exactly(version) => (Some(version.into()), None),
             Wanted::Newest { not_older } => (None, Some(not_older.into())),
         };
-        let mut request = proto::ReadRequest {
-            record: record.to_owned(),
-            version,
-            not_older,
-            wait_ms: 0,
-        };
-        let next = || {
-            let this = request.clone();
-            request.wait_ms = PIN_WAIT_MS;
-            (this, ANSWER_MS)
+        let request = |round| {
+            let request = proto::ReadRequest {
+                record: record.to_owned(),
+                version,
+                not_older,
+                wait_ms: if round == 0 { 0 } else { PIN_WAIT_MS },
+            };
+            (request, ANSWER_MS)
         };
         let response = self
-            .rounds(&order, route, next, async |client, request| {
+            .rounds(&order, route, request, async |client, request| {
                 client.read(&request).await
             })
             .await?;
@@ -139,7 +167,7 @@ impl StorageClient {
             .rounds(
                 &order,
                 route,
-                || (request.clone(), patience_ms),
+                |_| (request.clone(), patience_ms),
                 async |client, request| client.write(&request).await,
             )
             .await?;
@@ -167,7 +195,7 @@ impl StorageClient {
             .rounds(
                 &order,
                 route,
-                || (request.clone(), u64::MAX),
+                |_| (request.clone(), u64::MAX),
                 async |client, request| client.update_if(&request).await,
             )
             .await?;
@@ -193,7 +221,7 @@ impl StorageClient {
             .rounds(
                 &order,
                 route,
-                || (request.clone(), ANSWER_MS),
+                |_| (request.clone(), ANSWER_MS),
                 async |client, request| client.history(&request).await,
             )
             .await?;
@@ -221,19 +249,19 @@ impl StorageClient {
     }
 
     /// Asks one replica after the other, round after round, until one answers or the deadline passes. `request` gives
-    /// the request and how many milliseconds one replica may take.
+    /// the request of a round, from 0, and how many milliseconds one replica may take.
     async fn rounds<Q, A>(
         &self,
         order: &[ReplicaId],
         route: Route,
-        mut request: impl FnMut() -> (Q, u64),
+        request: impl Fn(u32) -> (Q, u64),
         ask: impl AsyncFn(storage::Client, Q) -> Result<A, Status>,
     ) -> Result<A, Status> {
         let mut backoff_ms = BACKOFF_MS;
         let mut failure = Failure::default();
-        loop {
+        for round in 0.. {
             for replica in order {
-                let (request, patience_ms) = request();
+                let (request, patience_ms) = request(round);
                 let left_ms = route.deadline_ms.saturating_sub(self.fabric.now_ms());
                 if left_ms == 0 {
                     return Err(failure.status());
@@ -254,8 +282,8 @@ impl StorageClient {
                     }
                 }
             }
-            if let Some(discarded) = failure.discarded.take() {
-                return Err(discarded);
+            if let Some(refusal) = failure.refusal.take() {
+                return Err(refusal);
             }
             let left_ms = route.deadline_ms.saturating_sub(self.fabric.now_ms());
             let jitter_ms = self.fabric.random() % backoff_ms;
@@ -264,6 +292,7 @@ impl StorageClient {
                 .await;
             backoff_ms = (backoff_ms * 2).min(BACKOFF_MAX_MS);
         }
+        Err(failure.status())
     }
 
     fn peer(&self, replica: ReplicaId, timeout: Duration) -> Result<storage::Client, Status> {
@@ -309,8 +338,8 @@ fn is_final(status: &Status) -> bool {
 #[derive(Default)]
 struct Failure {
     last: Option<Status>,
-    /// A replica has discarded the version; if no other still has it, it is gone.
-    discarded: Option<Status>,
+    /// A replica has discarded the version or is in a minority: final unless another one answers in the same round.
+    refusal: Option<Status>,
     /// Some attempt may have taken effect.
     unknown: bool,
 }
@@ -318,8 +347,8 @@ struct Failure {
 impl Failure {
     fn add(&mut self, status: Status) {
         self.unknown |= status.kind == Kind::Timeout;
-        if status.kind == Kind::Discarded {
-            self.discarded = Some(status.clone());
+        if matches!(status.kind, Kind::Discarded | Kind::Refused) {
+            self.refusal = Some(status.clone());
         }
         // The last of several tries often ends only because time is up: the one before said why.
         if status.kind != Kind::Timeout || self.last.is_none() {

@@ -87,19 +87,19 @@ async fn a_right_script_prints_its_results_and_stops_its_nodes() {
     let ran = run(&script).await;
     ran.check(
         Outcome::Well,
-        &expect![[r"
+        &expect![[r#"
             3 records of data written
             15 = two words (1.1)
             14 = one_ahead_of_13 (1.1)
             run 1 completed: hello
             13 = 3 (2.1+1)
-            ┌────────┬─────────┬───────┬───────┐
-            │ record ┆ version ┆ value ┆ nodes │
-            ╞════════╪═════════╪═══════╪═══════╡
-            │ 13     ┆ 2.1+1   ┆ 3     ┆ s1    │
-            │ 13     ┆ 2.1     ┆ 2     ┆ s1    │
-            │ 13     ┆ 1.1     ┆ 1     ┆ s1    │
-            └────────┴─────────┴───────┴───────┘
+            ┌────────┬─────────┬───────┐
+            │ record ┆ version ┆ value │
+            ╞════════╪═════════╪═══════╡
+            │ 13     ┆ 2.1+1   ┆ 3     │
+            │ 13     ┆ 2.1     ┆ 2     │
+            │ 13     ┆ 1.1     ┆ 1     │
+            └────────┴─────────┴───────┘
             ┌────────┬─────────┬─────────────────┬───────┐
             │ record ┆ version ┆ value           ┆ nodes │
             ╞════════╪═════════╪═════════════════╪═══════╡
@@ -132,7 +132,7 @@ async fn a_right_script_prints_its_results_and_stops_its_nodes() {
             │ 1   ┆ hello ┆ app         ┆ completed ┆ hello  ┆        ┆ 0 ms │
             └─────┴───────┴─────────────┴───────────┴────────┴────────┴──────┘
             done
-        "]],
+        "#]],
     );
     assert!(ran.toys.told().ends_with("pcs: close"));
 }

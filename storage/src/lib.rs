@@ -41,6 +41,9 @@ pub struct Config {
 pub enum RunError {
     #[error("cannot start storage node {name}: {status}")]
     Start { name: String, status: Status },
+    /// A bug: the task that owns the core has panicked. The node dies rather than answer without it.
+    #[error("storage node {name} stopped: its server task has failed")]
+    Task { name: String },
     #[error("storage node {name} stopped: {error}")]
     Engine {
         name: String,
@@ -98,6 +101,9 @@ pub async fn run(
     tokio::pin!(shutdown);
     tokio::select! {
         () = &mut shutdown => Ok(()),
-        Ok(error) = failure => Err(RunError::Engine { name, error }),
+        failure = failure => Err(match failure {
+            Ok(error) => RunError::Engine { name, error },
+            Err(_) => RunError::Task { name },
+        }),
     }
 }

@@ -173,6 +173,9 @@ impl StorageCalls for Session {
         let wanted = pin.map_or(Wanted::Newest { not_older }, Wanted::Exactly);
         let found = self.client().await?.read(id, wanted, self.route()).await;
         let found: RecordVersion = found.map_err(|status| self.error(id, status))?;
+        if found.version < not_older {
+            tracing::warn!(record = id, seen = %not_older, "a version that was seen is lost");
+        }
         self.pin(id, found.version);
         found.existing().ok_or(StorageError::NotFound)
     }

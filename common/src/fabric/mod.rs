@@ -33,6 +33,8 @@ use futures::future::{Either, select};
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// Most one-way messages waiting for one peer.
 pub const OUTBOX_MESSAGES_MAX: usize = 16_384;
+/// Most bytes of one-way messages waiting for one peer.
+pub const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
 pub type FabricHandle = Arc<dyn Fabric>;
 
@@ -48,7 +50,8 @@ pub trait Fabric: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Bytes, Status>>;
 
     /// Sends a one-way message after `delay`, in order with the others to this peer; it may be lost.
-    /// `Overloaded` when [`OUTBOX_MESSAGES_MAX`] are waiting.
+    /// `Overloaded` when [`OUTBOX_MESSAGES_MAX`]
+    /// or [`OUTBOX_BYTES_MAX`] are waiting.
     fn send(
         &self,
         to: &Address,

@@ -1,18 +1,45 @@
 //! One-way messages that wait for their peers: a bounded queue and a task per peer, in order.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Address, Bytes, Duration, OUTBOX_MESSAGES_MAX, Status, check_size};
+use super::{Address, Bytes, Duration, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Status, check_size};
 
 /// A one-way message, not to leave before `due`.
 pub(super) struct Letter {
     pub due: Instant,
     pub method: &'static str,
     pub body: Bytes,
+    /// Held for as long as the letter waits.
+    _waiting: Waiting,
+}
+
+/// Counts the bytes that wait for one peer.
+struct Waiting {
+    bytes: usize,
+    queue_bytes: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    /// Nothing when the peer's queue is full.
+    fn new(bytes: usize, queue_bytes: &Arc<AtomicUsize>) -> Option<Self> {
+        let before = queue_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let waiting = Self {
+            bytes,
+            queue_bytes: Arc::clone(queue_bytes),
+        };
+        (before + bytes <= OUTBOX_BYTES_MAX).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.queue_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Carries the letters of one peer; runs for as long as the fabric lives.
@@ -20,9 +47,14 @@ pub(super) trait Courier: Send + Sync + 'static {
     fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> super::BoxFuture<'static, ()>;
 }
 
+struct Queue {
+    letters: mpsc::Sender<Letter>,
+    bytes: Arc<AtomicUsize>,
+}
+
 pub(super) struct Outbox {
     courier: Box<dyn Courier>,
-    peers: Mutex<BTreeMap<Address, mpsc::Sender<Letter>>>,
+    peers: Mutex<BTreeMap<Address, Queue>>,
 }
 
 impl Outbox {
@@ -42,21 +74,23 @@ impl Outbox {
     ) -> Result<(), Status> {
         check_size(&body)?;
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = peers.entry(to.clone()).or_insert_with(|| {
-            let (sender, receiver) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+        let queue = peers.entry(to.clone()).or_insert_with(|| {
+            let (letters, receiver) = mpsc::channel(OUTBOX_MESSAGES_MAX);
             tokio::spawn(self.courier.carry(to.clone(), receiver));
-            sender
+            let bytes = Arc::default();
+            Queue { letters, bytes }
         });
-        sender
-            .try_send(Letter {
-                due: Instant::now() + delay,
-                method,
-                body,
-            })
-            .map_err(|_| {
-                Status::overloaded(format!(
-                    "{OUTBOX_MESSAGES_MAX} messages are waiting for {to}"
-                ))
-            })
+        let full = || {
+            Status::overloaded(format!(
+                "{OUTBOX_MESSAGES_MAX} messages or {OUTBOX_BYTES_MAX} bytes are waiting for {to}"
+            ))
+        };
+        let letter = Letter {
+            due: Instant::now() + delay,
+            method,
+            _waiting: Waiting::new(body.len(), &queue.bytes).ok_or_else(full)?,
+            body,
+        };
+        queue.letters.try_send(letter).map_err(|_| full())
     }
 }
