@@ -4,7 +4,7 @@
 //! - `ring`: the settings on which all nodes of a cluster agree;
 //! - `script`: scripts and the REPL.
 //!
-//! Every setting is also read from a variable `MARIONETTE_*`; an argument wins.
+//! Every setting is also read from a variable `MARIONETTE_*`; an argument wins, and an empty variable counts as unset.
 
 mod node;
 mod ring;
@@ -12,8 +12,11 @@ mod script;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::{OsStr, OsString};
+
+use clap::builder::Resettable;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use node::{Pcs, Scheduler, Storage, Worker};
 pub use ring::RingArguments;
@@ -37,7 +40,7 @@ Examples:
   marionette worker w1 http://127.0.0.1:4001 0 --scheduler http://127.0.0.1:4000
   marionette run script.pm --connect http://127.0.0.1:4000
 
-Variables:
+Variables (empty: unset):
   MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
   MARIONETTE_CONNECT      run, repl: --connect
   MARIONETTE_PCS          run, repl: --pcs, separated by commas
@@ -83,4 +86,30 @@ pub enum Command {
     Storage(Storage),
     /// Be a worker.
     Worker(Worker),
+}
+
+impl Cli {
+    /// What this process was started with; a wrong command line ends it.
+    pub fn read() -> Self {
+        let mut command = without_empty(Self::command(), &|name| std::env::var_os(name));
+        let found = command.get_matches_mut();
+        Self::from_arg_matches(&found).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+/// Clap takes an empty variable for an empty value: arguments with such a variable forget it.
+fn without_empty(
+    command: clap::Command,
+    variable: &impl Fn(&OsStr) -> Option<OsString>,
+) -> clap::Command {
+    command.mut_subcommands(|role| {
+        role.mut_args(|argument| {
+            let found = argument.get_env().and_then(variable);
+            if found.is_some_and(|value| value.is_empty()) {
+                argument.env(Resettable::Reset)
+            } else {
+                argument
+            }
+        })
+    })
 }

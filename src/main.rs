@@ -10,7 +10,6 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use common::fabric::{FabricHandle, GrpcFabric};
 
 use cli::{Cli, Command};
@@ -19,7 +18,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     // First of all, and on this thread, which lives as long as the process.
     match pcs::die_with_parent().map_err(|error| Failure::not_started(error.to_string())) {
-        Ok(()) => start(Cli::parse()).unwrap_or_else(|failure| failure.report()),
+        Ok(()) => start(Cli::read()).unwrap_or_else(|failure| failure.report()),
         Err(failure) => failure.report(),
     }
 }

@@ -424,9 +424,8 @@ async fn debug_lines_of_all_nodes_are_printed_and_another_port_is_taken_if_need_
     );
 }
 
-#[tokio::test]
-async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
-    let toys = Toys::new();
+/// A cluster that was started by hand, with one record; stays while what is returned does.
+async fn started_by_hand(toys: &Toys) -> Arc<Cluster> {
     let by_hand = Cluster::new(
         toys.fabric.clone(),
         toys.output(Format::Text),
@@ -443,6 +442,13 @@ async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
     let mut interpreter = puppetmaster::interpreter::Interpreter::new(Arc::clone(&by_hand));
     puppetmaster::script::execute(&mut interpreter, &parsed, None).await;
     assert_eq!(interpreter.outcome(), Outcome::Well);
+    by_hand
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
+    let toys = Toys::new();
+    let by_hand = started_by_hand(&toys).await;
     let scheduler = Some(Address::parse("http://localhost:4000").unwrap());
     let script = "run hi app\nexpect 1 a\nread 1 at s2\nstatus\nexpect-fail crash s1\n";
     let ran = run_with(toys.clone(), script, |config| {
@@ -491,6 +497,61 @@ async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
         the script is wrong: nothing was started
     "]]
     .assert_eq(&ran.messages()[ran.messages().find("error").unwrap()..]);
+    by_hand.close().await;
+}
+
+#[tokio::test]
+async fn a_storage_node_that_does_not_answer_is_left_out_of_listings_and_of_waiting_if_suspected()
+ {
+    let toys = Toys::new();
+    let by_hand = started_by_hand(&toys).await;
+    toys.world.lock().unwrap().processes.remove("s2");
+    let connected = |config: &mut Config| {
+        config.connect = Some(Address::parse("http://localhost:4000").unwrap());
+    };
+    let ran = run_with(
+        toys.clone(),
+        "listGlobal\nexpect-fail await converged 200\n",
+        connected,
+    )
+    .await;
+    ran.check(Outcome::Well, &expect![[r#"
+        1 = a (1.1)
+        ┌────────┬─────────┬───────┬───────┐
+        │ record ┆ version ┆ value ┆ nodes │
+        ╞════════╪═════════╪═══════╪═══════╡
+        │ 1      ┆ 1.1     ┆ a     ┆ s1    │
+        └────────┴─────────┴───────┴───────┘
+    "#]]);
+    expect![[r#"
+        node `s2` is left out, since it does not answer: nobody listens at http://localhost:3001
+        failed as expected: node `s2` does not answer (nobody listens at http://localhost:3001) after 200 ms
+    "#]].assert_eq(&ran.messages());
+    toys.world.lock().unwrap().suspected = vec!["s2".to_owned()];
+    let ran = run_with(toys.clone(), "await converged\n", connected).await;
+    assert_eq!(ran.outcome, Outcome::Well, "{}", ran.messages());
+    by_hand.close().await;
+}
+
+#[tokio::test]
+async fn the_results_of_runs_are_shown_although_nobody_here_waited_for_them() {
+    let toys = Toys::new();
+    let by_hand = started_by_hand(&toys).await;
+    let connected = |config: &mut Config| {
+        config.connect = Some(Address::parse("http://localhost:4000").unwrap());
+    };
+    run_with(toys.clone(), "run hi app\nrun fail1 app\n", connected).await;
+    let said_before = toys.said(Channel::Result);
+    let ran = run_with(toys.clone(), "runs\n", connected).await;
+    assert_eq!(ran.outcome, Outcome::Well, "{}", ran.messages());
+    expect![[r#"
+        ┌─────┬───────┬─────────────┬───────────┬────────────────────────────────────────┬────────┬──────┐
+        │ run ┆ input ┆ application ┆ state     ┆ result                                 ┆ stages ┆ time │
+        ╞═════╪═══════╪═════════════╪═══════════╪════════════════════════════════════════╪════════╪══════╡
+        │ 1   ┆ hi    ┆ app         ┆ completed ┆ hi                                     ┆        ┆ 0 ms │
+        │ 2   ┆ fail1 ┆ app         ┆ failed    ┆ stage 0: AddOperator on w1: it trapped ┆        ┆ 0 ms │
+        └─────┴───────┴─────────────┴───────────┴────────────────────────────────────────┴────────┴──────┘
+    "#]].assert_eq(&ran.said(Channel::Result)[said_before.len()..]);
     by_hand.close().await;
 }
 

@@ -36,6 +36,29 @@ fn every_variable_of_an_argument_is_in_the_table_of_variables() {
 }
 
 #[test]
+fn an_empty_variable_is_no_variable() {
+    let empty = ["MARIONETTE_PCS", "MARIONETTE_SLOTS"];
+    let value = |name: &OsStr| {
+        Some(OsString::from(if empty.iter().any(|n| name == *n) {
+            ""
+        } else {
+            "x"
+        }))
+    };
+    let left: Vec<_> = without_empty(Cli::command(), &value)
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|argument| {
+            argument
+                .get_env()
+                .map(|name| name.to_str().unwrap().to_owned())
+        })
+        .collect();
+    assert!(left.contains(&"MARIONETTE_CONNECT".to_owned()));
+    assert!(empty.iter().all(|name| !left.contains(&(*name).to_owned())));
+}
+
+#[test]
 fn the_examples_of_a_cluster_by_hand_are_valid() {
     let lines = EXAMPLES
         .lines()

@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use tokio::time::Instant;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 
 use self::courier::GrpcCourier;
 use super::outbox::Outbox;
 use super::{
-    Address, BoxFuture, Bytes, Fabric, MESSAGE_BYTES_MAX, Router, Serving, Status, Task, check_size,
+    Address, BoxFuture, Bytes, Fabric, MESSAGE_BYTES_MAX, Router, Serving, Status, check_size,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,7 +29,6 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct GrpcFabric {
     channels: Channels,
     outbox: Arc<Outbox>,
-    started: Instant,
 }
 
 impl Default for GrpcFabric {
@@ -39,7 +37,6 @@ impl Default for GrpcFabric {
         Self {
             outbox: Outbox::new(GrpcCourier(channels.clone())),
             channels,
-            started: Instant::now(),
         }
     }
 }
@@ -154,26 +151,6 @@ impl Fabric for GrpcFabric {
     fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>> {
         Box::pin(listener::serve(at.clone(), router))
     }
-
-    fn now_ms(&self) -> u64 {
-        millis(self.started.elapsed())
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        Task::new(tokio::spawn(task).abort_handle())
-    }
-
-    fn random(&self) -> u64 {
-        rand::random()
-    }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Bodies are bytes already.

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use super::outbox::{Courier, Letter, Outbox};
-use super::{
-    Address, BoxFuture, Bytes, Duration, Fabric, Router, Serving, Status, Task, check_size,
-};
+use super::{Address, BoxFuture, Bytes, Duration, Fabric, Router, Serving, Status, check_size};
 
 /// First port given out for port 0.
 const EPHEMERAL_PORT_FIRST: u16 = 49_152;
@@ -19,7 +16,6 @@ const EPHEMERAL_PORT_FIRST: u16 = 49_152;
 pub struct LocalFabric {
     network: Network,
     outbox: Arc<Outbox>,
-    started: Instant,
 }
 
 #[derive(Clone, Default)]
@@ -38,7 +34,6 @@ impl Default for LocalFabric {
         Self {
             outbox: Outbox::new(network.clone()),
             network,
-            started: Instant::now(),
         }
     }
 }
@@ -129,22 +124,6 @@ impl Fabric for LocalFabric {
                 _stop: Box::new(stop),
             })
         })
-    }
-
-    fn now_ms(&self) -> u64 {
-        super::grpc::millis(self.started.elapsed())
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
-        Task::new(tokio::spawn(task).abort_handle())
-    }
-
-    fn random(&self) -> u64 {
-        rand::random()
     }
 }
 

@@ -13,6 +13,7 @@
 mod address;
 mod grpc;
 mod local;
+mod machine;
 mod outbox;
 
 pub use address::{Address, AddressError};
@@ -38,7 +39,7 @@ pub const OUTBOX_BYTES_MAX: usize = 256 << 20;
 
 pub type FabricHandle = Arc<dyn Fabric>;
 
-/// One node's end of the network, its clock and its tasks.
+/// One node's end of the network, its clock, its tasks and its chance: by default those of the machine.
 pub trait Fabric: Send + Sync + 'static {
     /// Asks a peer and waits for the answer, at most `timeout`.
     fn call(
@@ -64,14 +65,22 @@ pub trait Fabric: Send + Sync + 'static {
     fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>>;
 
     /// Milliseconds on a clock that never goes back; its zero is arbitrary.
-    fn now_ms(&self) -> u64;
+    fn now_ms(&self) -> u64 {
+        machine::now_ms()
+    }
 
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        machine::sleep(duration)
+    }
 
     /// Runs a task until it ends or the returned [`Task`] is dropped.
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task;
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
+        machine::spawn(task)
+    }
 
-    fn random(&self) -> u64;
+    fn random(&self) -> u64 {
+        machine::random()
+    }
 }
 
 /// Waits for `future`, at most `duration`.
@@ -92,10 +101,6 @@ pub async fn timeout<F: Future>(
 pub struct Task(Option<tokio::task::AbortHandle>);
 
 impl Task {
-    fn new(handle: tokio::task::AbortHandle) -> Self {
-        Self(Some(handle))
-    }
-
     /// Lets the task run to its end.
     pub fn detach(mut self) {
         self.0 = None;

@@ -36,7 +36,10 @@ impl Interpreter {
         let why = match condition {
             Condition::Ready => "not all nodes are ready".to_owned(),
             Condition::Runs => format!("{} runs are outstanding", self.runs.outstanding()),
-            Condition::Converged => format!("the replicas differ{missing}"),
+            Condition::Converged if missing.is_empty() => {
+                "the replicas were not compared".to_owned()
+            }
+            Condition::Converged => missing,
         };
         Err(Failure::new(format!(
             "{why} after {} ms",
@@ -44,12 +47,14 @@ impl Interpreter {
         )))
     }
 
-    /// `difference` says where replicas differed last.
+    /// `difference` says what was not as it should be at the last comparison. Nodes that do not answer and are taken for
+    /// dead by the others do not count.
     async fn converged(&self, difference: &mut String) -> Result<(), Failure> {
         let mut pause = COMPARE_PAUSE;
         let client = self.cluster.storage().await?;
         loop {
-            let all = self.all_contents().await?;
+            let given_up = self.given_up().await?;
+            let (all, silent) = said(self.all_contents(&given_up).await?);
             let replicas_of = |key: &str| -> Vec<&str> {
                 let replicas = client.placement().replicas_of(key).iter();
                 replicas
@@ -57,14 +62,30 @@ impl Interpreter {
                     .map(|node| node.name.as_str())
                     .collect()
             };
-            match first_difference(&all, replicas_of) {
-                None => return Ok(()),
-                Some(key) => *difference = format!(" in record `{key}`"),
-            }
+            *difference = match (silent, first_difference(&all, replicas_of)) {
+                (Some((name, why)), _) => format!("node `{name}` does not answer ({why})"),
+                (None, Some(key)) => format!("the replicas differ in record `{key}`"),
+                (None, None) => return Ok(()),
+            };
             self.cluster.fabric.sleep(pause).await;
             pause = (pause * 2).min(COMPARE_PAUSE_MAX);
         }
     }
+}
+
+/// What the nodes hold that have said it, and the first that has not, with the reason.
+fn said(
+    all: Vec<(String, Result<Contents, Failure>)>,
+) -> (Vec<(String, Contents)>, Option<(String, String)>) {
+    let mut silent = None;
+    let mut known = Vec::new();
+    for (name, answer) in all {
+        match answer {
+            Ok(contents) => known.push((name, contents)),
+            Err(failure) => silent = silent.or(Some((name, failure.message()))),
+        }
+    }
+    (known, silent)
 }
 
 /// The first record whose living replicas do not hold the same versions.

@@ -162,6 +162,14 @@ impl Runs {
         }
     }
 
+    /// What the scheduler knows of a run now.
+    pub async fn report_now(&self, run: u64) -> Result<RunReport, Failure> {
+        let client = self.cluster.scheduler(CALL_MAX).await?;
+        Ok(client
+            .await_run(&AwaitRunRequest { run, wait_ms: 0 })
+            .await?)
+    }
+
     fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,17 +6,24 @@ use crate::cluster::{Node, Phase};
 use crate::language::Role;
 use crate::outcome::Failure;
 use crate::output::{Event, RecordRow};
-use common::proto::{Empty, ListRequest, NodeStatus, RunsRequest, node, storage};
+use common::proto::{
+    Empty, ListRequest, NodeStatus, RunReport, RunState, RunsRequest, node, storage,
+};
 use common::types::{RecordVersion, Version};
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a node may take to say how it fares.
 const STATUS_MAX: Duration = Duration::from_secs(2);
+/// The state of a node that answers.
+const PRESENT: &str = "present";
 /// Records asked for at once.
 const LIST_PAGE_RECORDS: u32 = 1000;
+/// Outputs of runs asked for at the same time.
+const OUTPUTS_FETCHED_MAX: usize = 64;
 /// Runs that are shown, the newest ones.
 const RUNS_SHOWN_MAX: u32 = 1000;
 
@@ -63,7 +70,7 @@ impl Interpreter {
                     STATUS_MAX,
                 );
                 match client.status(&Empty {}).await {
-                    Ok(status) => (status, "present".to_owned()),
+                    Ok(status) => (status, PRESENT.to_owned()),
                     Err(status) => (unheard, format!("silent: {}", status.message)),
                 }
             }
@@ -77,29 +84,73 @@ impl Interpreter {
         Ok(())
     }
 
+    /// Nodes that do not answer are left out, and named.
     pub(super) async fn list_global(&self) -> Result<(), Failure> {
-        let all = self.all_contents().await?;
+        let mut all = Vec::new();
+        let mut silent = Vec::new();
+        for (name, answer) in self.all_contents(&BTreeSet::new()).await? {
+            match answer {
+                Ok(contents) => all.push((name, contents)),
+                Err(failure) => silent.push((name, failure.message())),
+            }
+        }
+        for (name, why) in &silent {
+            let left_out = format!("node `{name}` is left out, since it does not answer: {why}");
+            self.cluster.output.message(left_out);
+        }
+        if all.is_empty() && !silent.is_empty() {
+            return Err(Failure::new("no storage node answers"));
+        }
         self.say_records(all);
         Ok(())
     }
 
-    /// What every living storage node holds, in order of creation.
-    pub(super) async fn all_contents(&self) -> Result<Vec<(String, Contents)>, Failure> {
+    /// What every living storage node holds, or why it does not say, in order of creation; without those of `except`.
+    pub(super) async fn all_contents(
+        &self,
+        except: &BTreeSet<String>,
+    ) -> Result<Vec<(String, Result<Contents, Failure>)>, Failure> {
+        let living = self.living_storage().await?;
+        let asked = living
+            .into_iter()
+            .filter(|(name, _)| !except.contains(name));
+        let asking = asked.map(|(name, _)| async move {
+            let contents = async {
+                let (client, _) = self.cluster.storage_node(&name).await?;
+                contents(&client).await
+            };
+            let contents = contents.await;
+            (name, contents)
+        });
+        Ok(join_all(asking).await)
+    }
+
+    /// The storage nodes that do not answer and that others take for dead: nobody waits for them.
+    pub(super) async fn given_up(&self) -> Result<BTreeSet<String>, Failure> {
+        let living = self.living_storage().await?;
+        let asking = living
+            .iter()
+            .map(|(name, node)| self.node_status(name, node));
+        let (answered, silent): (Vec<_>, Vec<_>) = join_all(asking)
+            .await
+            .into_iter()
+            .partition(|(_, state)| state == PRESENT);
+        let peers = answered.iter().flat_map(|(status, _)| &status.peers);
+        let dead: BTreeSet<&str> = peers
+            .filter(|peer| ["dead", "suspected"].contains(&peer.state.as_str()))
+            .map(|peer| peer.name.as_str())
+            .collect();
+        let names = silent.into_iter().map(|(status, _)| status.name);
+        Ok(names.filter(|name| dead.contains(name.as_str())).collect())
+    }
+
+    /// In order of creation, once none is starting.
+    async fn living_storage(&self) -> Result<Vec<(String, Node)>, Failure> {
         self.cluster.storage().await?;
         self.cluster.role_settled(Role::Storage).await?;
-        let living = self
-            .cluster
-            .nodes()
-            .into_iter()
-            .filter(|(_, node)| node.role == Role::Storage && node.is_ready());
-        let asking = living.map(|(name, _)| async move {
-            let (client, _) = self.cluster.storage_node(&name).await?;
-            let contents = contents(&client).await;
-            let contents = contents
-                .map_err(|failure| Failure::new(format!("node `{name}`: {}", failure.message())))?;
-            Ok((name, contents))
-        });
-        join_all(asking).await.into_iter().collect()
+        let mut nodes = self.cluster.nodes();
+        nodes.retain(|(_, node)| node.role == Role::Storage && node.is_ready());
+        Ok(nodes)
     }
 
     /// One row for each version of each record, with the nodes that hold it.
@@ -135,14 +186,33 @@ impl Interpreter {
             .await?
             .runs;
         runs.sort_by_key(|report| report.run);
-        // The scheduler lists runs without their outputs; those of our own are known here.
-        for report in &mut runs {
-            if let Some(ended) = self.runs.ended(report.run) {
-                report.output = ended.output;
-            }
-        }
+        // The scheduler lists runs without their outputs.
+        let completed = runs.into_iter().map(|report| self.with_output(report));
+        let runs = stream::iter(completed)
+            .buffered(OUTPUTS_FETCHED_MAX)
+            .collect::<Vec<_>>()
+            .await;
         self.cluster.output.say(&Event::Runs(runs));
         Ok(())
+    }
+
+    /// A completed run with its output: known here when the run was followed to its end, otherwise fetched.
+    async fn with_output(&self, mut report: RunReport) -> RunReport {
+        if report.state() == RunState::Completed {
+            let ended = match self.runs.ended(report.run) {
+                Some(ended) => Ok(ended),
+                None => self.runs.report_now(report.run).await,
+            };
+            match ended {
+                Ok(ended) => report.output = ended.output,
+                Err(failure) => {
+                    let (run, why) = (report.run, failure.message());
+                    let message = format!("the result of run {run} is not shown: {why}");
+                    self.cluster.output.message(message);
+                }
+            }
+        }
+        report
     }
 }
 

@@ -23,6 +23,8 @@ pub struct World {
     pub records: BTreeMap<String, Vec<RecordVersion>>,
     pub runs: Vec<RunReport>,
     pub ring: Option<Ring>,
+    /// Whom every toy suspects, by name.
+    pub suspected: Vec<String>,
     was_busy: bool,
     /// "s1: ring fresh", "s2: s1 is dead", "pcs: close", in order.
     pub told: Vec<String>,
@@ -143,6 +145,14 @@ pub fn config(script: &Path) -> Config {
         keep: false,
         pcs: Vec::new(),
         connect: None,
+    }
+}
+
+fn suspected(name: &String) -> PeerStatus {
+    PeerStatus {
+        name: name.clone(),
+        state: "suspected".to_owned(),
+        silent_ms: 2_000,
     }
 }
 
@@ -304,6 +314,7 @@ impl node::Service for Toy {
             url,
             incarnation,
             details,
+            peers: self.world().suspected.iter().map(suspected).collect(),
             ..NodeStatus::default()
         })
     }
@@ -458,7 +469,11 @@ mod scheduler_toy {
         }
 
         async fn runs(&self, _: RunsRequest) -> Result<RunsResponse, Status> {
-            let runs = self.world().runs.iter().rev().cloned().collect();
+            let without_items = |report: &RunReport| RunReport {
+                output: Vec::new(),
+                ..report.clone()
+            };
+            let runs = self.world().runs.iter().rev().map(without_items).collect();
             Ok(RunsResponse { runs })
         }
 

@@ -1,0 +1,2 @@
+operator IncrementOperator 0
+operator UpdateAndChainOperator 1
