@@ -40,7 +40,7 @@ Examples:
   marionette worker w1 http://127.0.0.1:4001 0 --scheduler http://127.0.0.1:4000
   marionette run script.pm --connect http://127.0.0.1:4000
 
-Variables (empty: unset):
+Variables:
   MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
   MARIONETTE_CONNECT      run, repl: --connect
   MARIONETTE_PCS          run, repl: --pcs, separated by commas

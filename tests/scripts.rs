@@ -38,11 +38,11 @@ fn free_ports_for(text: &str) -> BTreeMap<String, String> {
 
 /// In one pass: a free port may begin with another one's digits.
 fn replace_ports(text: &str, ports: &BTreeMap<String, String>) -> String {
-    let mut parts = text.split("localhost:");
-    let mut replaced = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.chars().take_while(char::is_ascii_digit).count();
-        let (port, rest) = part.split_at(digits);
+    let mut pieces = text.split("localhost:");
+    let mut replaced = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.chars().take_while(char::is_ascii_digit).count();
+        let (port, rest) = piece.split_at(digits);
         replaced.extend([
             "localhost:",
             ports.get(port).map_or(port, String::as_str),

@@ -10,7 +10,10 @@ const LOG_DEFAULT: &str = "warn";
 
 /// Starts logging for this process. Errors: the filter in `MARIONETTE_LOG` is wrong.
 pub fn start() -> Result<(), String> {
-    let text = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
+    let text = std::env::var(LOG_VARIABLE)
+        .ok()
+        .filter(|text| !text.is_empty());
+    let text = text.unwrap_or_else(|| LOG_DEFAULT.to_owned());
     let filter = EnvFilter::try_new(&text)
         .map_err(|error| format!("{LOG_VARIABLE}=`{text}` is not a log filter: {error}"))?;
     tracing_subscriber::fmt()

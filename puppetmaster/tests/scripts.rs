@@ -87,7 +87,7 @@ async fn a_right_script_prints_its_results_and_stops_its_nodes() {
     let ran = run(&script).await;
     ran.check(
         Outcome::Well,
-        &expect![[r#"
+        &expect![[r"
             3 records of data written
             15 = two words (1.1)
             14 = one_ahead_of_13 (1.1)
@@ -132,7 +132,7 @@ async fn a_right_script_prints_its_results_and_stops_its_nodes() {
             │ 1   ┆ hello ┆ app         ┆ completed ┆ hello  ┆        ┆ 0 ms │
             └─────┴───────┴─────────────┴───────────┴────────┴────────┴──────┘
             done
-        "#]],
+        "]],
     );
     assert!(ran.toys.told().ends_with("pcs: close"));
 }
@@ -324,12 +324,31 @@ async fn the_dead_are_certified_to_the_living_and_the_returned_join_again() {
         s1: ring fresh
         s2: ring fresh
         sc1: ring fresh
-        s2: s1 (1) is dead
-        sc1: w1 (0) is dead
+        s2: s1/1 (1) is dead
+        sc1: w1 is dead
         s1: ring joining
-        s1: s2 (2) is dead
+        s1: s2/1 (2) is dead
         pcs: close"]]
     .assert_eq(&told.join("\n"));
+}
+
+#[tokio::test]
+async fn a_certificate_names_the_process_that_died_although_the_next_one_runs_already() {
+    let toys = Toys::new();
+    let cluster = started_by_hand(&toys).await;
+    toys.world.lock().unwrap().certificates_wait_for = Some("s1/2".to_owned());
+    toys.die("s1");
+    while cluster.node("s1").unwrap().is_ready() {
+        tokio::task::yield_now().await;
+    }
+    cluster.start("s1").await.unwrap();
+    while !toys.told().contains(" is dead") {
+        tokio::task::yield_now().await;
+    }
+    let told = toys.told();
+    assert!(told.contains("s2: s1/1 (1) is dead"), "{told}");
+    assert!(!told.contains("s1/2"), "{told}");
+    cluster.close().await;
 }
 
 #[tokio::test]
@@ -378,7 +397,7 @@ async fn a_node_that_is_lost_unasked_is_named() {
             tokio::task::yield_now().await;
         }
         toys.die("s1");
-        while !toys.told().contains("s2: s1 (1) is dead") {
+        while !toys.told().contains("s2: s1/1 (1) is dead") {
             tokio::task::yield_now().await;
         }
         interrupts.send(()).await.unwrap();
@@ -501,8 +520,7 @@ async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
 }
 
 #[tokio::test]
-async fn a_storage_node_that_does_not_answer_is_left_out_of_listings_and_of_waiting_if_suspected()
- {
+async fn a_storage_node_that_does_not_answer_is_left_out_of_listings_and_of_waiting_if_suspected() {
     let toys = Toys::new();
     let by_hand = started_by_hand(&toys).await;
     toys.world.lock().unwrap().processes.remove("s2");
@@ -515,18 +533,21 @@ async fn a_storage_node_that_does_not_answer_is_left_out_of_listings_and_of_wait
         connected,
     )
     .await;
-    ran.check(Outcome::Well, &expect![[r#"
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
         1 = a (1.1)
         ┌────────┬─────────┬───────┬───────┐
         │ record ┆ version ┆ value ┆ nodes │
         ╞════════╪═════════╪═══════╪═══════╡
         │ 1      ┆ 1.1     ┆ a     ┆ s1    │
         └────────┴─────────┴───────┴───────┘
-    "#]]);
-    expect![[r#"
+    "]],
+    );
+    expect![[r"
         node `s2` is left out, since it does not answer: nobody listens at http://localhost:3001
         failed as expected: node `s2` does not answer (nobody listens at http://localhost:3001) after 200 ms
-    "#]].assert_eq(&ran.messages());
+    "]].assert_eq(&ran.messages());
     toys.world.lock().unwrap().suspected = vec!["s2".to_owned()];
     let ran = run_with(toys.clone(), "await converged\n", connected).await;
     assert_eq!(ran.outcome, Outcome::Well, "{}", ran.messages());
@@ -544,14 +565,14 @@ async fn the_results_of_runs_are_shown_although_nobody_here_waited_for_them() {
     let said_before = toys.said(Channel::Result);
     let ran = run_with(toys.clone(), "runs\n", connected).await;
     assert_eq!(ran.outcome, Outcome::Well, "{}", ran.messages());
-    expect![[r#"
+    expect![[r"
         ┌─────┬───────┬─────────────┬───────────┬────────────────────────────────────────┬────────┬──────┐
         │ run ┆ input ┆ application ┆ state     ┆ result                                 ┆ stages ┆ time │
         ╞═════╪═══════╪═════════════╪═══════════╪════════════════════════════════════════╪════════╪══════╡
         │ 1   ┆ hi    ┆ app         ┆ completed ┆ hi                                     ┆        ┆ 0 ms │
         │ 2   ┆ fail1 ┆ app         ┆ failed    ┆ stage 0: AddOperator on w1: it trapped ┆        ┆ 0 ms │
         └─────┴───────┴─────────────┴───────────┴────────────────────────────────────────┴────────┴──────┘
-    "#]].assert_eq(&ran.said(Channel::Result)[said_before.len()..]);
+    "]].assert_eq(&ran.said(Channel::Result)[said_before.len()..]);
     by_hand.close().await;
 }
 

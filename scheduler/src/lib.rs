@@ -7,7 +7,8 @@
 //! Invariants:
 //! - A run has exactly one outcome, and has it by its deadline: completed, failed or expired.
 //! - One (run, attempt, stage) is given to one worker only. A stage that gets another worker gets a new attempt
-//!   number, and reports of older attempts are ignored.
+//!   number, and reports of older attempts are ignored. A task that may have arrived goes to nobody else while its
+//!   worker is active.
 //! - Whatever is lost, a run goes on or ends. A task whose worker dies is tried again from the checkpoint that the
 //!   stage before left in its report. When a worker dies, the task that it may not have forwarded is sent once more;
 //!   workers ignore repeats. A worker that cannot reach its successor asks for another. What none of these catches,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{CancelRunRequest, worker};
+use common::status::Kind;
 use common::types::Ring;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -147,6 +148,8 @@ impl Server {
                 run,
                 attempt,
                 stage,
+                // The worker may be slow, or only its answer was lost.
+                may_have_arrived: failure.kind == Kind::Timeout,
             })
         }));
     }

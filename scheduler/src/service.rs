@@ -230,7 +230,11 @@ impl node::Service for Service {
 fn details(core: &Core) -> Vec<(&'static str, String)> {
     let outstanding: u32 = core.workers().map(|worker| worker.outstanding).sum();
     let ring = match core.ring() {
-        Some(ring) => format!("epoch {} of {} storage node(s)", ring.epoch, ring.nodes.len()),
+        Some(ring) => format!(
+            "epoch {} of {} storage node(s)",
+            ring.epoch,
+            ring.nodes.len()
+        ),
         None => "not set".to_owned(),
     };
     vec![

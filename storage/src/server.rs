@@ -39,7 +39,11 @@ pub enum Event {
         ring: u64,
         message: Box<Message>,
     },
-    CertifyDeath(ReplicaId, oneshot::Sender<()>),
+    CertifyDeath {
+        replica: ReplicaId,
+        incarnation: u64,
+        done: oneshot::Sender<()>,
+    },
     SetRing {
         ring: Ring,
         fresh: bool,
@@ -163,8 +167,16 @@ impl<E: Engine> Server<E> {
                 ),
                 None => {}
             },
-            Event::CertifyDeath(replica, done) => {
-                self.step(Input::CertifyDeath(replica), outputs);
+            Event::CertifyDeath {
+                replica,
+                incarnation,
+                done,
+            } => {
+                let certificate = Input::CertifyDeath {
+                    replica,
+                    incarnation,
+                };
+                self.step(certificate, outputs);
                 answer(done, ());
             }
         }

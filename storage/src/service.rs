@@ -175,7 +175,10 @@ impl storage::Service for StorageService {
             .await
     }
 
-    async fn set_ring(&self, request: proto::SetRingRequest) -> Result<Empty, Status> {
+    async fn set_ring(
+        &self,
+        request: proto::SetRingRequest,
+    ) -> Result<proto::SetRingResponse, Status> {
         let ring = required(request.ring, "ring")?;
         let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
         let (done, answer) = oneshot::channel();
@@ -189,13 +192,22 @@ impl storage::Service for StorageService {
         answer
             .await
             .map_err(|_| Status::unavailable("the storage node is stopping"))??;
-        Ok(Empty {})
+        Ok(proto::SetRingResponse {
+            incarnation: self.identity.incarnation,
+        })
     }
 
-    async fn certify_death(&self, request: proto::CertifyDeathRequest) -> Result<Empty, Status> {
+    async fn certify_death(
+        &self,
+        request: proto::CertifyReplicaDeathRequest,
+    ) -> Result<Empty, Status> {
         let (done, answer) = oneshot::channel();
         self.server
-            .tell(Event::CertifyDeath(request.replica, done))
+            .tell(Event::CertifyDeath {
+                replica: request.replica,
+                incarnation: request.incarnation,
+                done,
+            })
             .await?;
         answer
             .await

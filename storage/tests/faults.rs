@@ -234,3 +234,42 @@ fn a_burst_of_large_writes_is_spread_without_waiting_for_acknowledgements() {
     world.run_for(1_000);
     assert!(world.read(2, "k").starts_with("12.1="));
 }
+
+#[test]
+fn a_certificate_that_comes_after_the_restart_does_not_shut_out_the_restarted_node() {
+    let mut world = World::new(3, FailStop, 10);
+    world.write(1, "k", "a", Level::All);
+    world.converge();
+    let dead = world.nodes[&3].incarnation;
+    world.crash(3);
+    world.start(3, false);
+    world.run_until("3 has joined", |world| world.nodes[&3].core.is_joined());
+    world.certify_incarnation(3, dead);
+    let members = world.nodes[&1].core.members();
+    assert!(!members.is_certified_dead(3));
+    assert_eq!(made(&world.update(1, 1, "k", Some("a"), "b")), "1.1+1=b");
+    world.converge();
+    assert_eq!(world.read(3, "k"), "1.1+1=b");
+}
+
+#[test]
+fn a_late_certificate_does_not_part_two_nodes_that_join_together() {
+    let mut world = World::new(3, FailStop, 11);
+    world.write(1, "k", "a", Level::All);
+    world.converge();
+    let dead = world.nodes[&3].incarnation;
+    world.crash(2);
+    world.certify(2);
+    world.crash(3);
+    // Neither hears node 1, so that neither can have joined when the certificate comes.
+    world.filter = Box::new(|from, to, _| from != 1 && to != 1);
+    world.start(2, false);
+    world.start(3, false);
+    world.run_for(1_000);
+    world.certify_incarnation(3, dead);
+    assert!(!world.nodes[&2].core.members().is_certified_dead(3));
+    world.filter = Box::new(|_, _, _| true);
+    world.converge();
+    assert_eq!(world.read(2, "k"), "1.1=a");
+    assert_eq!(world.read(3, "k"), "1.1=a");
+}

@@ -11,6 +11,7 @@
 //!   two a crash prevents, the scheduler makes up for: without the report it retries the stage, without the request it
 //!   sends the task of the next stage, which is ignored where it has arrived.
 //! - A stage has no more time than the run has left.
+//! - Operators and files of operators, however busy or slow, delay no heartbeat: they have threads and a loop of their own.
 //! - Everything is bounded: running and queued tasks, unacknowledged deliveries, pins, what is remembered.
 //!
 //! Relies on: the scheduler, for successors and for the ring; it may come later than the worker, and restart.

@@ -68,12 +68,23 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Beats for ever; a scheduler that is away is tried again at the next beat.
+    /// Beats for ever, and looks for new operators beside that: a file that is slow to load delays no heartbeat.
     pub async fn run(self) {
+        tokio::join!(self.beats(), self.rescans());
+    }
+
+    /// New files in the directory of operators become known to the scheduler without a restart.
+    async fn rescans(&self) {
+        loop {
+            self.host.rescan().await;
+            self.fabric.sleep(BEAT).await;
+        }
+    }
+
+    /// A scheduler that is away is tried again at the next beat.
+    async fn beats(&self) {
         let mut registered = false;
         loop {
-            // New files in the directory of operators become known to the scheduler without a restart.
-            self.host.rescan().await;
             let answer = self.beat().await;
             if answer.is_ok() != registered {
                 registered = answer.is_ok();

@@ -101,7 +101,7 @@ impl node::Service for Service {
 
 fn refusal_status(refusal: &Refusal) -> Status {
     let kind = match refusal {
-        Refusal::QueueFull { .. } => Kind::Overloaded,
+        Refusal::QueueFull { .. } | Refusal::QueueTooLarge { .. } => Kind::Overloaded,
         // Nobody waits for the task: the sender is to give it up.
         Refusal::Cancelled | Refusal::Late => Kind::Cancelled,
     };

@@ -22,7 +22,7 @@ use crate::core::{Ended, Task};
 use crate::host::{OperatorError, OperatorFailure, StorageCalls, StorageError, UpdateError};
 use crate::ring::RingWatch;
 
-/// Records that one run may touch.
+/// Records that one run may touch, with those that its submitter has seen: they travel together.
 pub const PINS_MAX: usize = 8_192;
 
 /// The session of one run, for the time of one stage.
@@ -122,9 +122,10 @@ impl Session {
             return Err(StorageError::Discarded);
         }
         let pin = seen.pins.get(id).copied();
-        if pin.is_none() && seen.pins.len() >= PINS_MAX {
+        let new = pin.is_none() && !seen.floors.contains_key(id);
+        if new && seen.pins.len() + seen.floors.len() >= PINS_MAX {
             return Err(StorageError::LimitExceeded(format!(
-                "a run touches at most {PINS_MAX} records"
+                "a run and its submitter touch at most {PINS_MAX} records"
             )));
         }
         Ok(pin)

@@ -69,11 +69,16 @@ fn client(channel: Channel) -> tonic::client::Grpc<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-async fn unary(channel: Channel, method: &'static str, body: Bytes) -> Result<Bytes, Status> {
+async fn unary(
+    channel: Channel,
+    to: &Address,
+    method: &'static str,
+    body: Bytes,
+) -> Result<Bytes, Status> {
     let mut client = client(channel);
     // A peer that is not there fails here, before the request is sent: nothing has happened yet.
     client.ready().await.map_err(|error| {
-        Status::unavailable(format!("cannot be reached: {}", root_cause(&error)))
+        Status::unavailable(format!("{to}: cannot be reached: {}", root_cause(&error)))
     })?;
     let request = tonic::Request::new(body);
     match client
@@ -81,12 +86,12 @@ async fn unary(channel: Channel, method: &'static str, body: Bytes) -> Result<By
         .await
     {
         Ok(answer) => Ok(answer.into_inner()),
-        Err(status) => Err(call_failure(status)),
+        Err(status) => Err(call_failure(to, status)),
     }
 }
 
 /// Tells "never sent" from "outcome unknown": only a refused connection and the peer's own answers are certain.
-fn call_failure(status: tonic::Status) -> Status {
+fn call_failure(to: &Address, status: tonic::Status) -> Status {
     let Some(error) = std::error::Error::source(&status) else {
         return Status::from(status);
     };
@@ -96,11 +101,13 @@ fn call_failure(status: tonic::Status) -> Status {
         if let Some(io) = error.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::ConnectionRefused
         {
-            return Status::unavailable(format!("cannot be reached: {cause}"));
+            return Status::unavailable(format!("{to}: cannot be reached: {cause}"));
         }
         next = error.source();
     }
-    Status::timeout(format!("the connection broke before the answer: {cause}"))
+    Status::timeout(format!(
+        "{to}: the connection broke before the answer: {cause}"
+    ))
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {
@@ -122,14 +129,9 @@ impl Fabric for GrpcFabric {
         let (channels, to) = (self.channels.clone(), to.clone());
         Box::pin(async move {
             check_size(&body)?;
-            let answer = unary(channels.to(&to)?, method, body);
+            let answer = unary(channels.to(&to)?, &to, method, body);
             match tokio::time::timeout(timeout, answer).await {
-                Ok(answer) => answer.map_err(|status| match status.kind {
-                    super::Kind::Unavailable | super::Kind::Timeout => {
-                        Status::new(status.kind, format!("{to}: {}", status.message))
-                    }
-                    _ => status,
-                }),
+                Ok(answer) => answer,
                 Err(_) => Err(Status::timeout(format!(
                     "{to} did not answer within {} ms",
                     timeout.as_millis()

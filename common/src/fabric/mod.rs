@@ -164,7 +164,7 @@ pub fn decode<M: prost::Message + Default>(body: Bytes) -> Result<M, Status> {
 
 fn check_size(body: &Bytes) -> Result<(), Status> {
     if body.len() > MESSAGE_BYTES_MAX {
-        return Err(Status::overloaded(format!(
+        return Err(Status::invalid(format!(
             "a message has at most {MESSAGE_BYTES_MAX} bytes, not {}",
             body.len()
         )));

@@ -107,7 +107,12 @@ impl Lines {
             RelayTo::StandardError => Stream::Error,
         };
         let text = format!("{} {line}\n", prefix(node, stream));
-        let room = timeout(&*self.fabric, PRINT_WAIT, self.waiting.reserve()).await;
+        // Until the terminal is read again, one line has waited for all.
+        let patience = match self.lost.load(Ordering::Relaxed) {
+            0 => PRINT_WAIT,
+            _ => Duration::ZERO,
+        };
+        let room = timeout(&*self.fabric, patience, self.waiting.reserve()).await;
         match room {
             Some(Ok(room)) => room.send(Line { stream, text }),
             _ => {
@@ -161,4 +166,26 @@ fn prefix(node: &str, stream: Stream) -> String {
         .copied()
         .unwrap_or(AnsiColors::Default);
     plain.color(colour).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_says_much_to_a_terminal_that_is_not_read_is_held_up_once() {
+        let (waiting, _unread) = mpsc::channel(1);
+        let lines = Lines {
+            fabric: Arc::new(common::fabric::LocalFabric::default()),
+            relay: RelayTo::SameStreams,
+            waiting,
+            lost: Arc::default(),
+        };
+        let started = std::time::Instant::now();
+        for _ in 0..20 {
+            lines.print(Stream::Error, "w1", "busy").await;
+        }
+        assert!(started.elapsed() < 10 * PRINT_WAIT);
+        assert_eq!(lines.lost.load(Ordering::Relaxed), 19);
+    }
 }

@@ -74,18 +74,16 @@ impl Cluster {
     }
 
     fn lost(self: &Arc<Self>, name: &str, why: &str) {
-        self.change(|state| {
-            state.outcome = state.outcome.and(Outcome::NodeLost);
-            if let Some(node) = state.nodes.get_mut(name) {
-                node.phase = Phase::Down(why.to_owned());
-            }
-        });
+        self.change(|state| state.outcome = state.outcome.and(Outcome::NodeLost));
+        let Some(dead) = self.note_down(name, why) else {
+            return;
+        };
         self.output.say(&Event::NodeLost {
             name: name.to_owned(),
             why: why.to_owned(),
         });
         let (cluster, name) = (Arc::clone(self), name.to_owned());
-        self.spawn(async move { cluster.certify_death(&name).await });
+        self.spawn(async move { cluster.certify_death(&name, &dead).await });
     }
 
     fn pcs_lost(self: &Arc<Self>, pcs: &Address, why: &str) {

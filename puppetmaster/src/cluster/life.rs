@@ -35,6 +35,7 @@ impl Cluster {
             node.phase = Phase::Starting;
             node.registered = false;
             node.previous_pid = node.pid.take();
+            node.incarnation = 0;
             if node.role == Role::Scheduler {
                 // A new scheduler knows nobody, and counts runs from 1 again.
                 state.scheduler_restarts += 1;
@@ -119,12 +120,18 @@ impl Cluster {
 
     /// A node's process was reaped because we asked for it.
     async fn ended(self: &Arc<Self>, name: &str, why: &str) {
+        if let Some(dead) = self.note_down(name, why) {
+            self.certify_death(name, &dead).await;
+        }
+    }
+
+    /// The node as it was when it died.
+    pub(super) fn note_down(&self, name: &str, why: &str) -> Option<Node> {
         self.change(|state| {
-            if let Some(node) = state.nodes.get_mut(name) {
-                node.phase = Phase::Down(why.to_owned());
-            }
-        });
-        self.certify_death(name).await;
+            let node = state.nodes.get_mut(name)?;
+            node.phase = Phase::Down(why.to_owned());
+            Some(node.clone())
+        })
     }
 
     fn launch(self: &Arc<Self>, name: String) {

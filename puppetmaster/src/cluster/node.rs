@@ -37,6 +37,8 @@ pub struct Node {
     pub pid: Option<u32>,
     /// Of the process before, whose events may still come and mean nothing any more.
     pub previous_pid: Option<u32>,
+    /// Of a storage node that has taken the ring, which tells this life from its others; 0: unknown.
+    pub incarnation: u64,
 }
 
 impl Node {
@@ -50,6 +52,7 @@ impl Node {
             registered: false,
             pid: None,
             previous_pid: None,
+            incarnation: 0,
         }
     }
 
@@ -64,6 +67,7 @@ impl Node {
             registered: true,
             pid: None,
             previous_pid: None,
+            incarnation: 0,
         }
     }
 

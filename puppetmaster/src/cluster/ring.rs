@@ -5,9 +5,11 @@ use crate::language::Role;
 use crate::outcome::Failure;
 use common::client::StorageClient;
 use common::fabric::Address;
-use common::proto::{CertifyDeathRequest, SetRingRequest, scheduler, storage};
+use common::proto::{
+    CertifyDeathRequest, CertifyReplicaDeathRequest, SetRingRequest, scheduler, storage,
+};
 use common::status::Status;
-use common::types::Ring;
+use common::types::{ReplicaId, Ring};
 use futures::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,8 +79,8 @@ impl Cluster {
             .nodes()
             .into_iter()
             .filter(|(_, node)| matches!(node.phase, Phase::Down(_)));
-        for (name, _) in dead {
-            self.certify_death(&name).await;
+        for (name, node) in dead {
+            self.certify_death(&name, &node).await;
         }
         Ok(self.keep_client(ring))
     }
@@ -123,8 +125,8 @@ impl Cluster {
             .into_iter()
             .filter(|(_, node)| matches!(node.phase, Phase::Down(_)));
         for (dead_name, dead_node) in dead {
-            let request = certificate(&dead_name, ring);
-            self.tell_death(node, &dead_node, &request).await?;
+            let certificate = Certificate::new(&dead_name, &dead_node, ring);
+            self.tell_death(node, &certificate).await?;
         }
         Ok(())
     }
@@ -136,59 +138,60 @@ impl Cluster {
         request: &SetRingRequest,
     ) -> Result<(), Failure> {
         let (fabric, address) = (self.fabric.clone(), node.address.clone());
-        let told = match node.role {
+        let refused = |status: Status| {
+            let why = status.message;
+            Failure::new(format!("node `{name}` did not take the ring: {why}"))
+        };
+        match node.role {
             Role::Scheduler => {
-                scheduler::Client::new(fabric, address, CALL_MAX)
-                    .set_ring(request)
-                    .await
+                let client = scheduler::Client::new(fabric, address, CALL_MAX);
+                client.set_ring(request).await.map_err(refused)?;
             }
             Role::Storage => {
-                storage::Client::new(fabric, address, CALL_MAX)
-                    .set_ring(request)
-                    .await
+                let client = storage::Client::new(fabric, address, CALL_MAX);
+                let answer = client.set_ring(request).await.map_err(refused)?;
+                self.note_incarnation(name, node, answer.incarnation);
             }
             // Workers learn it with the answer to their next heartbeat.
-            Role::Worker => return Ok(()),
-        };
-        told.map_err(|status| {
-            Failure::new(format!(
-                "node `{name}` did not take the ring: {}",
-                status.message
-            ))
-        })?;
+            Role::Worker => {}
+        }
         Ok(())
     }
 
+    /// Unless it was started again since `node` was looked at.
+    fn note_incarnation(&self, name: &str, node: &Node, incarnation: u64) {
+        self.change(|state| {
+            let known = state.nodes.get_mut(name);
+            if let Some(known) = known.filter(|known| known.previous_pid == node.previous_pid) {
+                known.incarnation = incarnation;
+            }
+        });
+    }
+
     /// Tells the living that a node's process was reaped, so that nobody waits for it any longer. Returns when all
-    /// have acknowledged, or have gone themselves, or [`CERTIFY_MAX`] has passed.
-    pub(super) async fn certify_death(&self, name: &str) {
-        let Some(dead) = self.node(name) else { return };
+    /// have acknowledged, or have gone themselves, or [`CERTIFY_MAX`] has passed. `dead` is the node as it was when it
+    /// died: it may have been started again meanwhile.
+    pub(super) async fn certify_death(&self, name: &str, dead: &Node) {
         let Some(ring) = self.state().ring.clone() else {
             return;
         };
-        let request = certificate(name, &ring);
+        let certificate = Certificate::new(name, dead, &ring);
         let living = self
             .nodes()
             .into_iter()
             .filter(|(other, node)| other != name && node.is_ready());
         let telling = living.map(|(other, node)| {
-            let (dead, request) = (&dead, &request);
-            async move { self.insist_on_death(&other, &node, dead, request).await }
+            let certificate = &certificate;
+            async move { self.insist_on_death(&other, &node, certificate).await }
         });
         join_all(telling).await;
     }
 
-    async fn insist_on_death(
-        &self,
-        name: &str,
-        node: &Node,
-        dead: &Node,
-        request: &CertifyDeathRequest,
-    ) {
+    async fn insist_on_death(&self, name: &str, node: &Node, certificate: &Certificate) {
         let until_ms =
             self.fabric.now_ms() + u64::try_from(CERTIFY_MAX.as_millis()).unwrap_or_default();
         loop {
-            let Err(failure) = self.tell_death(node, dead, request).await else {
+            let Err(failure) = self.tell_death(node, certificate).await else {
                 return;
             };
             if !self.node(name).is_some_and(|node| node.is_ready()) {
@@ -198,7 +201,7 @@ impl Cluster {
                 let why = failure.message();
                 self.output.message(format!(
                     "node `{name}` was not told that `{}` is dead: {why}",
-                    request.name
+                    certificate.name
                 ));
                 return;
             }
@@ -207,36 +210,49 @@ impl Cluster {
     }
 
     /// Storage nodes are told of dead storage nodes, the scheduler of dead workers.
-    async fn tell_death(
-        &self,
-        node: &Node,
-        dead: &Node,
-        request: &CertifyDeathRequest,
-    ) -> Result<(), Failure> {
+    async fn tell_death(&self, node: &Node, dead: &Certificate) -> Result<(), Failure> {
         let (fabric, address) = (self.fabric.clone(), node.address.clone());
-        let told: Result<_, Status> = match (node.role, dead.role) {
+        match (node.role, dead.role) {
             (Role::Storage, Role::Storage) => {
+                let request = CertifyReplicaDeathRequest {
+                    replica: dead.replica,
+                    incarnation: dead.incarnation,
+                };
                 storage::Client::new(fabric, address, CALL_MAX)
-                    .certify_death(request)
-                    .await
+                    .certify_death(&request)
+                    .await?;
             }
             (Role::Scheduler, Role::Worker) => {
+                let request = CertifyDeathRequest {
+                    name: dead.name.clone(),
+                };
                 scheduler::Client::new(fabric, address, CALL_MAX)
-                    .certify_death(request)
-                    .await
+                    .certify_death(&request)
+                    .await?;
             }
-            _ => return Ok(()),
-        };
-        told?;
+            _ => {}
+        }
         Ok(())
     }
 }
 
-/// The replica id is 0 for a node that is no storage node of the ring.
-fn certificate(name: &str, ring: &Ring) -> CertifyDeathRequest {
-    let replica = ring.node_named(name).map_or(0, |node| node.replica);
-    CertifyDeathRequest {
-        name: name.to_owned(),
-        replica,
+/// One life of a node has ended: its process was reaped.
+struct Certificate {
+    name: String,
+    role: Role,
+    /// 0 for a node that is no storage node of the ring.
+    replica: ReplicaId,
+    /// 0: unknown.
+    incarnation: u64,
+}
+
+impl Certificate {
+    fn new(name: &str, dead: &Node, ring: &Ring) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: dead.role,
+            replica: ring.node_named(name).map_or(0, |node| node.replica),
+            incarnation: dead.incarnation,
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Interpreter {
         let client = self.cluster.storage().await?;
         loop {
             let given_up = self.given_up().await?;
-            let (all, silent) = said(self.all_contents(&given_up).await?);
+            let all = self.all_contents(&given_up).await?;
             let replicas_of = |key: &str| -> Vec<&str> {
                 let replicas = client.placement().replicas_of(key).iter();
                 replicas
@@ -62,7 +62,8 @@ impl Interpreter {
                     .map(|node| node.name.as_str())
                     .collect()
             };
-            *difference = match (silent, first_difference(&all, replicas_of)) {
+            let differing = first_difference(&all.known, replicas_of);
+            *difference = match (all.silent.first(), differing) {
                 (Some((name, why)), _) => format!("node `{name}` does not answer ({why})"),
                 (None, Some(key)) => format!("the replicas differ in record `{key}`"),
                 (None, None) => return Ok(()),
@@ -71,21 +72,6 @@ impl Interpreter {
             pause = (pause * 2).min(COMPARE_PAUSE_MAX);
         }
     }
-}
-
-/// What the nodes hold that have said it, and the first that has not, with the reason.
-fn said(
-    all: Vec<(String, Result<Contents, Failure>)>,
-) -> (Vec<(String, Contents)>, Option<(String, String)>) {
-    let mut silent = None;
-    let mut known = Vec::new();
-    for (name, answer) in all {
-        match answer {
-            Ok(contents) => known.push((name, contents)),
-            Err(failure) => silent = silent.or(Some((name, failure.message()))),
-        }
-    }
-    (known, silent)
 }
 
 /// The first record whose living replicas do not hold the same versions.

@@ -39,6 +39,23 @@ impl Seen {
         Wanted::Newest { not_older }
     }
 
+    /// A read that asked for `wanted` has found `found`. Some: the version that it should have been at least; it is lost,
+    /// and what was found takes its place here, so that nothing waits for it again.
+    pub fn lost(&self, record: &str, wanted: Wanted, found: Version) -> Option<Version> {
+        let Wanted::Newest { not_older } = wanted else {
+            return None;
+        };
+        if found >= not_older {
+            return None;
+        }
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was written meanwhile is newer, and not lost.
+        if seen.get(record) == Some(&not_older) {
+            seen.insert(record.to_owned(), found);
+        }
+        Some(not_older)
+    }
+
     pub fn to_proto(&self) -> Vec<proto::Pin> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let floor = |(record, version): (&RecordId, &Version)| Pin {
@@ -53,6 +70,41 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_lost_is_told_once_and_replaced_by_what_was_found() {
+        let seen = Seen::default();
+        let version = |number| Version::write(number, 1);
+        seen.note("k", version(5));
+        let wanted = seen.newest("k");
+        assert_eq!(seen.lost("k", wanted, version(5)), None);
+        assert_eq!(seen.lost("k", wanted, version(6)), None);
+        assert_eq!(seen.lost("k", wanted, version(3)), Some(version(5)));
+        let wanted = Wanted::Newest {
+            not_older: version(3),
+        };
+        assert_eq!(seen.newest("k"), wanted);
+        assert_eq!(seen.lost("k", wanted, version(3)), None);
+        assert_eq!(seen.lost("k", wanted, Version::NULL), Some(version(3)));
+        assert_eq!(seen.newest("k"), Wanted::NEWEST);
+        assert_eq!(seen.lost("k", Wanted::NEWEST, Version::NULL), None);
+    }
+
+    #[test]
+    fn what_was_written_while_a_loss_was_found_stays_seen() {
+        let seen = Seen::default();
+        let version = |number| Version::write(number, 1);
+        seen.note("k", version(5));
+        let wanted = seen.newest("k");
+        seen.note("k", version(6));
+        assert_eq!(seen.lost("k", wanted, version(3)), Some(version(5)));
+        assert_eq!(
+            seen.newest("k"),
+            Wanted::Newest {
+                not_older: version(6)
+            }
+        );
+    }
 
     #[test]
     fn what_was_seen_never_goes_back_and_is_bounded() {

@@ -53,6 +53,7 @@ impl Interpreter {
             (None, None) => self.runs.seen.newest(key),
         };
         let found = client.read(key, wanted, route).await?;
+        self.note_loss(key, wanted, &found);
         if version.is_none() {
             self.runs.seen.note(key, found.version);
         }
@@ -61,6 +62,13 @@ impl Interpreter {
             None => return Err(missing(key, &found)),
         }
         Ok(())
+    }
+
+    /// Says when a version that was seen before is gone.
+    fn note_loss(&self, key: &str, wanted: Wanted, found: &RecordVersion) {
+        if let Some(lost) = self.runs.seen.lost(key, wanted, found.version) {
+            self.cluster.output.message(lost_version(key, lost, found));
+        }
     }
 
     pub(super) async fn write(
@@ -134,6 +142,7 @@ impl Interpreter {
         let (client, route) = self.route(at).await?;
         let wanted = at.map_or_else(|| self.runs.seen.newest(key), |_| Wanted::NEWEST);
         let found = client.read(key, wanted, route).await?;
+        self.note_loss(key, wanted, &found);
         if text(&found).as_deref() == value {
             return Ok(());
         }
@@ -216,6 +225,17 @@ pub(super) fn text(found: &RecordVersion) -> Option<String> {
         .map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
+fn lost_version(key: &str, lost: Version, found: &RecordVersion) -> String {
+    let left = if found.version.is_null() {
+        "no living replica has the record".to_owned()
+    } else {
+        format!("the living replicas have {} at most", found.version)
+    };
+    format!(
+        "version {lost} of record `{key}`, which this script has seen, is lost: {left}; `await converged` before a crash keeps it"
+    )
+}
+
 fn missing(key: &str, found: &RecordVersion) -> Failure {
     if found.version.is_null() {
         return Failure::new(format!("there is no record `{key}`"));
@@ -235,5 +255,22 @@ fn mismatch(key: &str, expected: Option<&str>, found: &RecordVersion) -> Failure
             "{}; expected {expected}",
             missing(key, found).message()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn a_lost_version_is_named_with_what_is_left_and_what_helps() {
+        let left = |version| RecordVersion {
+            version,
+            value: None,
+        };
+        let lost = Version::write(2, 1);
+        expect!["version 3.1 of record `visits`, which this script has seen, is lost: no living replica has the record; `await converged` before a crash keeps it"].assert_eq(&lost_version("visits", lost, &left(Version::NULL)));
+        expect!["version 3.1 of record `visits`, which this script has seen, is lost: the living replicas have 2.1 at most; `await converged` before a crash keeps it"].assert_eq(&lost_version("visits", lost, &left(Version::write(1, 1))));
     }
 }

@@ -30,6 +30,14 @@ const RUNS_SHOWN_MAX: u32 = 1000;
 /// All that one storage node holds: per record its versions, newest first.
 pub(super) type Contents = BTreeMap<String, Vec<RecordVersion>>;
 
+/// What several storage nodes hold, each by its name, in order of creation.
+#[derive(Default)]
+pub(super) struct AllContents {
+    pub known: Vec<(String, Contents)>,
+    /// Those that did not say it, and why.
+    pub silent: Vec<(String, String)>,
+}
+
 impl Interpreter {
     /// Every node in order of creation.
     pub(super) async fn status(&self) -> Result<(), Failure> {
@@ -78,51 +86,46 @@ impl Interpreter {
     }
 
     pub(super) async fn list_server(&self, name: &str) -> Result<(), Failure> {
-        let (client, _) = self.cluster.storage_node(name).await?;
-        let contents = contents(&client).await?;
+        let contents = self.contents_of(name).await?;
         self.say_records(vec![(name.to_owned(), contents)]);
         Ok(())
     }
 
     /// Nodes that do not answer are left out, and named.
     pub(super) async fn list_global(&self) -> Result<(), Failure> {
-        let mut all = Vec::new();
-        let mut silent = Vec::new();
-        for (name, answer) in self.all_contents(&BTreeSet::new()).await? {
-            match answer {
-                Ok(contents) => all.push((name, contents)),
-                Err(failure) => silent.push((name, failure.message())),
-            }
-        }
-        for (name, why) in &silent {
+        let all = self.all_contents(&BTreeSet::new()).await?;
+        for (name, why) in &all.silent {
             let left_out = format!("node `{name}` is left out, since it does not answer: {why}");
             self.cluster.output.message(left_out);
         }
-        if all.is_empty() && !silent.is_empty() {
+        if all.known.is_empty() && !all.silent.is_empty() {
             return Err(Failure::new("no storage node answers"));
         }
-        self.say_records(all);
+        self.say_records(all.known);
         Ok(())
     }
 
-    /// What every living storage node holds, or why it does not say, in order of creation; without those of `except`.
+    /// What every living storage node holds, without those of `except`.
     pub(super) async fn all_contents(
         &self,
         except: &BTreeSet<String>,
-    ) -> Result<Vec<(String, Result<Contents, Failure>)>, Failure> {
-        let living = self.living_storage().await?;
-        let asked = living
-            .into_iter()
-            .filter(|(name, _)| !except.contains(name));
-        let asking = asked.map(|(name, _)| async move {
-            let contents = async {
-                let (client, _) = self.cluster.storage_node(&name).await?;
-                contents(&client).await
-            };
-            let contents = contents.await;
-            (name, contents)
-        });
-        Ok(join_all(asking).await)
+    ) -> Result<AllContents, Failure> {
+        let mut asked = self.living_storage().await?;
+        asked.retain(|(name, _)| !except.contains(name));
+        let answers = join_all(asked.iter().map(|(name, _)| self.contents_of(name))).await;
+        let mut all = AllContents::default();
+        for ((name, _), answer) in asked.into_iter().zip(answers) {
+            match answer {
+                Ok(contents) => all.known.push((name, contents)),
+                Err(failure) => all.silent.push((name, failure.message())),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn contents_of(&self, name: &str) -> Result<Contents, Failure> {
+        let (client, _) = self.cluster.storage_node(name).await?;
+        contents(&client).await
     }
 
     /// The storage nodes that do not answer and that others take for dead: nobody waits for them.

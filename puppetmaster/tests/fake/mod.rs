@@ -29,7 +29,10 @@ pub struct World {
     /// "s1: ring fresh", "s2: s1 is dead", "pcs: close", in order.
     pub told: Vec<String>,
     events: Vec<ProcessEvent>,
-    pids: u32,
+    /// "s1/2" is the second process of `s1`. A process's pid and incarnation is its place here, from 1.
+    lives: Vec<String>,
+    /// Storage nodes take no certificate of death before this process was started.
+    pub certificates_wait_for: Option<String>,
 }
 
 pub struct Process {
@@ -148,9 +151,9 @@ pub fn config(script: &Path) -> Config {
     }
 }
 
-fn suspected(name: &String) -> PeerStatus {
+fn suspected(name: &str) -> PeerStatus {
     PeerStatus {
-        name: name.clone(),
+        name: name.to_owned(),
         state: "suspected".to_owned(),
         silent_ms: 2_000,
     }
@@ -171,8 +174,10 @@ impl pcs::Service for Pcs {
         let toys = &self.0;
         let pid = {
             let mut world = toys.world.lock().unwrap();
-            world.pids += 1;
-            world.pids
+            let is_before = |life: &&String| life.starts_with(&format!("{}/", request.name));
+            let life = world.lives.iter().filter(is_before).count() + 1;
+            world.lives.push(format!("{}/{life}", request.name));
+            u32::try_from(world.lives.len()).unwrap()
         };
         let (name, url) = (request.name.clone(), request.arguments[1].clone());
         let toy = Arc::new(Toy {
@@ -314,7 +319,12 @@ impl node::Service for Toy {
             url,
             incarnation,
             details,
-            peers: self.world().suspected.iter().map(suspected).collect(),
+            peers: self
+                .world()
+                .suspected
+                .iter()
+                .map(|name| suspected(name))
+                .collect(),
             ..NodeStatus::default()
         })
     }
@@ -402,18 +412,30 @@ mod storage_toy {
             })
         }
 
-        async fn set_ring(&self, request: SetRingRequest) -> Result<Empty, Status> {
+        async fn set_ring(&self, request: SetRingRequest) -> Result<SetRingResponse, Status> {
             let how = if request.fresh { "fresh" } else { "joining" };
             self.toys.tell(format!("{}: ring {how}", self.name));
             self.world().ring = request.ring;
-            Ok(Empty {})
+            let incarnation = u64::from(self.pid);
+            Ok(SetRingResponse { incarnation })
         }
 
-        async fn certify_death(&self, request: CertifyDeathRequest) -> Result<Empty, Status> {
-            self.toys.tell(format!(
-                "{}: {} ({}) is dead",
-                self.name, request.name, request.replica
-            ));
+        async fn certify_death(
+            &self,
+            request: CertifyReplicaDeathRequest,
+        ) -> Result<Empty, Status> {
+            let (dead, started) = {
+                let world = self.world();
+                let dead = world.lives[usize::try_from(request.incarnation).unwrap() - 1].clone();
+                let awaited = world.certificates_wait_for.clone();
+                (dead, awaited.is_none_or(|life| world.lives.contains(&life)))
+            };
+            if !started {
+                return Err(Status::unavailable("not now"));
+            }
+            let replica = request.replica;
+            self.toys
+                .tell(format!("{}: {dead} ({replica}) is dead", self.name));
             Ok(Empty {})
         }
 
@@ -498,7 +520,8 @@ mod scheduler_toy {
         }
 
         async fn set_ring(&self, request: SetRingRequest) -> Result<Empty, Status> {
-            storage::Service::set_ring(self, request).await
+            storage::Service::set_ring(self, request).await?;
+            Ok(Empty {})
         }
 
         async fn heartbeat(&self, _: HeartbeatRequest) -> Result<HeartbeatResponse, Status> {
@@ -514,7 +537,9 @@ mod scheduler_toy {
         }
 
         async fn certify_death(&self, request: CertifyDeathRequest) -> Result<Empty, Status> {
-            storage::Service::certify_death(self, request).await
+            self.toys
+                .tell(format!("{}: {} is dead", self.name, request.name));
+            Ok(Empty {})
         }
     }
 }

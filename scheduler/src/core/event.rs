@@ -35,6 +35,8 @@ pub enum Input {
         run: RunNumber,
         attempt: u32,
         stage: usize,
+        /// No answer came: the worker may be executing it.
+        may_have_arrived: bool,
     },
     /// Time has passed; comes several times a second.
     Tick,

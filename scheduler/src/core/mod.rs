@@ -84,7 +84,8 @@ impl Core {
                 run,
                 attempt,
                 stage,
-            } => self.send_failed(now_ms, run, attempt, stage),
+                may_have_arrived,
+            } => self.send_failed(now_ms, run, (attempt, stage), may_have_arrived),
             Input::Tick => self.tick(now_ms, outputs),
         }
     }

@@ -18,7 +18,7 @@ impl Core {
         let Some(run) = self.runs.get_mut(report.run) else {
             return;
         };
-        let running = run.is_running();
+        let (running, frontier) = (run.is_running(), run.frontier());
         let Some(stage) = run.stages.get_mut(report.stage) else {
             return;
         };
@@ -46,17 +46,15 @@ impl Core {
                     self.advance(now_ms, report.run, report.stage, checkpoint, outputs);
                 }
             }
+            StageEnd::Failed { .. } if !running || stage.done => {}
+            // It has overtaken the report of the stage before, without which nothing can be tried again.
+            StageEnd::Failed {
+                reason,
+                permanent: false,
+            } if report.stage > frontier => stage.failure = Some(reason),
             StageEnd::Failed { reason, permanent } => {
-                if running && !stage.done {
-                    self.stage_failed(
-                        now_ms,
-                        report.run,
-                        report.stage,
-                        &reason,
-                        permanent,
-                        outputs,
-                    );
-                }
+                let (run, stage) = (report.run, report.stage);
+                self.stage_failed(now_ms, run, stage, &reason, permanent, outputs);
             }
         }
     }
@@ -86,8 +84,9 @@ impl Core {
             }
         }
         run.resend = None;
+        run.unreached = 0;
         let next = stage + 1;
-        let Some(placed) = run.stages.get(next).map(|stage| stage.worker.is_some()) else {
+        let Some(started) = run.stages.get_mut(next) else {
             self.finish(
                 now_ms,
                 number,
@@ -96,9 +95,12 @@ impl Core {
             );
             return;
         };
+        let (placed, failure) = (started.worker.is_some(), started.failure.take());
         self.runs.keep(number, checkpoint);
         if !placed {
             self.place(now_ms, number, None, outputs);
+        } else if let Some(reason) = failure {
+            self.stage_failed(now_ms, number, next, &reason, false, outputs);
         }
     }
 

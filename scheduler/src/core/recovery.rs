@@ -7,8 +7,9 @@ use super::event::{Change, Dispatch, Link, Output, ReassignError, Reassignment};
 use super::run::{Resend, Run, RunNumber, RunState};
 use super::{Core, workers::Workers};
 
-/// Pause before a task that did not reach its worker is sent again.
+/// Pause before a task that did not reach its worker is sent again; doubled up to the maximum.
 const RESEND_MS: u64 = 100;
+const RESEND_MS_MAX: u64 = 1_600;
 
 impl Core {
     pub(super) fn lose_worker(
@@ -197,8 +198,8 @@ impl Core {
         &mut self,
         now_ms: u64,
         number: RunNumber,
-        attempt: u32,
-        stage: usize,
+        (attempt, stage): (u32, usize),
+        may_have_arrived: bool,
     ) {
         let Some(run) = self.runs.running_mut(number) else {
             return;
@@ -206,11 +207,14 @@ impl Core {
         let Some(failed) = run.stages.get(stage).filter(|_| run.frontier() == stage) else {
             return;
         };
-        let Some(avoid) = failed.worker.clone().filter(|_| failed.attempt == attempt) else {
+        let Some(worker) = failed.worker.clone().filter(|_| failed.attempt == attempt) else {
             return;
         };
+        let avoid = (!may_have_arrived).then_some(worker);
+        let pause_ms = RESEND_MS << run.unreached.min(RESEND_MS_MAX.ilog2());
+        run.unreached += 1;
         run.resend = Some(Resend {
-            at_ms: now_ms + RESEND_MS,
+            at_ms: now_ms + pause_ms.min(RESEND_MS_MAX),
             avoid,
         });
         self.runs.attention.insert(number);
@@ -231,7 +235,10 @@ impl Core {
                 Some(resend) => {
                     run.resend = None;
                     self.runs.attention.remove(&number);
-                    self.send_elsewhere(now_ms, number, &resend.avoid, outputs);
+                    match &resend.avoid {
+                        Some(avoid) => self.send_elsewhere(now_ms, number, avoid, outputs),
+                        None => self.send(now_ms, number, outputs),
+                    }
                 }
                 None if stage.worker.is_some() => {
                     self.runs.attention.remove(&number);

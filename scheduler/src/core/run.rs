@@ -69,6 +69,8 @@ pub struct Stage {
     /// How often it was started, as far as the scheduler knows; 1 when nothing failed.
     pub tries: u32,
     pub done: bool,
+    /// Why this attempt has failed, until the stage before is known to be done: its checkpoint is still on its way.
+    pub failure: Option<String>,
     /// In the queue and in the operator, once the worker has reported it.
     pub times_ms: Option<(u64, u64)>,
 }
@@ -77,8 +79,8 @@ pub struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resend {
     pub at_ms: u64,
-    /// Preferably not this worker again.
-    pub avoid: String,
+    /// Preferably not this worker again. Absent: it may be executing the task, so it goes to nobody else.
+    pub avoid: Option<String>,
 }
 
 /// One execution of an application on an input.
@@ -97,6 +99,8 @@ pub struct Run {
     /// Of the last stage that is done, or what the submitter has seen; while the run is running.
     pub checkpoint: Option<Arc<Checkpoint>>,
     pub resend: Option<Resend>,
+    /// How often its next task has not reached a worker.
+    pub unreached: u32,
 }
 
 impl Run {
@@ -107,6 +111,7 @@ impl Run {
             attempt: 1,
             tries: 1,
             done: false,
+            failure: None,
             times_ms: None,
         };
         Self {
@@ -126,6 +131,7 @@ impl Run {
                 })
             }),
             resend: None,
+            unreached: 0,
         }
     }
 
@@ -152,6 +158,7 @@ impl Run {
         self.attempt += 1;
         for stage in self.stages.iter_mut().skip(from) {
             stage.attempt = self.attempt;
+            stage.failure = None;
         }
     }
 }

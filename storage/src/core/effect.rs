@@ -44,8 +44,11 @@ pub enum Input {
         incarnation: u64,
         message: Message,
     },
-    /// The PCS has reaped this replica's process.
-    CertifyDeath(ReplicaId),
+    /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now.
+    CertifyDeath {
+        replica: ReplicaId,
+        incarnation: u64,
+    },
     /// Time has passed; several times a second.
     Tick,
     /// A batch of inputs has ended: gossip leaves now.

@@ -67,7 +67,7 @@ impl Members {
             return false;
         }
         if member.incarnation != incarnation {
-            member.retire();
+            member.retire(member.incarnation);
             member.incarnation = incarnation;
             member.certified_dead = false;
         }
@@ -75,9 +75,15 @@ impl Members {
         true
     }
 
-    pub fn certify_death(&mut self, replica: ReplicaId) {
-        if let Some(member) = self.others.get_mut(&replica) {
-            member.retire();
+    /// This incarnation of a replica (0: whichever is known) will never speak again. The certificate may come late:
+    /// a successor that was heard already goes on living.
+    pub fn certify_death(&mut self, replica: ReplicaId, incarnation: u64) {
+        let Some(member) = self.others.get_mut(&replica) else {
+            return;
+        };
+        member.retire(incarnation);
+        if incarnation == 0 || [0, incarnation].contains(&member.incarnation) {
+            member.retire(member.incarnation);
             member.incarnation = 0;
             member.certified_dead = true;
             member.joining = false;
@@ -159,9 +165,9 @@ impl Members {
 }
 
 impl Member {
-    fn retire(&mut self) {
-        if self.incarnation != 0 {
-            self.retired.push_back(self.incarnation);
+    fn retire(&mut self, incarnation: u64) {
+        if incarnation != 0 && !self.retired.contains(&incarnation) {
+            self.retired.push_back(incarnation);
             if self.retired.len() > RETIRED_MAX {
                 self.retired.pop_front();
             }
@@ -174,5 +180,70 @@ impl Member {
 
     pub fn silent_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.heard_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::fabric::Address;
+
+    use super::*;
+
+    const ME: ReplicaId = 1;
+    const PEER: ReplicaId = 2;
+    const OLD: u64 = 7;
+    const NEW: u64 = 8;
+
+    fn members() -> Members {
+        let node = |replica| {
+            let address = Address::parse(&format!("localhost:{replica}")).unwrap();
+            (format!("s{replica}"), address)
+        };
+        let nodes = [ME, PEER].map(node).to_vec();
+        let ring = Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap();
+        Members::new(0, ME, 0, &ring)
+    }
+
+    #[test]
+    fn a_late_certificate_does_not_touch_the_successor() {
+        let mut members = members();
+        assert!(members.hear(1, PEER, OLD, false));
+        assert!(members.hear(2, PEER, NEW, true));
+        members.certify_death(PEER, OLD);
+        assert!(!members.is_certified_dead(PEER));
+        assert!(members.hear(3, PEER, NEW, false));
+        assert!(!members.hear(3, PEER, OLD, false), "the dead speak");
+    }
+
+    #[test]
+    fn a_certificate_of_who_was_never_heard_lets_the_successor_begin() {
+        let mut members = members();
+        members.certify_death(PEER, OLD);
+        assert!(members.is_certified_dead(PEER));
+        assert!(!members.hear(1, PEER, OLD, true), "the dead speak");
+        assert!(members.hear(1, PEER, NEW, true));
+        // The certificate is repeated to be sure.
+        members.certify_death(PEER, OLD);
+        assert!(!members.is_certified_dead(PEER));
+    }
+
+    #[test]
+    fn a_certificate_without_an_incarnation_is_of_whoever_is_known() {
+        let mut members = members();
+        assert!(members.hear(1, PEER, NEW, false));
+        members.certify_death(PEER, 0);
+        assert!(members.is_certified_dead(PEER));
+        assert!(!members.hear(2, PEER, NEW, true), "the dead speak");
+    }
+
+    #[test]
+    fn certificates_in_the_wrong_order_end_both_lives() {
+        let mut members = members();
+        assert!(members.hear(1, PEER, OLD, false));
+        members.certify_death(PEER, NEW);
+        assert!(!members.is_certified_dead(PEER), "the old one lives");
+        members.certify_death(PEER, OLD);
+        assert!(members.is_certified_dead(PEER));
+        assert!(!members.hear(2, PEER, NEW, true), "the dead speak");
     }
 }

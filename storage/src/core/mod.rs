@@ -148,7 +148,10 @@ impl Storage {
                     self.peer(now_ms, from, message, out);
                 }
             }
-            Input::CertifyDeath(replica) => self.certify_death(now_ms, replica, out),
+            Input::CertifyDeath {
+                replica,
+                incarnation,
+            } => self.certify_death(now_ms, replica, incarnation, out),
             Input::Tick => self.tick(now_ms, out),
             Input::Flush => {
                 self.answer_reads(out);
@@ -248,9 +251,17 @@ impl Storage {
         }
     }
 
-    fn certify_death(&mut self, now_ms: u64, replica: ReplicaId, out: &mut Outputs) {
-        self.members.certify_death(replica);
-        self.pulls.remove(&replica);
+    fn certify_death(
+        &mut self,
+        now_ms: u64,
+        replica: ReplicaId,
+        incarnation: u64,
+        out: &mut Outputs,
+    ) {
+        self.members.certify_death(replica, incarnation);
+        if self.members.is_certified_dead(replica) {
+            self.pulls.remove(&replica);
+        }
         if !self.joined {
             // What the dead node decided may have reached the others after they were asked: ask again.
             self.start_joining();

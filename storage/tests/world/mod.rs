@@ -18,7 +18,7 @@ pub const PATIENCE_MS: u64 = 600_000;
 
 pub struct Node {
     pub core: Storage,
-    incarnation: u64,
+    pub incarnation: u64,
 }
 
 struct Letter {
@@ -116,8 +116,17 @@ impl World {
     }
 
     pub fn certify(&mut self, dead: ReplicaId) {
+        self.certify_incarnation(dead, 0);
+    }
+
+    /// One life of the replica has ended; the certificate may come when the next one runs already.
+    pub fn certify_incarnation(&mut self, dead: ReplicaId, incarnation: u64) {
         for replica in self.alive() {
-            self.step(replica, Input::CertifyDeath(dead));
+            let certificate = Input::CertifyDeath {
+                replica: dead,
+                incarnation,
+            };
+            self.step(replica, certificate);
         }
     }
 

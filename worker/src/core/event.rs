@@ -46,6 +46,8 @@ pub enum Output {
 pub enum Refusal {
     #[error("the worker has {tasks_max} tasks waiting")]
     QueueFull { tasks_max: usize },
+    #[error("the tasks that wait at the worker hold {bytes_max} bytes")]
+    QueueTooLarge { bytes_max: usize },
     #[error("the run was cancelled")]
     Cancelled,
     #[error("the run's deadline has passed")]

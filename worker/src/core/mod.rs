@@ -21,6 +21,8 @@ use memory::Memory;
 
 /// Tasks that wait for a slot.
 pub const QUEUED_TASKS_MAX: usize = 1_024;
+/// What they hold, together; the last one may go beyond it.
+pub const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// Reports and requests to other nodes that are not acknowledged; no task is started beyond it.
 pub const DELIVERIES_MAX: usize = 1_024;
 
@@ -98,6 +100,11 @@ impl Core {
         if self.queue.len() >= QUEUED_TASKS_MAX {
             return Err(Refusal::QueueFull {
                 tasks_max: QUEUED_TASKS_MAX,
+            });
+        }
+        if self.queue.iter().map(|task| task.bytes()).sum::<usize>() >= QUEUED_BYTES_MAX {
+            return Err(Refusal::QueueTooLarge {
+                bytes_max: QUEUED_BYTES_MAX,
             });
         }
         self.memory.note(key);

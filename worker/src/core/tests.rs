@@ -224,6 +224,24 @@ fn a_full_queue_refuses_and_forgets_the_task() {
 }
 
 #[test]
+fn a_queue_of_large_tasks_is_full_earlier() {
+    let mut machine = Machine::with_slots(1);
+    let mut answers = vec![];
+    for number in 1..=7 {
+        let mut large = task(key(&format!("{number}/1/0")), 0, 1_000);
+        large.items = vec![Item::plain(vec![0; QUEUED_BYTES_MAX / 4])];
+        let mut outputs = vec![];
+        machine.core.step(0, Input::Execute(large), &mut outputs);
+        answers.extend(outputs.into_iter().filter_map(|output| match output {
+            Output::Answer(answer) => Some(answer.is_ok()),
+            _ => None,
+        }));
+    }
+    // One runs, four wait.
+    assert_eq!(answers, [true, true, true, true, true, false, false]);
+}
+
+#[test]
 fn a_repeat_is_acknowledged_and_ignored() {
     let mut machine = Machine::with_slots(2);
     machine.execute("7/1/0");

@@ -4,8 +4,9 @@
 //! Promises:
 //! - A WASM operator can hurt nobody: fresh memory in each task, bounded memory, stack, time and output, and no
 //!   capability but its storage calls and its log. Whatever it does ends in items or a typed [`OperatorError`].
-//! - A task without end is stopped at its deadline, and when the future of [`OperatorHost::run`] is dropped;
-//!   meanwhile it leaves the executor to others every [`limits::EPOCH_TICK`].
+//! - A task without end is stopped at its deadline, and when the future of [`OperatorHost::run`] is dropped.
+//! - Operators run on threads of their own: however busy, they hold up nothing of the caller's. Among themselves, WASM
+//!   operators take turns every [`limits::EPOCH_TICK`].
 //! - The session comes back with every result, also with an error.
 //! - A broken file of operators is reported and costs nobody else anything. New files are found without restart,
 //!   as soon as an unknown class is asked for.
@@ -17,12 +18,14 @@
 //! Absent: which worker runs what, retries, pins, forwarding.
 //!
 //! - [`storage`]: the calls. - [`error`]: failures. - [`limits`]: configuration and bounds.
-//! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`task_log`]: log lines.
+//! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
+//!   their threads to the session. - [`task_log`]: log lines.
 
 mod error;
 mod limits;
 mod native;
 mod registry;
+mod remote;
 mod storage;
 mod task_log;
 mod wasm;
@@ -127,7 +130,7 @@ impl OperatorHost {
     /// Runs one task, waiting for a free slot first; `deadline` counts from now and covers both. (Compiling a file
     /// that is new in the directory is not cut short by it; the task then fails right after.)
     ///
-    /// Dropping the future stops a WASM task at once. A native one goes on to its next storage call, which fails
+    /// Dropping the future stops a WASM task within [`limits::EPOCH_TICK`]. A native one goes on to its next storage call, which fails
     /// with [`StorageError::Cancelled`]; it keeps its slot until it returns.
     pub async fn run(
         &self,
@@ -162,12 +165,7 @@ impl OperatorHost {
         };
         match self.registry.find(&task.request.class).await {
             Err(failure) => (Err(failure), task.storage),
-            Ok(Operators::Wasm(operators)) => {
-                // Boxed: the state of a call is large, and callers join and spawn this future.
-                let ended = Box::pin(operators.run(task)).await;
-                drop(slot);
-                ended
-            }
+            Ok(Operators::Wasm(operators)) => operators.run(task, slot).await,
             Ok(Operators::Native(operators)) => {
                 let bytes_max = self.registry.config().output_bytes_max;
                 native::run(operators, task, slot, bytes_max).await

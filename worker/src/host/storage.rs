@@ -75,33 +75,3 @@ pub enum UpdateError {
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
-
-/// The storage of a component that is only asked for its class names.
-#[derive(Debug)]
-pub(super) struct NoStorage;
-
-impl NoStorage {
-    fn refusal() -> StorageError {
-        StorageError::Unavailable("no task is running".to_owned())
-    }
-}
-
-#[async_trait]
-impl StorageCalls for NoStorage {
-    async fn read(&mut self, _id: &str) -> Result<Record, StorageError> {
-        Err(Self::refusal())
-    }
-
-    async fn write(&mut self, _id: &str, _value: Bytes) -> Result<Version, StorageError> {
-        Err(Self::refusal())
-    }
-
-    async fn update_if_value_is(
-        &mut self,
-        _id: &str,
-        _old: Option<Bytes>,
-        _new: Bytes,
-    ) -> Result<Version, UpdateError> {
-        Err(Self::refusal().into())
-    }
-}

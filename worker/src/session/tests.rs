@@ -299,3 +299,25 @@ async fn the_first_read_is_not_older_than_what_the_submitter_has_seen() {
         "{answer:?}"
     );
 }
+
+#[tokio::test]
+async fn what_a_stage_hands_on_is_never_more_than_the_next_worker_takes() {
+    let fixture = Fixture::start().await;
+    let named = |record: String, is_floor| Pin {
+        record,
+        version: Version::NULL,
+        is_floor,
+    };
+    let mut held: Vec<Pin> = (1..PINS_MAX)
+        .map(|number| named(number.to_string(), false))
+        .collect();
+    held.push(named("seen".to_owned(), true));
+    let (mut session, afterwards) = fixture.session(held);
+    let refused = session.read("new").await;
+    assert!(
+        matches!(refused, Err(StorageError::LimitExceeded(_))),
+        "{refused:?}"
+    );
+    assert_eq!(session.read("seen").await, Err(StorageError::NotFound));
+    assert_eq!(pins(afterwards).len(), PINS_MAX);
+}

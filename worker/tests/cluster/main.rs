@@ -1,15 +1,26 @@
 //! Whole roles in one process: a scheduler, workers and storage nodes on the local fabric, with the operators that
 //! ship. What is shown is what a client of the cluster sees.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
+#[path = "../host/hostile_component.rs"]
+#[allow(dead_code)]
+mod hostile_component;
 mod support;
+
+use std::time::Duration;
 
 use common::proto::{
     AwaitRunRequest, CancelRunRequest, Empty, NodeStatus, RunState, RunsRequest, node, worker,
 };
 use common::status::Kind;
 
+use hostile_component::{Guest, LOOP, NOTHING, component};
 use support::{Cluster, PATIENCE, output};
 
 #[tokio::test]
@@ -307,4 +318,28 @@ async fn a_wrong_task_or_cancellation_harms_nobody() {
 async fn worker_status(cluster: &Cluster, name: &str) -> NodeStatus {
     let client = node::Client::new(cluster.fabric.clone(), cluster.address_of(name), PATIENCE);
     client.status(&Empty {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_is_slow_to_load_delays_no_heartbeat() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(1, 0).await;
+    cluster.worker_with("w1", directory.path()).await;
+    let slow = component(Guest {
+        class: "Slow",
+        run: NOTHING,
+        classes: LOOP,
+        imports_clock: false,
+    });
+    // Renamed into place, as the worker relies on.
+    let written = directory.path().join("slow.part");
+    std::fs::write(&written, slow).unwrap();
+    std::fs::rename(written, directory.path().join("slow.wasm")).unwrap();
+    let end_ms = cluster.fabric.now_ms() + 4_500;
+    while cluster.fabric.now_ms() < end_ms {
+        let active = cluster.scheduler().cluster(&Empty {}).await.unwrap();
+        let silent_ms = active.workers[0].silent_ms;
+        assert!(silent_ms < 3_000, "silent for {silent_ms} ms");
+        cluster.fabric.sleep(Duration::from_millis(50)).await;
+    }
 }

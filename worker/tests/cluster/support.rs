@@ -1,6 +1,7 @@
 //! A cluster in this process, and a client of it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,12 +149,28 @@ impl Cluster {
     }
 
     pub async fn worker_unregistered(&mut self, name: &str, gossip_delay_ms: u64) {
+        self.launch_worker(name, gossip_delay_ms, None).await;
+    }
+
+    /// A worker that loads operators from a directory, too.
+    pub async fn worker_with(&mut self, name: &str, operators: &Path) {
+        self.launch_worker(name, 0, Some(operators.to_owned()))
+            .await;
+        self.until_registered(1).await;
+    }
+
+    async fn launch_worker(
+        &mut self,
+        name: &str,
+        gossip_delay_ms: u64,
+        operators: Option<PathBuf>,
+    ) {
         let config = worker::Config {
             name: name.to_owned(),
             address: Address::parse("127.0.0.1:0").unwrap(),
             gossip_delay_ms,
             scheduler: Address::parse(SCHEDULER).unwrap(),
-            operators: None,
+            operators,
             slots: 4,
             allow_native: false,
         };
@@ -188,7 +205,6 @@ impl Cluster {
     pub async fn certify_death(&self, name: &str) {
         let request = CertifyDeathRequest {
             name: name.to_owned(),
-            replica: 0,
         };
         self.scheduler().certify_death(&request).await.unwrap();
     }

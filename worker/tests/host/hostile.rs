@@ -187,3 +187,28 @@ async fn an_import_that_is_never_called_does_no_harm() {
     let (host, _directory) = host_with(NOTHING).await;
     assert_eq!(run(&host, "Hostile").await, Ok(vec![]));
 }
+
+#[tokio::test]
+async fn busy_operators_leave_the_callers_threads_alone() {
+    // What a worker does besides, its heartbeats above all, has only the one thread of this test.
+    let (host, _directory) = host_with(LOOP).await;
+    let looping = || {
+        host.run(
+            request("Hostile", "", &[]),
+            MemoryStorage::boxed(&[]),
+            Duration::from_secs(1),
+        )
+    };
+    let turns = async {
+        let mut turns = 0;
+        let end = tokio::time::Instant::now() + Duration::from_secs(1);
+        while tokio::time::Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            turns += 1;
+        }
+        turns
+    };
+    let (_, _, turns) = soon(async { tokio::join!(looping(), looping(), turns) }).await;
+    // Beside two loops that give up the thread every 10 ms, it has about 50.
+    assert!(turns > 100, "{turns} turns in a second");
+}

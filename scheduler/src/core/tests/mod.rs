@@ -130,6 +130,7 @@ impl Cluster {
             run,
             attempt,
             stage,
+            may_have_arrived: false,
         }))
     }
 

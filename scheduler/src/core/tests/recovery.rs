@@ -209,8 +209,80 @@ fn a_task_that_did_not_arrive_is_sent_again_elsewhere_after_a_pause() {
     );
     cluster.send_failed("1/2/0");
     assert_eq!(
-        cluster.tick_at(300),
+        cluster.tick_at(400),
         "send 1/2/0 to w2 of w2 with []\n",
         "the only worker, the same attempt"
+    );
+}
+
+#[test]
+fn a_failure_that_overtakes_the_report_before_it_waits_for_its_checkpoint() {
+    let mut cluster = Cluster::with(&["w1", "w2", "w3"]);
+    cluster.submit("A B");
+    check(&cluster.failed("1/1/1", "w2", false), expect![""]);
+    check(
+        &cluster.done("1/1/0", "w1"),
+        expect![[r#"
+            run 1 stage 0 (A) done on w1 in 2 ms
+            run 1 stage 1 (B) failed on w2: no luck
+            run 1 stage 1 (B) assigned to w1 as attempt 2
+            send 1/2/1 to w1 of w1 w1 with ["1/1/0 by w1"]
+        "#]],
+    );
+}
+
+#[test]
+fn a_failure_that_overtook_a_report_which_never_comes_is_forgotten_with_its_attempt() {
+    let mut cluster = Cluster::with(&["w1", "w2", "w3"]);
+    cluster.submit("A B");
+    cluster.failed("1/1/1", "w2", false);
+    check(
+        &cluster.dies("w1"),
+        expect![[r"
+            w1 died
+            run 1 stage 0 (A) failed on w1: the worker died
+            run 1 stage 0 (A) assigned to w3 as attempt 2
+            send 1/2/0 to w3 of w3 w2 with []
+        "]],
+    );
+    check(
+        &cluster.done("1/2/0", "w3"),
+        expect![[r"
+            run 1 stage 0 (A) done on w3 in 2 ms
+        "]],
+    );
+}
+
+#[test]
+fn a_task_that_is_refused_again_and_again_is_sent_more_and_more_rarely() {
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.submit("A");
+    cluster.send_failed("1/1/0");
+    let mut sent_ms = vec![];
+    for now_ms in (100..=8_000).step_by(100) {
+        cluster.beat("w1", 1, "A B");
+        if cluster.tick_at(now_ms).contains("send") {
+            sent_ms.push(now_ms);
+            cluster.send_failed("1/1/0");
+        }
+    }
+    assert_eq!(sent_ms, [100, 300, 700, 1_500, 3_100, 4_700, 6_300, 7_900]);
+}
+
+#[test]
+fn a_task_that_may_have_arrived_is_not_given_to_another_worker() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A");
+    let outputs = cluster.step(Input::SendFailed {
+        run: 1,
+        attempt: 1,
+        stage: 0,
+        may_have_arrived: true,
+    });
+    assert_eq!(outputs, []);
+    assert_eq!(
+        cluster.tick_at(100),
+        "send 1/1/0 to w1 of w1 with []\n",
+        "a worker ignores the repeat of what it has"
     );
 }

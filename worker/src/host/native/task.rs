@@ -6,21 +6,17 @@ use std::sync::Arc;
 
 use common::types::Item;
 use marionette_sdk::native::{self as abi, HostCall, TaskError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::convert;
 use super::library::NativeOperators;
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
-use crate::host::storage::{StorageCalls, StorageError, UpdateError};
+use crate::host::remote::{RemoteStorage, remote_storage, serve};
+use crate::host::storage::StorageCalls;
 use crate::host::task_log::TaskLog;
 use crate::host::{Ended, OperatorRequest, Task, bounded};
-
-/// A call that an operator waits for.
-struct Pending {
-    call: HostCall,
-    answer: oneshot::Sender<Vec<u8>>,
-}
 
 type TaskResult = Result<Vec<marionette_sdk::Item>, TaskError>;
 
@@ -36,23 +32,27 @@ pub(in crate::host) async fn run(
         mut storage,
         deadline,
     } = task;
-    let mut log = TaskLog::new(&request.class, request.run, request.stage);
-    // One place is enough: an operator makes one call at a time.
-    let (calls, mut pending) = mpsc::channel(1);
+    let (remote, calls) = remote_storage();
     let (end, ended) = oneshot::channel();
+    let runtime = Handle::current();
     let thread = std::thread::Builder::new().name("native-operator".to_owned());
     let spawned = thread.spawn(move || {
         // Nobody listens any more after the deadline.
-        let _ = end.send(call(&operators, request, &calls));
+        let _ = end.send(call(&operators, request, remote, &runtime));
         drop(slot);
     });
     if let Err(error) = spawned {
         let failure = OperatorFailure::Host(format!("no thread for a native operator: {error}"));
         return (Err(failure), storage);
     }
-    let served = serve(&mut pending, ended, storage.as_mut(), &mut log);
+    let served = serve(calls, ended, storage.as_mut());
+    let lost = |_| {
+        Err(TaskError::Panic(
+            "its thread ended without a result".to_owned(),
+        ))
+    };
     let result = match tokio::time::timeout_at(deadline.at, served).await {
-        Ok(result) => outcome(result, output_bytes_max),
+        Ok(result) => outcome(result.unwrap_or_else(lost), output_bytes_max),
         Err(_) => Err(deadline.exceeded()),
     };
     (result, storage)
@@ -62,42 +62,17 @@ pub(in crate::host) async fn run(
 fn call(
     operators: &NativeOperators,
     request: OperatorRequest,
-    calls: &mpsc::Sender<Pending>,
+    mut storage: RemoteStorage,
+    runtime: &Handle,
 ) -> TaskResult {
+    let mut log = TaskLog::new(&request.class, request.run, request.stage);
     let task = abi::Task {
         class: request.class.clone(),
         request: convert::request(request),
     };
     operators.call(&task, &mut |call| {
-        let refusal = refusal(&call);
-        let (answer, answered) = oneshot::channel();
-        let asked = calls.blocking_send(Pending { call, answer });
-        match asked.map(|()| answered.blocking_recv()) {
-            Ok(Ok(answer)) => answer,
-            _ => refusal,
-        }
+        runtime.block_on(perform(call, &mut storage, &mut log))
     })
-}
-
-/// Performs the calls of the operator until it has ended.
-async fn serve(
-    pending: &mut mpsc::Receiver<Pending>,
-    mut ended: oneshot::Receiver<TaskResult>,
-    storage: &mut dyn StorageCalls,
-    log: &mut TaskLog,
-) -> TaskResult {
-    loop {
-        tokio::select! {
-            Some(Pending { call, answer }) = pending.recv() => {
-                // The operator waits for it, so somebody listens.
-                let _ = answer.send(perform(call, storage, log).await);
-            }
-            result = &mut ended => {
-                let lost = || Err(TaskError::Panic("its thread ended without a result".to_owned()));
-                return result.unwrap_or_else(|_| lost());
-            }
-        }
-    }
 }
 
 async fn perform(call: HostCall, storage: &mut dyn StorageCalls, log: &mut TaskLog) -> Vec<u8> {
@@ -132,20 +107,6 @@ async fn perform(call: HostCall, storage: &mut dyn StorageCalls, log: &mut TaskL
             log.line(level, message);
             Vec::new()
         }
-    }
-}
-
-/// The answer to a call after the task's end.
-fn refusal(call: &HostCall) -> Vec<u8> {
-    let cancelled = StorageError::Cancelled;
-    match call {
-        HostCall::Read { id } => answer_read(&Err(convert::storage_error(id, cancelled))),
-        HostCall::Write { id, .. } => answer_write(&Err(convert::storage_error(id, cancelled))),
-        HostCall::UpdateIfValueIs { id, .. } => answer_update(&Err(convert::update_error(
-            id,
-            UpdateError::Storage(cancelled),
-        ))),
-        HostCall::Log { .. } => Vec::new(),
     }
 }
 

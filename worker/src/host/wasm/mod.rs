@@ -2,10 +2,13 @@
 
 mod convert;
 mod state;
+mod threads;
 
 use std::sync::Arc;
 
 use common::types::Item;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap,
@@ -17,10 +20,11 @@ use super::limits::{
     ASYNC_STACK_BYTES, CLASSES_TIMEOUT, CORE_INSTANCES_MAX, EPOCH_TICK, HostConfig, MEMORIES_MAX,
     STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
-use super::storage::{NoStorage, StorageCalls};
+use super::remote::{RemoteStorage, remote_storage, serve};
 use super::task_log::TaskLog;
-use super::{Ended, Task, bounded};
+use super::{Ended, OperatorRequest, Task, bounded};
 use state::{MemoryUse, TaskState};
+use threads::OperatorThreads;
 
 /// Generated from the contract.
 mod bindings {
@@ -36,6 +40,7 @@ mod bindings {
 #[derive(Clone)]
 pub(super) struct WasmEngine {
     engine: Engine,
+    threads: Arc<OperatorThreads>,
     limits: TaskLimits,
     /// Only one new component at a time is asked for its classes: the pool has one place for it.
     loading: Arc<tokio::sync::Mutex<()>>,
@@ -51,7 +56,14 @@ struct TaskLimits {
 /// The operators of one component, ready to be instantiated.
 pub(super) struct WasmOperators {
     classes: Vec<String>,
-    prepared: bindings::OperatorPre<TaskState>,
+    prepared: Prepared,
+    threads: Arc<OperatorThreads>,
+}
+
+/// What a task on an operator's thread needs of them. Cheap to clone.
+#[derive(Clone)]
+struct Prepared {
+    instance: bindings::OperatorPre<TaskState>,
     limits: TaskLimits,
 }
 
@@ -59,8 +71,11 @@ impl WasmEngine {
     pub(super) fn start(config: &HostConfig) -> Result<Self, String> {
         let engine = Engine::new(&engine_config(config)).map_err(|error| format!("{error:#}"))?;
         tick(&engine).map_err(|error| format!("no thread for the epoch: {error}"))?;
+        let threads = OperatorThreads::start();
+        let threads = threads.map_err(|error| format!("no threads for operators: {error}"))?;
         Ok(Self {
             engine,
+            threads: Arc::new(threads),
             limits: TaskLimits {
                 memory_bytes_max: config.memory_bytes_max,
                 output_bytes_max: config.output_bytes_max,
@@ -73,14 +88,24 @@ impl WasmEngine {
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<WasmOperators, String> {
         let _one_at_a_time = self.loading.lock().await;
         let engine = self.engine.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(&engine, &bytes)).await;
-        let mut operators = WasmOperators {
-            classes: Vec::new(),
-            prepared: prepared.map_err(|error| error.to_string())??,
+        let instance = tokio::task::spawn_blocking(move || prepare(&engine, &bytes)).await;
+        let prepared = Prepared {
+            instance: instance.map_err(|error| error.to_string())??,
             limits: self.limits,
         };
-        operators.classes = operators.ask_for_classes().await?;
-        Ok(operators)
+        let mut asked = JoinSet::new();
+        asked.spawn_on(prepared.clone().ask_for_classes(), self.threads.handle());
+        let classes = match tokio::time::timeout(CLASSES_TIMEOUT, asked.join_next()).await {
+            Ok(classes) => ended(classes)?,
+            Err(_) => Err(format!(
+                "it did not name its classes within {CLASSES_TIMEOUT:?}"
+            )),
+        };
+        Ok(WasmOperators {
+            classes: classes?,
+            prepared,
+            threads: self.threads.clone(),
+        })
     }
 }
 
@@ -143,59 +168,84 @@ impl WasmOperators {
         &self.classes
     }
 
-    pub(super) async fn run(&self, task: Task) -> Ended {
+    /// Runs a task on the operators' threads, its storage calls here; holds `slot` until the task has left them.
+    /// When this is dropped or the time is over, that is at the next [`EPOCH_TICK`].
+    pub(super) async fn run(&self, task: Task, slot: OwnedSemaphorePermit) -> Ended {
         let Task {
             request,
-            storage,
+            mut storage,
             deadline,
         } = task;
+        let (remote, calls) = remote_storage();
+        let mut running = JoinSet::new();
+        let called = self.prepared.clone().call(request, remote, slot);
+        running.spawn_on(called, self.threads.handle());
+        let served = serve(calls, running.join_next(), storage.as_mut());
+        let result = match tokio::time::timeout_at(deadline.at, served).await {
+            Ok(result) => ended(result).unwrap_or_else(|lost| Err(OperatorFailure::Host(lost))),
+            Err(_) => Err(deadline.exceeded()),
+        };
+        (result, storage)
+    }
+}
+
+/// What came of the one task of a set, which was not aborted.
+fn ended<T>(joined: Option<Result<T, tokio::task::JoinError>>) -> Result<T, String> {
+    match joined {
+        Some(Ok(result)) => Ok(result),
+        Some(Err(error)) => Err(format!("an operator's task was lost: {error}")),
+        None => Err("an operator's task was lost".to_owned()),
+    }
+}
+
+impl Prepared {
+    async fn call(
+        self,
+        request: OperatorRequest,
+        storage: RemoteStorage,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Vec<Item>, OperatorFailure> {
+        // Dropped last, when the store's place in the pool is free again.
+        let _slot = slot;
         let log = TaskLog::new(&request.class, request.run, request.stage);
         let mut store = self.store(storage, log);
         let class = request.class.clone();
-        let called = tokio::time::timeout_at(deadline.at, async {
-            let operator = self.prepared.instantiate_async(&mut store).await?;
+        let called = async {
+            let operator = self.instance.instantiate_async(&mut store).await?;
             operator.call_run(&mut store, &class, &request.into()).await
-        });
-        // The future is gone by here, also when the time was over: the store is ours again.
-        let result = match called.await {
-            Err(_) => Err(deadline.exceeded()),
-            Ok(Err(error)) => Err(self.failure(&error, store.data())),
-            Ok(Ok(Err(error))) => Err(error.into()),
-            Ok(Ok(Ok(items))) => {
+        };
+        match called.await {
+            Err(error) => Err(self.failure(&error, store.data())),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(items)) => {
                 let items = items.into_iter().map(Item::from).collect();
                 bounded(items, self.limits.output_bytes_max)
-            }
-        };
-        (result, store.into_data().into_storage())
-    }
-
-    async fn ask_for_classes(&self) -> Result<Vec<String>, String> {
-        let log = TaskLog::new("(loading)", 0, 0);
-        let mut store = self.store(Box::new(NoStorage), log);
-        let asked = tokio::time::timeout(CLASSES_TIMEOUT, async {
-            let operator = self.prepared.instantiate_async(&mut store).await?;
-            operator.call_classes(&mut store).await
-        });
-        match asked.await {
-            Err(_) => Err(format!(
-                "it did not name its classes within {CLASSES_TIMEOUT:?}"
-            )),
-            Ok(Ok(classes)) => Ok(classes),
-            Ok(Err(error)) => {
-                let failure = self.failure(&error, store.data());
-                Err(format!("asked for its classes, it {failure}"))
             }
         }
     }
 
-    fn store(&self, storage: Box<dyn StorageCalls>, log: TaskLog) -> Store<TaskState> {
+    async fn ask_for_classes(self) -> Result<Vec<String>, String> {
+        // No task is running: its storage calls are cancelled.
+        let (storage, _) = remote_storage();
+        let mut store = self.store(storage, TaskLog::new("(loading)", 0, 0));
+        let asked = async {
+            let operator = self.instance.instantiate_async(&mut store).await?;
+            operator.call_classes(&mut store).await
+        };
+        asked.await.map_err(|error| {
+            let failure = self.failure(&error, store.data());
+            format!("asked for its classes, it {failure}")
+        })
+    }
+
+    fn store(&self, storage: RemoteStorage, log: TaskLog) -> Store<TaskState> {
         let memory = MemoryUse::new(self.limits.memory_bytes_max);
-        let mut store = Store::new(self.prepared.engine(), TaskState::new(storage, log, memory));
+        let mut store = Store::new(self.instance.engine(), TaskState::new(storage, log, memory));
         store.limiter(TaskState::memory);
         // Covers the values and the lists around them; what is returned is then held to the limit exactly.
         store.set_hostcall_fuel(self.limits.output_bytes_max.saturating_mul(2));
         store.set_epoch_deadline(1);
-        // tokio's own yield, because it lets timers and sockets have their turn, too.
+        // tokio's own yield, because it lets the other operators of this thread have their turn, too.
         store.epoch_deadline_callback(|_| {
             Ok(UpdateDeadline::YieldCustom(
                 1,

@@ -6,18 +6,19 @@ use wasmtime::ResourceLimiter;
 
 use super::bindings::marionette::operator::{logging, storage, types as wit};
 use crate::host::limits::TABLE_ELEMENTS_MAX;
+use crate::host::remote::RemoteStorage;
 use crate::host::storage::StorageCalls;
 use crate::host::task_log::TaskLog;
 
 /// The data of one store.
 pub(super) struct TaskState {
-    storage: Box<dyn StorageCalls>,
+    storage: RemoteStorage,
     log: TaskLog,
     memory: MemoryUse,
 }
 
 impl TaskState {
-    pub(super) fn new(storage: Box<dyn StorageCalls>, log: TaskLog, memory: MemoryUse) -> Self {
+    pub(super) fn new(storage: RemoteStorage, log: TaskLog, memory: MemoryUse) -> Self {
         Self {
             storage,
             log,
@@ -35,10 +36,6 @@ impl TaskState {
 
     pub(super) fn last_error(&self) -> Option<&str> {
         self.log.last_error()
-    }
-
-    pub(super) fn into_storage(self) -> Box<dyn StorageCalls> {
-        self.storage
     }
 }
 
