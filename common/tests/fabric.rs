@@ -26,7 +26,10 @@ impl puppetmaster::Service for Recorder {
     }
 }
 
-struct Answering;
+#[derive(Default)]
+struct Answering {
+    hangs: tokio::sync::Notify,
+}
 
 impl node::Service for Answering {
     async fn status(&self, _: Empty) -> Result<NodeStatus, Status> {
@@ -38,7 +41,10 @@ impl node::Service for Answering {
 
     async fn set_debug(&self, request: SetDebugRequest) -> Result<Empty, Status> {
         match request.url.as_str() {
-            "hang" => std::future::pending().await,
+            "hang" => {
+                self.hangs.notify_one();
+                std::future::pending().await
+            }
             "panic" => panic!("on purpose"),
             url => Err(Status::new(Kind::Discarded, format!("no {url}"))),
         }
@@ -57,7 +63,7 @@ fn free() -> Address {
 }
 
 fn router() -> Router {
-    Router::default().with(node::Server(Arc::new(Answering)))
+    Router::default().with(node::Server(Arc::new(Answering::default())))
 }
 
 fn client(fabric: &FabricHandle, to: &Address) -> node::Client {
@@ -121,26 +127,23 @@ async fn a_call_ends_at_its_timeout_with_an_unknown_outcome() {
 #[tokio::test]
 async fn a_node_that_stops_breaks_the_calls_it_has_not_answered() {
     for (name, fabric) in fabrics() {
-        let serving = fabric.serve(&free(), router()).await.unwrap();
+        let answering = Arc::new(Answering::default());
+        let router = Router::default().with(node::Server(answering.clone()));
+        let serving = fabric.serve(&free(), router).await.unwrap();
         let client = client(&fabric, &serving.address);
+        let caller = client.clone();
         let hanging = tokio::spawn(async move {
-            client.status(&Empty {}).await.unwrap();
-            client
-                .set_debug(&SetDebugRequest {
-                    url: "hang".to_owned(),
-                })
-                .await
+            let request = SetDebugRequest {
+                url: "hang".to_owned(),
+            };
+            caller.set_debug(&request).await
         });
-        // Let the call get under way: it has answered the first one by then, or fails as never sent.
-        tokio::task::yield_now().await;
+        answering.hangs.notified().await;
         drop(serving);
-        if let Ok(answer) = hanging.await {
-            let error = answer.unwrap_err();
-            assert!(
-                matches!(error.kind, Kind::Timeout | Kind::Unavailable),
-                "{name}: {error:?}"
-            );
-        }
+        let error = hanging.await.unwrap().unwrap_err();
+        assert_eq!(error.kind, Kind::Timeout, "{name}: {error}");
+        let error = client.status(&Empty {}).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable, "{name}: {error}");
     }
 }
 

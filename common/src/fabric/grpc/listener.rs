@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tonic::transport::server::TcpIncoming;
 
@@ -23,19 +23,20 @@ pub(super) async fn serve(at: Address, router: Router) -> Result<Serving, Status
         .local_addr()
         .map_err(|error| Status::internal(error.to_string()))?
         .port();
-    let (stop, stopped) = oneshot::channel::<Infallible>();
+    let (stop, alive) = watch::channel(());
+    let mut stopped = alive.clone();
     let server = tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .serve_with_incoming(
-            RouterService(router),
+            RouterService { router, alive },
             TcpIncoming::from(listener).with_nodelay(Some(true)),
         );
     let task = tokio::spawn(async move {
         tokio::select! {
             ended = server => if let Err(error) = ended { tracing::error!(%error, "the gRPC server ended") },
-            _ = stopped => {}
+            _ = stopped.changed() => {}
         }
     });
     drop(task);
@@ -89,7 +90,11 @@ async fn bind(at: &Address) -> Result<TcpListener, Status> {
 }
 
 #[derive(Clone)]
-struct RouterService(Router);
+struct RouterService {
+    router: Router,
+    /// Closed when the node stops serving: connections may outlive the listener, answers must not.
+    alive: watch::Receiver<()>,
+}
 
 type HttpResponse = http::Response<tonic::body::Body>;
 
@@ -103,16 +108,27 @@ impl tower::Service<http::Request<tonic::body::Body>> for RouterService {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let router = self.0.clone();
+        let RouterService { router, mut alive } = self.clone();
         let method = request.uri().path().to_owned();
         Box::pin(async move {
+            if alive.has_changed().is_err() {
+                return Ok(tonic::Status::unavailable("the node has stopped").into_http());
+            }
             let mut grpc = tonic::server::Grpc::new(BytesCodec)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            Ok(if method == SEND_METHOD {
-                grpc.client_streaming(OneWayMethod(router), request).await
-            } else {
-                grpc.unary(UnaryMethod { router, method }, request).await
+            let answer = async {
+                if method == SEND_METHOD {
+                    grpc.client_streaming(OneWayMethod(router), request).await
+                } else {
+                    grpc.unary(UnaryMethod { router, method }, request).await
+                }
+            };
+            Ok(tokio::select! {
+                answer = answer => answer,
+                _ = alive.changed() => {
+                    tonic::Status::deadline_exceeded("the node stopped before it answered").into_http()
+                }
             })
         })
     }
