@@ -87,15 +87,20 @@ fn even_out(output: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Runs one script in a copy of its folder; what is wrong with it.
-fn run(script: &Path) -> Result<(), String> {
+fn copy_of_folder(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(script.parent().unwrap()).unwrap() {
+    for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
             std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
     }
+    copy
+}
+
+/// Runs one script in a copy of its folder; what is wrong with it.
+fn run(script: &Path) -> Result<(), String> {
+    let copy = copy_of_folder(script.parent().unwrap());
     let text = std::fs::read_to_string(script).unwrap();
     let ports = free_ports_for(&text);
     let copied = copy.path().join(script.file_name().unwrap());
@@ -145,16 +150,26 @@ fn every_script_prints_what_its_golden_file_says() {
 fn a_script_from_standard_input_gives_the_same_as_the_named_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/course");
     let text = std::fs::read_to_string(folder.join("sample.pm")).unwrap();
+    let expected = std::fs::read_to_string(folder.join("sample.out")).unwrap();
     let ports = free_ports_for(&text);
     let script = replace_ports(&text, &ports);
+
+    // From a pipe: what it names is in the working directory.
     let piped = Marionette::start_with(&["run"], &script, |command| {
         command.current_dir(&folder);
+    });
+    // By `< FILE`: what it names is beside it.
+    let copy = copy_of_folder(&folder);
+    let file = copy.path().join("sample.pm");
+    std::fs::write(&file, &script).unwrap();
+    let piped = piped.finish();
+    let redirected = Marionette::start_with(&["run"], "", |command| {
+        command.stdin(std::fs::File::open(&file).unwrap());
     })
     .finish();
-    assert!(piped.status.success(), "{piped:?}");
-    let output = replace_ports(&piped.output, &inverse(&ports));
-    assert_eq!(
-        even_out(&output),
-        std::fs::read_to_string(folder.join("sample.out")).unwrap()
-    );
+    for finished in [piped, redirected] {
+        assert!(finished.status.success(), "{finished:?}");
+        let output = replace_ports(&finished.output, &inverse(&ports));
+        assert_eq!(even_out(&output), expected);
+    }
 }

@@ -192,12 +192,28 @@ async fn read_script(source: &Source) -> Result<(String, String), Diagnostic> {
             let text = blocking(read)
                 .await
                 .unwrap_or_else(|| Err("its reader has failed".to_owned()));
-            let text = text.map_err(|why| {
-                Diagnostic::of_file(STDIN_NAME, format!("cannot read the script: {why}"))
-            })?;
-            Ok((STDIN_NAME.to_owned(), text))
+            let name = redirected_file().unwrap_or_else(|| STDIN_NAME.to_owned());
+            match text {
+                Ok(text) => Ok((name, text)),
+                Err(why) => Err(Diagnostic::of_file(
+                    &name,
+                    format!("cannot read the script: {why}"),
+                )),
+            }
         }
     }
+}
+
+/// The file that `< FILE` has made standard input: `run < x.pm` is the same as `run x.pm`, so what the script names is
+/// looked for beside it. Nothing for a pipe or a terminal, and where the system does not tell.
+fn redirected_file() -> Option<String> {
+    let file = std::fs::read_link("/proc/self/fd/0").ok()?;
+    if !file.is_file() {
+        return None;
+    }
+    let here = std::env::current_dir().ok()?;
+    let name = file.strip_prefix(here).unwrap_or(&file);
+    Some(name.display().to_string())
 }
 
 fn read_file(path: &Path) -> Result<(String, String), Diagnostic> {

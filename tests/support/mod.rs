@@ -139,7 +139,9 @@ impl Marionette {
         let output = Captured::of(child.stdout.take().unwrap());
         let error = Captured::of(child.stderr.take().unwrap());
         // It may end without reading its input.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        if let Some(mut pipe) = child.stdin.take() {
+            let _ = pipe.write_all(input.as_bytes());
+        }
         Self {
             child,
             output,
