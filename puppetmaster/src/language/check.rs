@@ -13,7 +13,7 @@ use common::diagnostic::{Diagnostic, Line};
 use common::fabric::Address;
 use indexmap::IndexMap;
 use rules::Check;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What exists when a command is executed.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,8 @@ pub struct Known {
     /// Words of lines that could not be read. A name among them may well have been created there, so that it is not
     /// reported as unknown: one mistake gives one diagnostic.
     doubtful: BTreeSet<String>,
+    /// Names that a line gives to a node although it could not be read, with the number of that line.
+    claimed: BTreeMap<String, usize>,
 }
 
 impl Known {
@@ -144,6 +146,7 @@ fn check_part(
         .iter()
         .flat_map(|error| error.source.split_whitespace());
     known.doubtful.extend(words.map(str::to_owned));
+    known.claimed = errors.iter().filter_map(claim).collect();
     if !errors.is_empty() {
         known.runs = None;
     }
@@ -179,6 +182,15 @@ fn check_part(
     checked.errors = errors.into_iter().map(|(_, error)| error).collect();
     path.pop();
     checked
+}
+
+/// The name that a wrong line would have given to a node.
+fn claim(error: &Diagnostic) -> Option<(String, usize)> {
+    let mut words = error.source.split_whitespace();
+    let command = words.next()?.to_lowercase();
+    let creates = matches!(command.as_str(), "scheduler" | "storage" | "worker");
+    let name = words.next().filter(|_| creates)?;
+    Some((name.to_owned(), error.line))
 }
 
 fn check_include(

@@ -43,6 +43,14 @@ impl Check<'_> {
                     .hint("every node has a name of its own"),
             ];
         }
+        let claimed = self.known.claimed.get(node.name.text());
+        if let Some(line) = claimed.filter(|line| **line < self.line.number) {
+            let message = format!("the name `{}` is taken by line {line}", node.name);
+            errors.push(
+                self.at(&node.name, message)
+                    .hint("every node has a name of its own"),
+            );
+        }
         if node.address.port() == 0 {
             errors.push(self.at(&node.url, "a node needs a port from 1 to 65535"));
         }

@@ -348,3 +348,25 @@ fn replication_beyond_the_storage_nodes_is_reported_where_they_are_sealed() {
         "]],
     );
 }
+
+#[test]
+fn a_name_is_taken_also_by_an_earlier_line_that_is_wrong() {
+    check(
+        "storage s1 localhost 0\nstorage s1 http://localhost:3000 0\n",
+        &expect![[r"
+            error: `localhost` is not a node's URL: expected http://HOST:PORT
+             --> dir/demo.pm:1:12
+              |
+            1 | storage s1 localhost 0
+              |            ^^^^^^^^^
+              = hint: a URL is http://HOST:PORT, such as http://localhost:4000
+
+            error: the name `s1` is taken by line 1
+             --> dir/demo.pm:2:9
+              |
+            2 | storage s1 http://localhost:3000 0
+              |         ^^
+              = hint: every node has a name of its own
+        "]],
+    );
+}
