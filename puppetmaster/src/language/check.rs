@@ -146,7 +146,9 @@ fn check_part(
         .iter()
         .flat_map(|error| error.source.split_whitespace());
     known.doubtful.extend(words.map(str::to_owned));
-    known.claimed = errors.iter().filter_map(claim).collect();
+    // Lines are numbered per file, so what another file claims waits until this one is checked.
+    let claimed = errors.iter().filter_map(claim).collect();
+    let outer = std::mem::replace(&mut known.claimed, claimed);
     if !errors.is_empty() {
         known.runs = None;
     }
@@ -180,6 +182,7 @@ fn check_part(
     }
     errors.sort_by_key(|(line, _)| *line);
     checked.errors = errors.into_iter().map(|(_, error)| error).collect();
+    known.claimed = outer;
     path.pop();
     checked
 }
