@@ -4,11 +4,10 @@ use common::application::{CLASS_CHARS_MAX, STAGES_MAX};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{Item, Pin, required};
+use common::types::{Item, Pin, WorkerAddress, required};
 
 use crate::core::{
-    Checkpoint, Dispatch, Heartbeat, Link, Run, RunNumber, RunState, Stage, StageEnd, StageReport,
-    Worker, WorkerAddress,
+    Checkpoint, Dispatch, Heartbeat, Run, RunNumber, RunState, Stage, StageEnd, StageReport, Worker,
 };
 
 /// A node's name.
@@ -43,13 +42,6 @@ fn worker_address(worker: proto::WorkerAddress) -> Result<WorkerAddress, Status>
         name: name(worker.name)?,
         address,
     })
-}
-
-pub fn worker_address_to_proto(worker: &WorkerAddress) -> proto::WorkerAddress {
-    proto::WorkerAddress {
-        name: worker.name.clone(),
-        url: worker.address.to_string(),
-    }
 }
 
 pub fn heartbeat(request: proto::HeartbeatRequest) -> Result<Heartbeat, Status> {
@@ -108,7 +100,7 @@ fn items_to_proto(items: &[Item]) -> Vec<proto::Item> {
 }
 
 pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
-    let mut chain: Vec<proto::Assignment> = dispatch.chain.iter().map(assignment).collect();
+    let mut chain: Vec<proto::Assignment> = dispatch.chain.iter().map(Into::into).collect();
     let mut pins = Vec::new();
     if let Some(checkpoint) = &dispatch.checkpoint {
         pins = pins_to_proto(&checkpoint.pins);
@@ -131,16 +123,6 @@ pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
         input: dispatch.input.to_string(),
         next: u32::try_from(dispatch.stage).unwrap_or(u32::MAX),
         chain,
-    }
-}
-
-fn assignment(link: &Link) -> proto::Assignment {
-    proto::Assignment {
-        class: link.class.clone(),
-        order: link.order,
-        worker: link.worker.as_ref().map(worker_address_to_proto),
-        output: Vec::new(),
-        timeout_ms: link.timeout_ms,
     }
 }
 
@@ -190,7 +172,7 @@ fn stage_summary(stage: &Stage) -> proto::StageSummary {
 
 pub fn worker_status(worker: &Worker, now_ms: u64) -> proto::WorkerStatus {
     proto::WorkerStatus {
-        worker: Some(worker_address_to_proto(&worker.at)),
+        worker: Some(proto::WorkerAddress::from(&worker.at)),
         incarnation: worker.incarnation,
         outstanding: worker.outstanding,
         slots: worker.slots,

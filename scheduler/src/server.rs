@@ -6,13 +6,13 @@ use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{CancelRunRequest, worker};
 use common::status::Kind;
-use common::types::Ring;
+use common::types::{Ring, WorkerAddress};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
-use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Run, RunNumber, WorkerAddress};
+use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Run, RunNumber};
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 4_096;

@@ -191,7 +191,7 @@ impl scheduler::Service for Service {
             .await?
         {
             Some(Answer::Reassigned(Ok(reassignment))) => Ok(proto::ReassignResponse {
-                worker: Some(convert::worker_address_to_proto(&reassignment.worker)),
+                worker: Some((&reassignment.worker).into()),
                 attempt: reassignment.attempt,
             }),
             Some(Answer::Reassigned(Err(error))) => {

@@ -4,9 +4,9 @@ use common::application::{CLASS_CHARS_MAX, STAGES_MAX, TIMEOUT_MAX};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{Item, Pin, required};
+use common::types::{Item, Link, Pin, WorkerAddress, required};
 
-use crate::core::{Ended, Forward, Link, Report, RunKey, Task, TaskKey, WorkerAddress};
+use crate::core::{Ended, Forward, Report, RunKey, Task, TaskKey};
 use crate::session::PINS_MAX;
 
 pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
@@ -78,13 +78,6 @@ pub fn worker_address(worker: proto::WorkerAddress) -> Result<WorkerAddress, Sta
     })
 }
 
-fn worker_address_to_proto(worker: &WorkerAddress) -> proto::WorkerAddress {
-    proto::WorkerAddress {
-        name: worker.name.clone(),
-        url: worker.address.to_string(),
-    }
-}
-
 fn pins_to_proto(pins: &[Pin]) -> Vec<proto::Pin> {
     pins.iter().cloned().map(proto::Pin::from).collect()
 }
@@ -123,7 +116,7 @@ pub fn report(report: &Report, worker: proto::WorkerAddress) -> proto::StageRepo
 /// The request for the next worker; `attempt` and `left_ms` are filled in when it is sent.
 pub fn next_task(forward: &Forward) -> proto::Task {
     let Forward { task, end } = forward;
-    let mut chain: Vec<proto::Assignment> = task.chain.iter().map(assignment).collect();
+    let mut chain: Vec<proto::Assignment> = task.chain.iter().map(Into::into).collect();
     let mut pins = Vec::new();
     if let Ended::Returned { items, pins: held } = end.as_ref() {
         pins = pins_to_proto(held);
@@ -142,15 +135,5 @@ pub fn next_task(forward: &Forward) -> proto::Task {
         input: task.input.clone(),
         next: task.key.stage + 1,
         chain,
-    }
-}
-
-fn assignment(link: &Link) -> proto::Assignment {
-    proto::Assignment {
-        class: link.class.clone(),
-        order: link.order,
-        worker: link.worker.as_ref().map(worker_address_to_proto),
-        output: Vec::new(),
-        timeout_ms: link.timeout_ms,
     }
 }

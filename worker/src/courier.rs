@@ -7,9 +7,10 @@ use common::fabric::{Address, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{self, ReassignRequest, scheduler, worker};
 use common::status::{Kind, Status};
+use common::types::WorkerAddress;
 
 use crate::convert;
-use crate::core::{Forward, Report, Task, WorkerAddress};
+use crate::core::{Forward, Report, Task};
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,9 +1,11 @@
 //! Versions, records, items and ids, with their bounds; and their conversion from and to `proto`.
 
+mod chain;
 mod convert;
 mod ring;
 mod version;
 
+pub use chain::{Link, WorkerAddress};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use ring::{CommitMode, Ring, RingError, RingNode};
 pub use version::Version;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use common::fabric::Address;
-use common::types::{Pin, Ring};
+use common::types::{Link, Pin, Ring, WorkerAddress};
 use thiserror::Error;
 
 use super::run::{Checkpoint, RunNumber, RunState};
@@ -107,12 +106,6 @@ pub struct StageSpec {
     pub attempts_max: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerAddress {
-    pub name: String,
-    pub address: Address,
-}
-
 /// A worker is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -160,16 +153,6 @@ pub struct Dispatch {
     pub chain: Vec<Link>,
     /// What the stage before left; absent for the first.
     pub checkpoint: Option<Arc<Checkpoint>>,
-}
-
-/// One stage of a chain and who is to run it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    pub class: String,
-    pub order: u32,
-    /// Absent when no worker was left for it.
-    pub worker: Option<WorkerAddress>,
-    pub timeout_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use common::types::Ring;
 
 pub use event::{
-    Answer, Change, Dispatch, Heartbeat, Input, Link, Output, ReassignError, RingError, StageEnd,
-    StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WorkerAddress, WrongStage,
+    Answer, Change, Dispatch, Heartbeat, Input, Output, ReassignError, RingError, StageEnd,
+    StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WrongStage,
 };
 pub use run::{Checkpoint, Run, RunNumber, RunState, Stage};
 pub use workers::{Presence, Worker};

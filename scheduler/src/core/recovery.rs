@@ -3,7 +3,9 @@
 //! A task that is sent to the same worker keeps its attempt number, and the worker ignores the repeat if it has it
 //! already. A task that goes to another worker gets a new number, and so do all later stages.
 
-use super::event::{Change, Dispatch, Link, Output, ReassignError, Reassignment};
+use common::types::Link;
+
+use super::event::{Change, Dispatch, Output, ReassignError, Reassignment};
 use super::run::{Resend, Run, RunNumber, RunState};
 use super::{Core, workers::Workers};
 

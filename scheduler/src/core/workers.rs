@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use common::types::WorkerAddress;
+
 use super::SILENCE_MS_MAX;
-use super::event::{Heartbeat, TooManyWorkers, WorkerAddress};
+use super::event::{Heartbeat, TooManyWorkers};
 
 /// Active workers.
 pub const WORKERS_MAX: usize = 1_024;

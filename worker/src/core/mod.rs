@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub use event::{Ended, Forward, Input, Output, Refusal, Report};
-pub use task::{Link, RunKey, Task, TaskKey, WorkerAddress};
+pub use task::{RunKey, Task, TaskKey};
 
 use memory::Memory;
 

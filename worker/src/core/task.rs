@@ -1,7 +1,6 @@
 //! One task: a stage of a run, to be executed here.
 
-use common::fabric::Address;
-use common::types::{Item, Pin};
+use common::types::{Item, Link, Pin};
 
 /// Names a run: its number, and the scheduler that counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,23 +24,6 @@ impl TaskKey {
     pub fn replaces(self, older: Self) -> bool {
         self.run == older.run && self.attempt > older.attempt && self.stage <= older.stage
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerAddress {
-    pub name: String,
-    pub address: Address,
-}
-
-/// One stage of the chain and who is to run it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    pub class: String,
-    /// Its number in the application file.
-    pub order: u32,
-    /// Absent: the scheduler is asked for one.
-    pub worker: Option<WorkerAddress>,
-    pub timeout_ms: Option<u64>,
 }
 
 /// A request on its way along the chain. Invariant: `key.stage` is an index into `chain`.

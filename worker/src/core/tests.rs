@@ -1,7 +1,7 @@
 //! The machine as tables: inputs in the order of time, the list of effects beside each.
 
 use common::fabric::Address;
-use common::types::Item;
+use common::types::{Item, Link, WorkerAddress};
 use expect_test::{Expect, expect};
 
 use super::*;

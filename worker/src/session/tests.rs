@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use common::client::StorageClient;
 use common::fabric::{Address, FabricHandle, LocalFabric};
-use common::types::{CommitMode, Ring};
+use common::types::{CommitMode, Link, Ring};
 
 use super::*;
-use crate::core::{Link, RunKey, TaskKey};
+use crate::core::{RunKey, TaskKey};
 
 const MAX_VERSIONS: u32 = 3;
 

@@ -5,7 +5,7 @@ mod placement;
 mod recovery;
 
 use common::fabric::Address;
-use common::types::{CommitMode, Item, Ring};
+use common::types::{CommitMode, Item, Ring, WorkerAddress};
 use expect_test::{Expect, expect};
 
 use super::event::Reassignment;
