@@ -10,6 +10,7 @@
 
 pub mod codec;
 pub mod core;
+pub mod disk;
 pub mod engine;
 pub mod server;
 pub mod service;

@@ -1,0 +1,12 @@
+//! What survives what on a disk, as `storage::disk` promises it.
+//!
+//! - `basics`: the log on real and simulated files · `crashes`: every crash point and every failure
+//! - `damage`: torn tails and corruption, byte by byte · `faults`: full disks, failed syncs, limits
+//! - `tables`: sled and the simulated table · `world`: what they share
+
+mod basics;
+mod crashes;
+mod damage;
+mod faults;
+mod tables;
+mod world;
