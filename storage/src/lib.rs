@@ -8,6 +8,7 @@
 //! an acknowledged update is in every later decided state; nothing leaves the node before the state that it implies
 //! is durable. It relies on the ring being the same on all nodes, and on certified deaths being true.
 
+pub mod check;
 pub mod codec;
 pub mod core;
 pub mod engine;
