@@ -1,4 +1,4 @@
-//! In the end all replicas of a record hold the same (I7), and every acknowledged version is among it (I4).
+//! In the end all replicas of a record hold the same, and whatever was acknowledged or shown is among it (I4, I7).
 //!
 //! Says nothing about versions up to a floor: they were discarded, at different times by different replicas.
 
@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use common::types::{ReplicaId, Version};
 
-use super::history::{FinalState, Operation};
-use super::record::RecordHistory;
+use super::history::FinalState;
+use super::record::{Named, RecordHistory, Source};
 use super::violation::{Kind, Violation, text};
+use crate::core::Level;
+
+/// Versions that a message shows of each replica.
+const EVIDENCE_MAX: usize = 8;
 
 pub fn check(record: &RecordHistory) -> Vec<Violation> {
     let mut found = missing(record);
@@ -17,40 +21,45 @@ pub fn check(record: &RecordHistory) -> Vec<Violation> {
     found
 }
 
-/// What must be in every final state.
-fn acknowledged<'a>(record: &RecordHistory<'a>) -> BTreeMap<Version, &'a Operation> {
-    let history = record.history;
-    let writes = record.writes().filter_map(|write| {
-        let version = *write.answer?.result;
-        let is_kept = !history.may_be_lost(version, write.level);
-        is_kept.then_some((version, write.operation))
-    });
-    let answers = record.updates.iter().flat_map(|update| &update.answers);
-    let updates = answers.filter_map(|answer| Some((answer.result.made()?, answer.operation)));
-    writes.chain(updates).collect()
+/// What must be in every final state: whatever was acknowledged, and whatever was shown.
+fn kept<'a>(record: &RecordHistory<'a>) -> BTreeMap<Version, Named<'a>> {
+    let levels: BTreeMap<Version, Level> = record
+        .writes()
+        .filter_map(|write| Some((*write.answer?.result, write.level)))
+        .collect();
+    let is_kept = |named: &Named| {
+        let level = levels.get(&named.version).unwrap_or(&Level::One);
+        !record.history.may_be_lost(named.version, *level)
+            && !matches!(named.source, Source::Final(_))
+    };
+    let mut kept = BTreeMap::new();
+    let named = record.made().into_iter().chain(record.seen());
+    for named in named.filter(is_kept) {
+        kept.entry(named.version).or_insert(named);
+    }
+    kept
 }
 
 fn missing(record: &RecordHistory) -> Vec<Violation> {
     if record.history.finals.is_empty() {
         return Vec::new();
     }
-    let acknowledged = acknowledged(record);
+    let kept = kept(record);
     let mut found = Vec::new();
-    if let (None, Some((version, operation))) =
-        (record.finals().next(), acknowledged.last_key_value())
+    if let (None, Some((version, named))) = (record.finals().next(), kept.last_key_value())
+        && !version.is_null()
     {
         let message = format!("no replica of the record is left, nor version {version}");
-        found.push(record.violation(Kind::Missing, message, &[operation]));
+        found.push(record.violation(Kind::Missing, message, &[named]));
     }
     for (replica, state) in record.finals() {
         let held = held_above(state, state.floor);
-        let is_missing = |version: Version| version > state.floor && !held.contains_key(&version);
-        for (version, operation) in &acknowledged {
-            if is_missing(*version) {
-                let message =
-                    format!("version {version} was acknowledged and is not at replica {replica}");
-                found.push(record.violation(Kind::Missing, message, &[operation]));
-            }
+        let missing = kept
+            .iter()
+            .filter(|(version, _)| **version > state.floor && !held.contains_key(version));
+        for (version, named) in missing {
+            let message = format!("version {version} was there and is not at replica {replica}");
+            found.push(record.violation(Kind::Missing, message, &[named]));
         }
     }
     found
@@ -100,6 +109,7 @@ impl Held<'_> {
         let own = own.filter(|(version, value)| other.versions.get(version) != Some(value));
         let own: Vec<_> = own
             .map(|(version, value)| format!("{version} = {}", text(*value)))
+            .take(EVIDENCE_MAX)
             .collect();
         if own.is_empty() {
             format!("replica {}: nothing that the other lacks", self.replica)

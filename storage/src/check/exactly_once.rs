@@ -36,12 +36,14 @@ pub fn check(record: &RecordHistory) -> Vec<Violation> {
 
 /// The answer to a late repeat names the version that was made, without its value.
 fn are_alike(one: &Outcome, two: &Outcome) -> bool {
-    let versions = |outcome: &Outcome| match outcome {
-        Outcome::Updated { base, made } => Some((*base, made.version)),
-        Outcome::Mismatch { .. } => None,
-    };
-    match (versions(one), versions(two)) {
-        (None, None) => one == two,
-        (one, two) => one == two,
+    match (one, two) {
+        (
+            Outcome::Updated { base: one, made },
+            Outcome::Updated {
+                base: two,
+                made: repeated,
+            },
+        ) => (one, made.version) == (two, repeated.version),
+        _ => one == two,
     }
 }

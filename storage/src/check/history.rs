@@ -75,6 +75,8 @@ pub enum ReadKind {
     Local,
     /// A prepare round without an update.
     Linearizable,
+    /// The one that was asked for, however old.
+    Exactly,
 }
 
 /// What an update compares with the newest version.

@@ -1,11 +1,11 @@
 //! Is there an order of a record's updates and linearizable reads that respects real time and explains every answer?
 //!
-//! The search of Wing and Gong (*Testing and Verifying Concurrent Objects*, 1993) for each record by itself, which Herlihy
-//! and Wing showed to be enough, with the memory of Lowe (*Testing for linearizability*, 2017): a pair of operations taken and
-//! state reached is visited once. The register knows its version, so nearly always one operation at most fits. An
-//! operation of unknown outcome is taken where it helps, or never.
+//! The search of Wing and Gong (*Testing and Verifying Concurrent Objects*, 1993), for each record by itself, which is
+//! enough (Herlihy and Wing, *Linearizability*, 1990), with the memory of Lowe (*Testing for linearizability*, 2017):
+//! what was taken and the state that it led to are visited once. The register knows its version, so nearly always one
+//! operation at most fits. One of unknown outcome is taken where it helps, or never.
 //!
-//! Says nothing about records with plain writes: a write of level `one` may sort before what was there (STORAGE.md §2).
+//! Says nothing about records with plain writes: one of level `one` may sort before what was there (STORAGE.md §2).
 //! What still holds for them is in [`super::order`]. Local reads are left out; they may be stale.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use super::violation::{Kind, Violation, text};
 use crate::core::message::Outcome;
 
 /// Operations looked at and words of sets copied, for one record, before the search gives up: about a second, and a
-/// hundred megabytes.
+/// few hundred megabytes.
 pub const STEPS_MAX: usize = 20_000_000;
 /// A word that is copied stays in memory, so it counts for more than a look.
 const STEPS_PER_WORD: usize = 2;
@@ -310,8 +310,8 @@ impl<'c, 'a> Search<'c, 'a> {
         Verdict::Stuck(farthest)
     }
 
-    /// Takes what fits and changes nothing: to take it at once excludes no order. Returns the updates that fit next, with
-    /// the states after them; None when the steps are used up.
+    /// Takes what fits and changes nothing: to take it at once excludes no order. Returns the updates that fit next,
+    /// with the states after them; None when the steps are used up.
     fn advance(&mut self, progress: &mut Progress<'a>) -> Option<Vec<(usize, State<'a>)>> {
         let mut next = Vec::new();
         let mut unknown = BTreeMap::new();
@@ -369,7 +369,8 @@ impl Progress<'_> {
 fn explain(record: &RecordHistory, calls: &[Call], stuck: &Progress) -> Violation {
     let State { version, value } = stuck.state;
     let message = format!(
-        "no order of the operations explains all answers; the best one leaves {} out and ends with {version} = {}, where none of these fits:",
+        "no order of the operations explains their answers; the best one leaves {} out and ends with {version} = {}, \
+         where none of these fits",
         stuck.left,
         text(value)
     );

@@ -1,19 +1,21 @@
 //! Checkers: does a history keep the promises of the storage (STORAGE.md §1, §8)?
 //!
 //! - [`history`]: what clients and replicas said · [`record`]: the same by record · [`violation`]: what is wrong
+//! - [`malformed`]: contradictions of a history with itself
 //! - [`linearizable`]: a total order of updates and linearizable reads, for records without plain writes
 //! - [`versions`]: adjacent numbering, one value for a version · [`origins`]: nothing comes from nowhere
 //! - [`order`]: version order against real time · [`sessions`]: what a run sees
 //! - [`exactly_once`]: update ids · [`convergence`]: what the replicas hold in the end
 //!
-//! They promise no false alarm about a complete history: whatever they report no correct storage can have answered.
-//! They know nothing of how a history came about, and read no file, clock or chance: the same history has the same violations in the same
-//! order. They take what is in a history for untrusted.
+//! They promise no false alarm about a complete history: whatever they report, no correct storage can have answered.
+//! They rely on one clock for all operations ([`Operation::invoked_at`]). They never do I/O and know no clock or chance:
+//! the same history has the same violations in the same order. Nothing in a history makes them fail or go on for ever.
 
 pub mod convergence;
 pub mod exactly_once;
 pub mod history;
 pub mod linearizable;
+pub mod malformed;
 pub mod order;
 pub mod origins;
 pub mod record;
@@ -33,7 +35,7 @@ const OTHERS: [Checker; 3] = [sessions::check, exactly_once::check, convergence:
 
 /// Everything that is wrong with a history, in order of records. One cause may break several promises.
 pub fn check_all(history: &History) -> Vec<Violation> {
-    let malformed = record::malformed(history);
+    let malformed = malformed::check(history);
     if !malformed.is_empty() {
         return malformed;
     }

@@ -97,7 +97,8 @@ fn floors<'a>(record: &RecordHistory<'a>) -> Vec<Floor<'a>> {
     let reads = record.reads().filter_map(|(kind, read)| {
         let version = read.result.version;
         // Also a local read shows only updates that a quorum holds.
-        let is_held = kind == ReadKind::Linearizable || version.step > 0;
+        let is_held = (kind == ReadKind::Linearizable || version.step > 0)
+            && !record.history.may_be_lost(version, Level::Majority);
         is_held.then_some(Floor {
             at: read.at,
             version,

@@ -1,6 +1,6 @@
 //! The history of one record, as the checkers want it: every promise is about one record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use bytes::Bytes;
@@ -258,61 +258,4 @@ fn updates<'a>(operations: &[&'a Operation]) -> Vec<Update<'a>> {
         update.answers.sort_by_key(|answer| answer.at);
     }
     updates.into_values().collect()
-}
-
-/// Contradictions of the history itself, on which no checker can build.
-pub fn malformed(history: &History) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut report = |record: &RecordId, message: &str, evidence: &[&Operation]| {
-        found.push(Violation {
-            kind: Kind::Malformed,
-            record: record.clone(),
-            message: message.to_owned(),
-            evidence: evidence.iter().map(ToString::to_string).collect(),
-        });
-    };
-    let mut last_of: BTreeMap<&str, &Operation> = BTreeMap::new();
-    for operation in &history.operations {
-        if operation
-            .answered_at()
-            .is_some_and(|at| at < operation.invoked_at)
-        {
-            report(
-                &operation.record,
-                "answered before it was invoked",
-                &[operation],
-            );
-        }
-        let Some(session) = &operation.session else {
-            continue;
-        };
-        if let Some(last) = last_of.insert(session, operation)
-            && last.answered_at().unwrap_or(last.invoked_at) > operation.invoked_at
-        {
-            let message = "operations of one session overlap, or are out of order";
-            report(&operation.record, message, &[last, operation]);
-        }
-    }
-    for record in RecordHistory::all(history) {
-        for update in &record.updates {
-            let asks = update.calls.iter().map(|call| asked(call));
-            if let [first, .., last] = update.calls.as_slice()
-                && asks.collect::<BTreeSet<_>>().len() > 1
-            {
-                report(
-                    record.record,
-                    "calls with one id ask for different updates",
-                    &[first, last],
-                );
-            }
-        }
-    }
-    found
-}
-
-fn asked(operation: &Operation) -> Option<(&Test, Option<&Bytes>)> {
-    match &operation.action {
-        Action::Update { test, new, .. } => Some((test, new.as_ref())),
-        _ => None,
-    }
 }

@@ -21,6 +21,9 @@ pub fn check(record: &RecordHistory) -> Vec<Violation> {
         let (Some(session), Some(version)) = (&operation.session, operation.version()) else {
             continue;
         };
+        if is_of_any_age(operation) {
+            continue;
+        }
         let next = Seen { version, operation };
         let Some(seen) = sessions.get_mut(session.as_str()) else {
             sessions.insert(session, next);
@@ -38,6 +41,13 @@ pub fn check(record: &RecordHistory) -> Vec<Violation> {
         }
     }
     found
+}
+
+fn is_of_any_age(operation: &Operation) -> bool {
+    let Action::Read { kind, .. } = &operation.action else {
+        return false;
+    };
+    *kind == ReadKind::Exactly
 }
 
 /// The last version that a session has read, made or found of a record.

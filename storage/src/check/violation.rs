@@ -60,7 +60,7 @@ pub enum Kind {
     NotRepeatable,
     /// A plain write's number is not above all that its session has seen (I12).
     WriteBelowSeen,
-    /// An acknowledged version is missing at a replica in the end (I4).
+    /// A version that was acknowledged or shown is missing at a replica in the end (I4, I7).
     Missing,
     /// Replicas differ in the end (I7).
     Diverged,
@@ -87,7 +87,7 @@ impl fmt::Display for Kind {
             Self::ReadWentBack => "session went back",
             Self::NotRepeatable => "read not repeatable",
             Self::WriteBelowSeen => "write below what was seen",
-            Self::Missing => "acknowledged version missing",
+            Self::Missing => "missing version",
             Self::Diverged => "replicas differ",
         })
     }
@@ -132,6 +132,7 @@ impl fmt::Display for Action {
                 let kind = match kind {
                     ReadKind::Local => "read",
                     ReadKind::Linearizable => "linearizable read",
+                    ReadKind::Exactly => "read of a version",
                 };
                 write!(f, "{kind} → {}", told(answer.as_ref(), shown))
             }

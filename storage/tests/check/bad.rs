@@ -1,5 +1,7 @@
 //! Histories that break a promise: each is rejected, for what is wrong with it and nothing else.
 
+use std::collections::BTreeMap;
+
 use storage::check::{Action, History, Kind, Test};
 use storage::core::Level::{All, Majority, One};
 use storage::core::message::Outcome;
@@ -398,11 +400,20 @@ fn acknowledged_update_is_missing_in_the_end() {
 }
 
 #[test]
+fn what_was_read_of_an_unknown_update_is_missing_in_the_end() {
+    reject(
+        &ends(
+            history(vec![tried(1, "a", "-", "x"), read((2, 3), "0.0+1=x")]),
+            &[("0.0", &[])],
+        ),
+        &[Kind::Missing],
+    );
+}
+
+#[test]
 fn record_is_missing_in_the_end() {
     let mut history = history(vec![written((1, 2), One, "1.1=a")]);
-    history
-        .finals
-        .insert("other".to_owned(), Default::default());
+    history.finals.insert("other".to_owned(), BTreeMap::new());
     reject(&history, &[Kind::Missing]);
 }
 

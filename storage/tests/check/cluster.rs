@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
-use common::types::{CommitMode, ReplicaId, Version};
+use common::types::{CommitMode, RecordVersion, ReplicaId, Version};
 use storage::check::{Action, Answer, FinalState, History, Operation, ReadKind, Test, check_all};
+use storage::core::message::Outcome;
 use storage::core::{Level, Reply, Token};
 
 use crate::told::{id, operation};
@@ -47,7 +48,7 @@ impl Clients {
 
     fn note(&mut self, at: ReplicaId, record: &str, token: Token, action: Action) {
         let mut operation = operation(self.world.now_ms, action);
-        operation.record = record.to_owned();
+        record.clone_into(&mut operation.record);
         operation.replica = Some(at);
         self.open.insert(token, self.history.operations.len());
         self.history.operations.push(operation);
@@ -190,18 +191,112 @@ impl Clients {
     }
 }
 
+/// What the clients of one random schedule have seen.
+fn schedule(seed: u64) -> History {
+    let commit = if seed.is_multiple_of(2) {
+        FailStop
+    } else {
+        Majority
+    };
+    let mut clients = Clients::new(seed, commit);
+    clients.run(commit);
+    clients.finals();
+    clients.history
+}
+
+#[track_caller]
+fn accept(seed: u64, history: &History) {
+    let lines: Vec<_> = check_all(history).iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "seed {seed}:\n{}", lines.join("\n"));
+}
+
 #[test]
 fn a_cluster_under_faults_raises_no_alarm() {
     for seed in 0..60 {
-        let commit = if seed % 2 == 0 { FailStop } else { Majority };
-        let mut clients = Clients::new(seed, commit);
-        clients.run(commit);
-        clients.finals();
-        let found = check_all(&clients.history);
-        let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
-        assert!(lines.is_empty(), "seed {seed}:\n{}", lines.join("\n"));
-        // An answer taken away from the storage is noticed, so the histories are worth checking.
-        clients.history.finals.get_mut("r").unwrap().clear();
-        assert!(!check_all(&clients.history).is_empty(), "seed {seed}");
+        accept(seed, &schedule(seed));
+    }
+}
+
+/// Breaks a history; false: it has nothing to break.
+type Sabotage = fn(&mut History) -> bool;
+
+const SABOTAGES: [(&str, Sabotage); 4] = [
+    ("a replica lacks the newest version", |history| {
+        let states = history.finals.values_mut().flatten();
+        let newest = |(_, state): (_, &mut FinalState)| {
+            let newest = state.versions.iter().map(|held| held.version).max();
+            let kept = state.versions.len();
+            state.versions.retain(|held| Some(held.version) != newest);
+            state.versions.len() < kept
+        };
+        states.take(1).any(newest)
+    }),
+    ("a write that was seen was never asked for", |history| {
+        let states = &mut history.finals["r"].values();
+        let seen = states.next().unwrap().versions.clone();
+        let is_seen = |operation: &Operation| {
+            matches!(operation.action, Action::Write { .. })
+                && operation.record == "r"
+                && seen
+                    .iter()
+                    .any(|held| Some(held.version) == operation.version())
+        };
+        let operations = history.operations.len();
+        history.operations.retain(|operation| !is_seen(operation));
+        history.operations.len() < operations
+    }),
+    ("an update forgets the ones before", |history| {
+        let mut last = None;
+        for operation in &mut history.operations {
+            if let Action::Update {
+                answer: Some(Answer { result, .. }),
+                ..
+            } = &mut operation.action
+                && let Outcome::Updated { base, made } = result
+                && base.step > 0
+            {
+                last = Some((base, made));
+            }
+        }
+        last.is_some_and(|(base, made)| {
+            base.step -= 1;
+            made.version = base.successor();
+            true
+        })
+    }),
+    ("a failed update says that it succeeded", |history| {
+        history.operations.iter_mut().any(|operation| {
+            let Action::Update {
+                answer: Some(Answer { result, .. }),
+                new,
+                ..
+            } = &mut operation.action
+            else {
+                return false;
+            };
+            let Outcome::Mismatch { found } = result else {
+                return false;
+            };
+            let base = found.version;
+            let (version, value) = (base.successor(), new.clone());
+            let made = RecordVersion { version, value };
+            *result = Outcome::Updated { base, made };
+            true
+        })
+    }),
+];
+
+#[test]
+fn a_cluster_that_breaks_a_promise_is_found_out() {
+    for (what, sabotage) in SABOTAGES {
+        let mut found = 0;
+        for seed in 0..20 {
+            let mut history = schedule(seed);
+            if sabotage(&mut history) {
+                assert!(!check_all(&history).is_empty(), "seed {seed}: {what}");
+                found += 1;
+            }
+        }
+        assert!(found > 3, "{what}: in {found} schedules");
     }
 }

@@ -1,11 +1,11 @@
 //! Histories that a correct storage can have: no false alarm.
 
-use storage::check::History;
+use storage::check::{Action, History, ReadKind};
 use storage::core::Level::{All, Majority, One};
 
 use crate::told::{
     accept, at_replica, ends, failed, held, history, in_session, linearizable_read, read, tried,
-    tried_write, updated, updated_version, written,
+    tried_write, updated, updated_version, value, written,
 };
 
 #[test]
@@ -98,10 +98,9 @@ fn a_repeat_is_answered_as_the_first_call_which_was_lost() {
 
 #[test]
 fn a_late_repeat_is_answered_without_the_value() {
-    let mut late = updated((8, 9), "a", "-", "x", "0.0");
-    late.action = updated((8, 9), "a", "-", "-", "0.0").action;
-    if let storage::check::Action::Update { new, .. } = &mut late.action {
-        *new = crate::told::value("x");
+    let mut late = updated((8, 9), "a", "-", "-", "0.0");
+    if let Action::Update { new, .. } = &mut late.action {
+        *new = value("x");
     }
     accept(&history(vec![updated((1, 2), "a", "-", "x", "0.0"), late]));
 }
@@ -187,6 +186,19 @@ fn a_script_reads_ever_newer_versions() {
         read((3, 4), "1.1=a"),
         updated((5, 6), "u", "a", "b", "1.1"),
         linearizable_read((7, 8), "1.1+1=b"),
+    ])));
+}
+
+#[test]
+fn a_session_asks_for_an_old_version() {
+    let mut old = read((5, 6), "0.0=-");
+    if let Action::Read { kind, .. } = &mut old.action {
+        *kind = ReadKind::Exactly;
+    }
+    accept(&history(in_session(vec![
+        updated((1, 2), "u", "-", "a", "0.0"),
+        read((3, 4), "0.0+1=a"),
+        old,
     ])));
 }
 

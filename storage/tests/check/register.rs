@@ -118,6 +118,7 @@ fn sequential(random: &mut Random, length: u64) -> Vec<Operation> {
         version: Version::NULL,
         value: None,
     };
+    let one_lost_of = 2 + random.below(5);
     let operations = (0..length).map(|unique| {
         let moment = (unique + OVERLAP_MAX) * DISTANCE;
         let mut stretch = || random.below(OVERLAP_MAX * DISTANCE);
@@ -125,7 +126,7 @@ fn sequential(random: &mut Random, length: u64) -> Vec<Operation> {
         let before = state.clone();
         let action = step(random, &mut state, unique, answered_at);
         let mut operation = operation(invoked_at, action);
-        if random.one_in(5) {
+        if random.one_in(one_lost_of) {
             lose_answer(&mut operation);
             if random.one_in(2) && matches!(operation.action, Action::Update { .. }) {
                 state = before;

@@ -41,10 +41,6 @@ pub fn operation(invoked_at: u64, action: Action) -> Operation {
     }
 }
 
-fn answer<T>(at: u64, result: T) -> Option<Answer<T>> {
-    Some(Answer { at, result })
-}
-
 pub fn id(text: &str) -> UpdateId {
     UpdateId {
         origin: text.to_owned(),
@@ -122,20 +118,29 @@ pub fn tried(invoked_at: u64, name: &str, old: &str, new: &str) -> Operation {
 
 pub fn read(span: Span, found: &str) -> Operation {
     let kind = ReadKind::Local;
-    let answer = answer(span.1, held(found));
+    let answer = Some(Answer {
+        at: span.1,
+        result: held(found),
+    });
     operation(span.0, Action::Read { kind, answer })
 }
 
 pub fn linearizable_read(span: Span, found: &str) -> Operation {
     let kind = ReadKind::Linearizable;
-    let answer = answer(span.1, held(found));
+    let answer = Some(Answer {
+        at: span.1,
+        result: held(found),
+    });
     operation(span.0, Action::Read { kind, answer })
 }
 
 /// `made`: as in `3.1=a`.
 pub fn written(span: Span, level: Level, made: &str) -> Operation {
     let RecordVersion { version, value } = held(made);
-    let answer = answer(span.1, version);
+    let answer = Some(Answer {
+        at: span.1,
+        result: version,
+    });
     operation(
         span.0,
         Action::Write {
