@@ -2,12 +2,13 @@
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
 //! - [`server`]: the task that owns it · [`service`]: requests to inputs · [`codec`]: messages between nodes
-//! - [`engine`]: where durable state rests
+//! - [`engine`]: where durable state rests · [`check`]: whether a history keeps the promises, for tests and simulation
 //!
 //! A storage node promises: versions name one value for ever; reads show plain writes and decided updates only;
 //! an acknowledged update is in every later decided state; nothing leaves the node before the state that it implies
 //! is durable. It relies on the ring being the same on all nodes, and on certified deaths being true.
 
+pub mod check;
 pub mod codec;
 pub mod core;
 pub mod disk;

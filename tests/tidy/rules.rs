@@ -73,7 +73,9 @@ pub const MARKERS: [&str; 6] = [
 
 pub fn pure_cores(sources: &[Source]) -> Vec<Violation> {
     let cores = production(sources).filter(|source| {
-        source.path.contains("/src/core/") || source.path.ends_with("/src/core.rs")
+        let rooms = ["/src/core/", "/src/check/"];
+        let is_inside = rooms.iter().any(|room| source.path.contains(room));
+        is_inside || source.path.ends_with("/src/core.rs")
     });
     cores
         .flat_map(|source| mentions(source, &FORBIDDEN_IN_CORES, "has no place in a core"))
