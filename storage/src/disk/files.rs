@@ -50,24 +50,12 @@ impl RealFiles {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let directory = directory.into();
         create_directory(&directory)?;
-        let path = directory.join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| DiskError::from_io("open", &path, &error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                directory,
-                open: BTreeMap::new(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(DiskError::Locked {
-                path: directory.display().to_string(),
-            }),
-            Err(TryLockError::Error(error)) => Err(DiskError::from_io("lock", &path, &error)),
-        }
+        let lock = lock_directory(&directory)?;
+        Ok(Self {
+            directory,
+            open: BTreeMap::new(),
+            _lock: lock,
+        })
     }
 
     /// Does `work` with the open file; its errors carry the path.
@@ -162,6 +150,24 @@ pub(super) fn create_directory(path: &Path) -> Result<(), DiskError> {
             Err(DiskError::from_io("create", path, &error))
         }
         _ => sync_path(above),
+    }
+}
+
+/// Whoever holds the returned file is the only user of the directory.
+pub(super) fn lock_directory(directory: &Path) -> Result<File, DiskError> {
+    let path = directory.join(LOCK);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| DiskError::from_io("open", &path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DiskError::Locked {
+            path: directory.display().to_string(),
+        }),
+        Err(TryLockError::Error(error)) => Err(DiskError::from_io("lock", &path, &error)),
     }
 }
 

@@ -5,22 +5,31 @@
 //!   cache and leaves out the file's size. Hence [`flush`](Table::flush) lets sled write all and then fsyncs its files.
 //! - `flush_async` deadlocks under concurrent callers and is never used; the flusher thread, which would make every
 //!   batch's durability a matter of time, is off.
-//! - A failed write stays: every later call fails until the database is opened again.
-//! - It may panic on damaged files. Panics are taken for corruption where damaged files are read: at opening and in
-//!   iteration.
-//! - One process, and one handle in it, per path. It is fast at opening only what it has written a snapshot for, which it
-//!   does at opening: a first opening after much writing costs more than the next.
+//! - A failed write stays: every later call fails until the database is opened again, and its iterator gives the error
+//!   without end. Opening writes, so that it fails on a full disk.
+//! - It may panic on damaged files. Panics are taken for corruption.
+//! - It may take a damaged file for a torn one and silently leave out what follows, at times in the middle of a batch. So
+//!   each batch also writes a digest of the whole table, which reading everything checks: the table is as a batch left
+//!   it, or corrupt. That it is not an older one only its user can tell, by something that he writes with each batch.
+//! - All pages that a batch touches stay in memory until its end, whatever the cache's size: batches of about a hundred
+//!   records keep it in bounds, ten thousand take gigabytes.
+//! - One process, and one handle in it, per path. Its lock outlives the handle until its threads have let go of the file.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::error::{DiskError, Place};
-use super::files::{create_directory, sync_path};
+use super::files::{create_directory, lock_directory, sync_path};
 use super::table::{Table, Visit, Write};
 
 const CHECKSUM_BYTES: usize = 4;
+/// Keys of the table are stored after this byte,
+const OURS: u8 = 1;
+/// and the digest, before all of them, here.
+const DIGEST_KEY: &[u8] = &[0];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SledSettings {
@@ -32,33 +41,125 @@ pub struct SledSettings {
 impl Default for SledSettings {
     fn default() -> Self {
         Self {
-            cache_bytes: 64 << 20,
+            cache_bytes: 128 << 20,
         }
     }
 }
 
+/// After an error of `apply` or `flush` it fails with that error until it is opened anew; what sled shows then may be half
+/// a batch.
 #[derive(Debug)]
 pub struct SledTable {
     db: sled::Db,
     path: PathBuf,
+    digest: Digest,
+    failed: Option<DiskError>,
+    /// The last field: it ends after the database.
+    _lock: File,
+}
+
+/// Of all records, in whichever order they came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Digest {
+    records: u64,
+    /// Modulo 2^64.
+    sum_of_checksums: u64,
+}
+
+impl Digest {
+    fn add(&mut self, checksum: u32) {
+        self.records = self.records.wrapping_add(1);
+        self.sum_of_checksums = self.sum_of_checksums.wrapping_add(checksum.into());
+    }
+
+    fn subtract(&mut self, checksum: u32) {
+        self.records = self.records.wrapping_sub(1);
+        self.sum_of_checksums = self.sum_of_checksums.wrapping_sub(checksum.into());
+    }
+
+    fn encode(self) -> [u8; 16] {
+        (u128::from(self.sum_of_checksums) << 64 | u128::from(self.records)).to_le_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (records, sum) = bytes.split_first_chunk::<8>()?;
+        Some(Self {
+            records: u64::from_le_bytes(*records),
+            sum_of_checksums: u64::from_le_bytes(sum.try_into().ok()?),
+        })
+    }
 }
 
 impl SledTable {
-    /// Opens the table in the directory `path`, which it has for itself, or creates it.
+    /// Opens the table in the directory `path`, which it has for itself, or creates it. [`DiskError::Locked`] if someone
+    /// else uses it.
     pub fn open(path: impl Into<PathBuf>, settings: SledSettings) -> Result<Self, DiskError> {
         let path = path.into();
         create_directory(&path)?;
+        let lock = lock_directory(&path)?;
+        await_predecessor(&path)?;
         let config = sled::Config::new()
             .path(&path)
             .mode(sled::Mode::HighThroughput)
             .cache_capacity(settings.cache_bytes)
             .flush_every_ms(None);
-        let db = guarded(&path, || config.open())?;
-        Ok(Self { db, path })
+        let db = guarded("open", &path, || config.open())?;
+        let stored = guarded("read", &path, || db.get(DIGEST_KEY))?;
+        let mut table = Self {
+            db,
+            path,
+            digest: Digest::default(),
+            failed: None,
+            _lock: lock,
+        };
+        if let Some(stored) = stored {
+            table.digest = open_value(DIGEST_KEY, &stored)
+                .and_then(|(digest, _)| Digest::decode(digest))
+                .ok_or_else(|| table.damaged("its digest cannot be read"))?;
+        }
+        Ok(table)
     }
 
-    fn failed(&self, operation: &'static str) -> impl Fn(sled::Error) -> DiskError {
-        move |error| from_sled(operation, &self.path, error)
+    /// The digest after these writes.
+    fn digest_after(
+        &self,
+        writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    ) -> Result<Digest, DiskError> {
+        let mut digest = self.digest;
+        for (key, value) in writes {
+            if let Some(old) = guarded("read", &self.path, || self.db.get(key))? {
+                let (_, checksum) = open_value(key, &old)
+                    .ok_or_else(|| self.corrupt(unprefixed(key), "the value's checksum"))?;
+                digest.subtract(checksum);
+            }
+            if let Some((_, checksum)) = value.as_ref().and_then(|new| open_value(key, new)) {
+                digest.add(checksum);
+            }
+        }
+        Ok(digest)
+    }
+
+    fn damaged(&self, reason: &str) -> DiskError {
+        DiskError::Corrupt {
+            file: self.path.display().to_string(),
+            place: Place::Unknown,
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn check(&self) -> Result<(), DiskError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Does what cannot be repeated if it fails.
+    fn once<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        self.check()?;
+        let done = work(self);
+        self.failed = done.as_ref().err().cloned();
+        done
     }
 
     fn corrupt(&self, key: &[u8], reason: &str) -> DiskError {
@@ -72,37 +173,87 @@ impl SledTable {
 
 impl Table for SledTable {
     fn for_each(&self, visit: &mut Visit) -> Result<(), DiskError> {
-        let mut iter = self.db.iter();
-        while let Some(item) = guarded(&self.path, || iter.next().transpose())? {
-            let (key, stored) = item;
-            let value = open_value(&key, &stored)
-                .ok_or_else(|| self.corrupt(&key, "the value's checksum"))?;
-            visit(&key, value).map_err(|reason| self.corrupt(&key, &reason))?;
+        self.check()?;
+        let mut found = Digest::default();
+        let mut iter = self.db.range([OURS]..);
+        while let Some((stored_key, stored)) =
+            guarded("read", &self.path, || iter.next().transpose())?
+        {
+            let key = unprefixed(&stored_key);
+            let (value, checksum) = open_value(&stored_key, &stored)
+                .ok_or_else(|| self.corrupt(key, "the value's checksum"))?;
+            found.add(checksum);
+            visit(key, value).map_err(|reason| self.corrupt(key, &reason))?;
+        }
+        if found != self.digest {
+            let (found, written) = (found.records, self.digest.records);
+            let reason = format!("it holds {found} records and not the {written} that it should");
+            return Err(self.damaged(&reason));
         }
         Ok(())
     }
 
     fn apply(&mut self, batch: &[Write]) -> Result<(), DiskError> {
-        let mut writes = sled::Batch::default();
-        for write in batch {
-            match write.value {
-                Some(value) => writes.insert(write.key, seal_value(write.key, value)),
-                None => writes.remove(write.key),
+        let writes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = batch
+            .iter()
+            .map(|write| {
+                let key = prefixed(write.key);
+                let value = write.value.map(|value| seal_value(&key, value));
+                (key, value)
+            })
+            .collect();
+        self.once(|table| {
+            let digest = table.digest_after(&writes)?;
+            let mut stored = sled::Batch::default();
+            stored.insert(DIGEST_KEY, seal_value(DIGEST_KEY, &digest.encode()));
+            for (key, value) in writes {
+                match value {
+                    Some(value) => stored.insert(key, value),
+                    None => stored.remove(key),
+                }
             }
-        }
-        self.db
-            .apply_batch(writes)
-            .map_err(self.failed("write a batch to"))
+            guarded("write a batch to", &table.path, || {
+                table.db.apply_batch(stored)
+            })?;
+            table.digest = digest;
+            Ok(())
+        })
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {
-        self.db.flush().map_err(self.failed("flush"))?;
-        sync_tree(&self.path)
+        self.once(|table| {
+            guarded("flush", &table.path, || table.db.flush())?;
+            sync_tree(&table.path)
+        })
     }
 
     fn size_on_disk_bytes(&self) -> Result<u64, DiskError> {
-        self.db.size_on_disk().map_err(self.failed("measure"))
+        guarded("measure", &self.path, || self.db.size_on_disk())
     }
+}
+
+/// Waits until the threads of an instance in this process that was dropped have let go of sled's own lock. Nobody else
+/// has it, since we have the directory's.
+fn await_predecessor(path: &Path) -> Result<(), DiskError> {
+    let path = path.join("db");
+    let locked = File::open(&path).and_then(|file| file.lock());
+    match locked {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DiskError::from_io("lock", &path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prefixed(key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(1 + key.len());
+    stored.push(OURS);
+    stored.extend_from_slice(key);
+    stored
+}
+
+fn unprefixed(stored: &[u8]) -> &[u8] {
+    stored.strip_prefix(&[OURS]).unwrap_or(stored)
 }
 
 fn seal_value(key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -112,9 +263,11 @@ fn seal_value(key: &[u8], value: &[u8]) -> Vec<u8> {
     stored
 }
 
-fn open_value<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
+/// The value and its checksum, if that is right.
+fn open_value<'a>(key: &[u8], stored: &'a [u8]) -> Option<(&'a [u8], u32)> {
     let (value, found) = stored.split_last_chunk::<CHECKSUM_BYTES>()?;
-    (checksum(key, value) == u32::from_le_bytes(*found)).then_some(value)
+    let checksum = checksum(key, value);
+    (checksum == u32::from_le_bytes(*found)).then_some((value, checksum))
 }
 
 /// Covers the key, so that a value that turns up under another one is found out.
@@ -126,15 +279,19 @@ fn checksum(key: &[u8], value: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Reads of sled's files; it unwraps in places where a damaged file makes it panic.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> sled::Result<T>) -> Result<T, DiskError> {
-    // What sled holds afterwards is not used: the error ends the opening or the iteration, and the node with it.
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read.map_err(|error| from_sled("read", path, error)),
+/// Calls sled. It unwraps in places where a damaged file makes it panic.
+fn guarded<T>(
+    operation: &'static str,
+    path: &Path,
+    call: impl FnOnce() -> sled::Result<T>,
+) -> Result<T, DiskError> {
+    // What a panic may leave half done in sled is not used: opening, iteration and table all end with the error.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(done) => done.map_err(|error| from_sled(operation, path, error)),
         Err(_) => Err(DiskError::Corrupt {
             file: path.display().to_string(),
             place: Place::Unknown,
-            reason: "sled has panicked while reading it".to_owned(),
+            reason: format!("sled has panicked, asked to {operation} it"),
         }),
     }
 }
@@ -142,10 +299,6 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> sled::Result<T>) -> Result<T, 
 fn from_sled(operation: &'static str, path: &Path, error: sled::Error) -> DiskError {
     let file = path.display().to_string();
     match error {
-        // sled gives this error no kind of its own.
-        sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock") => {
-            DiskError::Locked { path: file }
-        }
         sled::Error::Io(error) => DiskError::from_io(operation, path, &error),
         sled::Error::Corruption { at, .. } => DiskError::Corrupt {
             file,

@@ -41,6 +41,9 @@ pub struct Torn {
     pub bytes: u64,
 }
 
+/// Called with sequence and bytes of an entry.
+type Visit<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
+
 impl<F: Files> Log<F> {
     /// Opens the log, an empty one if there is none, and calls `visit` with sequence and bytes of every entry after
     /// `after`, in order. `after` is the last that a checkpoint covers, 0 without one: the log must hold that entry or
@@ -97,11 +100,7 @@ impl<F: Files> Log<F> {
     }
 
     /// Takes over what a segment holds.
-    fn recover(
-        &mut self,
-        segment: &Segment,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), String>,
-    ) -> Result<Option<Torn>, DiskError> {
+    fn recover(&mut self, segment: &Segment, visit: &mut Visit) -> Result<Option<Torn>, DiskError> {
         if segment.first != self.last + 1 {
             let reason = format!("the segment before it ends with entry {}", self.last);
             return Err(segment.corrupt(0, reason));
@@ -111,14 +110,14 @@ impl<F: Files> Log<F> {
         }
         let mut offset = SEGMENT_HEADER_BYTES;
         while offset < segment.bytes.len() {
-            let Some((payload_bytes, entries)) = segment.frame(offset, self.last + 1)? else {
+            let Some(frame) = segment.frame(offset, self.last + 1)? else {
                 break;
             };
-            for entry in entries {
+            for entry in frame.entries {
                 self.last += 1;
                 visit(self.last, entry).map_err(|reason| segment.corrupt(offset, reason))?;
             }
-            offset += format::FRAME_HEADER_BYTES + payload_bytes;
+            offset += format::FRAME_HEADER_BYTES + frame.payload_bytes;
         }
         if segment.is_last {
             self.active = Some(Active {
@@ -180,6 +179,11 @@ impl<F: Files> Log<F> {
     }
 }
 
+struct Frame<'a> {
+    payload_bytes: usize,
+    entries: Vec<&'a [u8]>,
+}
+
 struct Segment<'a> {
     /// As its name says.
     first: u64,
@@ -215,11 +219,7 @@ impl<'a> Segment<'a> {
     }
 
     /// Bytes of the payload and entries of the frame at `offset`; none if it is torn.
-    fn frame(
-        &self,
-        offset: usize,
-        sequence: u64,
-    ) -> Result<Option<(usize, Vec<&'a [u8]>)>, DiskError> {
+    fn frame(&self, offset: usize, sequence: u64) -> Result<Option<Frame<'a>>, DiskError> {
         let Some(header) = self.frame_header(offset) else {
             return self.torn(offset, sequence, "the frame's header");
         };
@@ -234,7 +234,10 @@ impl<'a> Segment<'a> {
             return self.torn(offset, sequence, "the frame's payload");
         };
         match format::split_payload(payload, header.entries) {
-            Some(entries) => Ok(Some((payload.len(), entries))),
+            Some(entries) => Ok(Some(Frame {
+                payload_bytes: payload.len(),
+                entries,
+            })),
             None => Err(self.corrupt(offset, "a payload of other lengths than it says".to_owned())),
         }
     }

@@ -173,6 +173,16 @@ impl Disk {
             .unwrap_or(usize::MAX)
             .saturating_sub(used)
     }
+
+    /// A removed file takes room until its removal is durable.
+    fn free_unnamed(&mut self) {
+        let volatile = self.names.values();
+        let alive: BTreeSet<Inode> = volatile
+            .chain(self.durable_names.values())
+            .copied()
+            .collect();
+        self.contents.retain(|inode, _| alive.contains(inode));
+    }
 }
 
 impl Files for SimFiles {
@@ -256,14 +266,5 @@ impl Files for SimFiles {
         disk.durable_names = disk.names.clone();
         disk.free_unnamed();
         Ok(())
-    }
-}
-
-impl Disk {
-    /// A removed file takes room until its removal is durable.
-    fn free_unnamed(&mut self) {
-        let (names, durable) = (&self.names, &self.durable_names);
-        let named: BTreeSet<Inode> = names.values().chain(durable.values()).copied().collect();
-        self.contents.retain(|inode, _| named.contains(inode));
     }
 }
