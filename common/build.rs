@@ -4,11 +4,12 @@
 use std::error::Error;
 use std::fmt::Write;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "types",
     "node",
     "puppetmaster",
     "storage",
+    "disk",
     "worker",
     "scheduler",
     "pcs",

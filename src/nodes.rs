@@ -44,12 +44,17 @@ pub async fn storage(arguments: cli::Storage, fabric: FabricHandle) -> Result<Ex
         address: arguments.url,
         gossip_delay_ms: arguments.gossip_delay_ms,
         ring,
+        data: arguments.data.map(|directory| storage::Data {
+            directory,
+            sync: arguments.sync,
+            replaces: arguments.replace,
+        }),
     };
     let shutdown = signals::shutdown()?;
     let ended = storage::run(config, fabric, shutdown, on_ready(&arguments.id)).await;
     ended.map_err(|error| match error {
-        storage::RunError::Start { .. } => not_started(error),
-        storage::RunError::Engine { .. } | storage::RunError::Task { .. } => {
+        storage::RunError::Start { .. } | storage::RunError::Open { .. } => not_started(error),
+        storage::RunError::Ended { .. } | storage::RunError::Task { .. } => {
             Failure::other(error.to_string())
         }
     })?;

@@ -22,6 +22,8 @@ const BACKOFF_MS: u64 = 20;
 const BACKOFF_MAX_MS: u64 = 500;
 /// Longest wait for an answer that needs no other node, before another replica is asked.
 const ANSWER_MS: u64 = 2_000;
+/// Longest wait for an answer to which the replicas must agree, before another replica is asked with the same id.
+const AGREEMENT_MS: u64 = 10_000;
 /// How long a replica waits for a pinned version that has not reached it, from the second round on.
 const PIN_WAIT_MS: u32 = 250;
 /// A version that was seen but is at no replica for so long is lost, with the node that made it.
@@ -31,10 +33,19 @@ const FLOOR_WAIT_MS: u64 = 3_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpdateError {
     /// The value was another one; this is what was found (the null version: no record).
-    #[error("the value is not the expected one")]
+    #[error("the record is not as expected")]
     Mismatch(RecordVersion),
     #[error(transparent)]
     Failed(#[from] Status),
+}
+
+/// What an update compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Absent: the record does not exist.
+    ValueIs(Option<Bytes>),
+    /// The null version: the record was never written.
+    VersionIs(Version),
 }
 
 /// Where an operation goes and how long it may take.
@@ -129,6 +140,7 @@ impl StorageClient {
                 version,
                 not_older,
                 wait_ms: if round == 0 { 0 } else { PIN_WAIT_MS },
+                linearizable: None,
             };
             (request, ANSWER_MS)
         };
@@ -136,6 +148,31 @@ impl StorageClient {
             .rounds(&order, route, request, async |client, request| {
                 client.read(&request).await
             })
+            .await?;
+        Ok(required(response.found, "found")?.into())
+    }
+
+    /// The newest version as of a moment between question and answer: what was decided, or held by a majority, before
+    /// the call is seen. Costs a round over a quorum of the replicas.
+    pub async fn read_linearizable(
+        &self,
+        id: UpdateId,
+        record: &str,
+        route: Route,
+    ) -> Result<RecordVersion, Status> {
+        let request = proto::ReadRequest {
+            record: record.to_owned(),
+            linearizable: Some(id.into()),
+            ..proto::ReadRequest::default()
+        };
+        let order = self.order(record, 0, route);
+        let response = self
+            .rounds(
+                &order,
+                route,
+                |_| (request.clone(), AGREEMENT_MS),
+                async |client, request| client.read(&request).await,
+            )
             .await?;
         Ok(required(response.found, "found")?.into())
     }
@@ -174,20 +211,26 @@ impl StorageClient {
         Ok(required(response.version, "version")?.into())
     }
 
-    /// `updateIfValueIs`: absent `old` means "does not exist yet".
-    pub async fn update_if_value_is(
+    /// `updateIfValueIs` and `updateIfVersionIs`: compare-and-swap, once, however often it is repeated. Absent `new`:
+    /// deletes the record.
+    pub async fn update_if(
         &self,
         id: UpdateId,
         record: &str,
-        old: Option<Bytes>,
-        new: Bytes,
+        condition: Condition,
+        new: Option<Bytes>,
         route: Route,
     ) -> Result<Version, UpdateError> {
+        let (old, old_version) = match condition {
+            Condition::ValueIs(old) => (old, None),
+            Condition::VersionIs(version) => (None, Some(version.into())),
+        };
         let request = proto::UpdateIfRequest {
             id: Some(id.into()),
             record: record.to_owned(),
             old,
-            new: Some(new),
+            new,
+            old_version,
         };
         // The first replica coordinates: asking it saves a hop.
         let order = self.order(record, 0, route);
@@ -195,7 +238,7 @@ impl StorageClient {
             .rounds(
                 &order,
                 route,
-                |_| (request.clone(), u64::MAX),
+                |_| (request.clone(), AGREEMENT_MS),
                 async |client, request| client.update_if(&request).await,
             )
             .await?;

@@ -17,7 +17,7 @@ pub struct Identity {
     /// scheduler, storage, worker.
     pub role: &'static str,
     pub address: Address,
-    /// Random; tells a restarted node from its predecessor.
+    /// Tells a restarted node from its predecessor: higher with every start.
     pub incarnation: u64,
     started_ms: u64,
     fabric: FabricHandle,
@@ -30,7 +30,7 @@ impl Identity {
             name: name.to_owned(),
             role,
             address,
-            incarnation: fabric.random() | 1,
+            incarnation: fabric.incarnation(),
             started_ms: fabric.now_ms(),
             fabric: fabric.clone(),
             debug_to: Arc::default(),

@@ -72,6 +72,27 @@ pub struct Storage {
     pub replica: Option<NonZeroU32>,
     #[command(flatten)]
     pub ring: RingArguments,
+    /// Directory that keeps its records [default: none, they die with the process]
+    #[arg(
+        long,
+        env = "MARIONETTE_DATA",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub data: Option<PathBuf>,
+    /// When a write counts as durable: `always` (on the disk), `interval=MS`, or `never` (with the operating system)
+    #[arg(
+        long,
+        env = "MARIONETTE_SYNC",
+        value_name = "MODE",
+        default_value_t = storage::SyncMode::Always,
+        requires = "data",
+        hide_env_values = true
+    )]
+    pub sync: storage::SyncMode,
+    /// The data that this node had is lost for good: begin with an empty directory and copy what the others have
+    #[arg(long, requires = "data")]
+    pub replace: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -2,7 +2,8 @@
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
 //! - [`server`]: the task that owns it · [`service`]: requests to inputs · [`codec`]: messages between nodes
-//! - [`engine`]: where durable state rests · [`check`]: whether a history keeps the promises, for tests and simulation
+//! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
+//! - [`check`]: whether a history keeps the promises, for tests and simulation
 //!
 //! A storage node promises: versions name one value for ever; reads show plain writes and decided updates only;
 //! an acknowledged update is in every later decided state; nothing leaves the node before the state that it implies
@@ -16,6 +17,7 @@ pub mod engine;
 pub mod server;
 pub mod service;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use common::fabric::{Address, FabricHandle, Router};
@@ -25,8 +27,15 @@ use common::status::Status;
 use common::types::Ring;
 use tokio::sync::oneshot;
 
-use self::engine::MemoryEngine;
-use self::server::{Event, Server};
+pub use self::engine::store::SyncMode;
+
+use self::core::durable::Founding;
+use self::disk::LogSettings;
+use self::engine::directory::Directory;
+use self::engine::store::Store;
+use self::engine::writer::Writer;
+use self::engine::{EngineError, MemoryEngine, Recovered};
+use self::server::{Ended, Event, Server, Settings};
 use self::service::StorageService;
 
 #[derive(Debug, Clone)]
@@ -37,6 +46,17 @@ pub struct Config {
     pub gossip_delay_ms: u64,
     /// Given by hand; otherwise the puppetmaster sets it.
     pub ring: Option<Ring>,
+    /// Absent: in memory only.
+    pub data: Option<Data>,
+}
+
+/// Where a node keeps its records, and how.
+#[derive(Debug, Clone)]
+pub struct Data {
+    pub directory: PathBuf,
+    pub sync: SyncMode,
+    /// The directory is new, and takes the place of one that this node had and that is lost.
+    pub replaces: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +66,44 @@ pub enum RunError {
     /// A bug: the task that owns the core has panicked. The node dies rather than answer without it.
     #[error("storage node {name} stopped: its server task has failed")]
     Task { name: String },
-    #[error("storage node {name} stopped: {error}")]
-    Engine {
-        name: String,
-        error: engine::EngineError,
-    },
+    #[error("storage node {name} stopped: {ended}")]
+    Ended { name: String, ended: Ended },
+    #[error("storage node {name} cannot open its data: {error}")]
+    Open { name: String, error: EngineError },
+}
+
+async fn open(data: Option<&Data>) -> Result<(Writer, Option<Recovered>), EngineError> {
+    let cannot_start = |error: std::io::Error| EngineError::Failed(error.to_string());
+    let writer = match data {
+        None => Writer::start(MemoryEngine),
+        Some(data) => {
+            let directory = Directory(data.directory.clone());
+            Writer::start(Store::new(directory, data.sync, LogSettings::default()))
+        }
+    }
+    .map_err(cannot_start)?;
+    let recovered = writer.recover().await?;
+    Ok((writer, recovered))
+}
+
+/// The data of another node, or of this one in another cluster, must not be taken for this one's.
+fn check_founding(config: &Config, founding: &Founding) -> Result<(), Status> {
+    let directory = config.data.as_ref().map(|data| data.directory.display());
+    let directory = directory.map(|path| path.to_string()).unwrap_or_default();
+    let owner = founding.ring.node(founding.replica);
+    let owner = owner.map_or("nobody", |node| node.name.as_str());
+    if owner != config.name {
+        return Err(Status::refused(format!(
+            "{directory} holds the data of {owner}, not of {}",
+            config.name
+        )));
+    }
+    match &config.ring {
+        Some(ring) if *ring != founding.ring => Err(Status::refused(format!(
+            "{directory} belongs to a ring with other members or settings: give those with which it was made"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Serves until `shutdown` ends or the engine fails.
@@ -65,12 +118,29 @@ pub async fn run(
         name: name.clone(),
         status,
     };
-    let identity = Identity::new(&fabric, &config.name, "storage", config.address.clone());
+    let (writer, recovered) = open(config.data.as_ref())
+        .await
+        .map_err(|error| RunError::Open {
+            name: name.clone(),
+            error,
+        })?;
+    let mut identity = Identity::new(&fabric, &config.name, "storage", config.address.clone());
+    if let Some(recovered) = &recovered {
+        let founding = &recovered.durable.founding;
+        check_founding(&config, founding).map_err(failed)?;
+        // Also when the clock went back.
+        identity.incarnation = identity.incarnation.max(founding.incarnation + 1);
+    }
+    let settings = Settings {
+        gossip_delay_ms: config.gossip_delay_ms,
+        replaces: config.data.as_ref().is_some_and(|data| data.replaces),
+    };
     let server = Server::new(
         identity.clone(),
         fabric.clone(),
-        config.gossip_delay_ms,
-        MemoryEngine,
+        &settings,
+        writer,
+        recovered,
     );
     let (handle, _task, failure) = server::start(server);
     if let Some(ring) = config.ring {
@@ -104,7 +174,7 @@ pub async fn run(
     tokio::select! {
         () = &mut shutdown => Ok(()),
         failure = failure => Err(match failure {
-            Ok(error) => RunError::Engine { name, error },
+            Ok(ended) => RunError::Ended { name, ended },
             Err(_) => RunError::Task { name },
         }),
     }

@@ -1,4 +1,5 @@
-//! One task that owns the core: turns events into inputs, makes changes durable, performs the outputs in order.
+//! One task that owns the core: turns events into inputs, hands what must be durable to the engine's thread, and
+//! performs the outputs, in order, when it is (I11). What comes meanwhile is the next batch (group commit).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,32 +14,41 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::codec;
 use crate::core::client::visible;
+use crate::core::durable::{Durable, Founding};
 use crate::core::message::Message;
-use crate::core::{Input, Output, Refusal, Reply, Storage, Token};
-use crate::engine::{Engine, EngineError};
+use crate::core::{Change, Envelope, Halt, Input, Output, Refusal, Reply, Start, Storage, Token};
+use crate::engine::checkpoint::{CHECKPOINT_BYTES, Checkpointer};
+use crate::engine::writer::{Batch, Done, Writer};
+use crate::engine::{EngineError, EngineStats, Recovered};
 
 /// Events that wait for the task, at most; senders wait when it is full.
 pub const EVENTS_MAX: usize = 4_096;
-/// Inputs handled before their changes are made durable and their outputs performed (group commit).
-const BATCH_MAX: usize = 256;
+/// Outputs that wait while a batch is made durable; more events wait in their queue.
+const PENDING_MAX: usize = 4_096;
+/// Events handled before the outputs are looked at.
+const EVENTS_AT_ONCE: usize = 256;
 /// The core is told the time this often.
 const TICK: Duration = Duration::from_millis(25);
+/// A full disk is tried again this often.
+const RESUME_MS: u64 = 1_000;
 
 pub type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
 /// A question that the core answers at once and without a change.
-pub type Query = Box<dyn FnOnce(&Storage, u64) + Send>;
+pub type Query = Box<dyn FnOnce(&Storage, View) + Send>;
+
+/// What a question may need beside the core.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    pub now_ms: u64,
+    pub stats: EngineStats,
+}
 
 pub enum Event {
     /// A client's request: the input is made with the token under which the answer will come.
     Request(Box<dyn FnOnce(Token) -> Input + Send>, Answer),
     Query(Query),
-    Peer {
-        from: ReplicaId,
-        incarnation: u64,
-        ring: u64,
-        message: Box<Message>,
-    },
+    Peer(Box<Envelope>),
     CertifyDeath {
         replica: ReplicaId,
         incarnation: u64,
@@ -49,6 +59,15 @@ pub enum Event {
         fresh: bool,
         done: oneshot::Sender<Result<(), Status>>,
     },
+}
+
+/// Why the task has ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+    #[error("{0}")]
+    Halt(Halt),
 }
 
 /// How the services reach the task.
@@ -64,15 +83,20 @@ impl ServerHandle {
     }
 }
 
-pub struct Server<E> {
+pub struct Server {
     identity: Identity,
     fabric: FabricHandle,
     gossip_delay_ms: u64,
-    engine: E,
+    /// The node's data takes the place of data that was lost.
+    replaces: bool,
+    writer: Writer,
     /// Absent until the ring is set.
     node: Option<Node>,
     waiting: BTreeMap<Token, Answer>,
     next_token: Token,
+    stats: EngineStats,
+    /// Not yet handed to the writer.
+    pending: Vec<Output>,
 }
 
 struct Node {
@@ -80,60 +104,201 @@ struct Node {
     me: ReplicaId,
     ring: Arc<Ring>,
     ring_hash: u64,
+    disk: u64,
+    checkpointer: Checkpointer,
+    /// Of the last change.
+    sequence: u64,
+    resume_at_ms: Option<u64>,
 }
 
-impl<E: Engine> Server<E> {
-    pub fn new(identity: Identity, fabric: FabricHandle, gossip_delay_ms: u64, engine: E) -> Self {
+impl Node {
+    fn new(core: Storage, checkpointer: Checkpointer, sequence: u64) -> Self {
+        let founding = &core.durable().founding;
         Self {
+            me: founding.replica,
+            ring_hash: founding.ring.settings_hash(),
+            ring: Arc::new(founding.ring.clone()),
+            disk: founding.disk,
+            core,
+            checkpointer,
+            sequence,
+            resume_at_ms: None,
+        }
+    }
+}
+
+/// What a server starts with.
+pub struct Settings {
+    pub gossip_delay_ms: u64,
+    pub replaces: bool,
+}
+
+impl Server {
+    /// A node that goes on with what was recovered, or waits for its ring.
+    pub fn new(
+        identity: Identity,
+        fabric: FabricHandle,
+        settings: &Settings,
+        writer: Writer,
+        recovered: Option<Recovered>,
+    ) -> Self {
+        let mut server = Self {
             identity,
             fabric,
-            gossip_delay_ms,
-            engine,
+            gossip_delay_ms: settings.gossip_delay_ms,
+            replaces: settings.replaces,
+            writer,
             node: None,
             waiting: BTreeMap::new(),
             next_token: 0,
+            stats: EngineStats::default(),
+            pending: Vec::new(),
+        };
+        if let Some(recovered) = recovered {
+            let founding = Founding {
+                incarnation: server.identity.incarnation,
+                ..recovered.durable.founding.clone()
+            };
+            server.begin(recovered, vec![Change::Founded(founding)], Start::Restarted);
         }
+        server
     }
 
-    /// Runs until the engine fails or all handles are gone.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), EngineError> {
+    /// Begins a life on this data with these changes.
+    fn begin(&mut self, mut recovered: Recovered, changes: Vec<Change>, start: Start) {
+        for change in changes {
+            recovered.durable.apply(&change);
+            recovered.checkpointer.note(&change);
+            recovered.sequence += 1;
+            self.pending.push(Output::Persist(change));
+        }
+        let now_ms = self.fabric.now_ms();
+        let core = Storage::new(now_ms, self.gossip_delay_ms, recovered.durable, start);
+        self.node = Some(Node::new(core, recovered.checkpointer, recovered.sequence));
+    }
+
+    /// Runs until the engine fails for good, the node must not go on, or all handles are gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), Ended> {
         let mut tick = self.fabric.sleep(TICK);
         loop {
-            let mut outputs = Vec::new();
+            let has_room = self.pending.len() < PENDING_MAX;
             tokio::select! {
-                event = events.recv() => match event {
-                    Some(event) => self.handle(event, &mut outputs),
-                    None => return Ok(()),
+                done = self.writer.done() => match done {
+                    Done::Committed(outputs, stats) => {
+                        self.stats = stats;
+                        self.perform(outputs)?;
+                    }
+                    Done::Failed(error) => self.recover(error).await?,
                 },
+                event = events.recv(), if has_room => {
+                    let Some(event) = event else { return Ok(()) };
+                    self.handle(event);
+                    for _ in 0..EVENTS_AT_ONCE {
+                        match events.try_recv() {
+                            Ok(event) => self.handle(event),
+                            Err(_) => break,
+                        }
+                    }
+                }
                 () = &mut tick => {
                     tick = self.fabric.sleep(TICK);
                     self.waiting.retain(|_, answer| !answer.is_closed());
-                    self.step(Input::Tick, &mut outputs);
+                    self.resume().await;
+                    self.step(Input::Tick);
                 }
             }
-            for _ in 0..BATCH_MAX {
-                match events.try_recv() {
-                    Ok(event) => self.handle(event, &mut outputs),
-                    Err(_) => break,
-                }
+            if !self.writer.is_busy() {
+                self.hand_over()?;
             }
-            self.step(Input::Flush, &mut outputs);
-            self.perform(outputs)?;
         }
     }
 
-    fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
-        if let Some(node) = &mut self.node {
-            node.core.step(self.fabric.now_ms(), input, outputs);
+    /// Gives the writer what is pending; without changes the outputs need not wait.
+    fn hand_over(&mut self) -> Result<(), Ended> {
+        self.step(Input::Flush);
+        let outputs = std::mem::take(&mut self.pending);
+        let persists = |output: &Output| output.change().is_some();
+        let is_late = self.stats.unsynced;
+        if !self.writer.is_durable || !(is_late || outputs.iter().any(persists)) {
+            return self.perform(outputs);
+        }
+        let now_ms = self.fabric.now_ms();
+        let slice = self.node.as_mut().and_then(|node| {
+            if self.stats.log_bytes >= CHECKPOINT_BYTES {
+                node.checkpointer.begin(node.sequence);
+            }
+            node.checkpointer.slice(node.core.durable(), node.sequence)
+        });
+        let batch = Batch {
+            outputs,
+            slice,
+            now_ms,
+        };
+        Ok(self.writer.commit(batch)?)
+    }
+
+    fn step(&mut self, input: Input) {
+        let Some(node) = &mut self.node else { return };
+        let first = self.pending.len();
+        node.core
+            .step(self.fabric.now_ms(), input, &mut self.pending);
+        for change in self.pending.iter().skip(first).filter_map(Output::change) {
+            node.sequence += 1;
+            if self.writer.is_durable {
+                node.checkpointer.note(change);
+            }
         }
     }
 
-    fn handle(&mut self, event: Event, outputs: &mut Vec<Output>) {
+    /// The engine has failed: what was not durable must not be shown. Goes back to what was, and only reads.
+    async fn recover(&mut self, error: EngineError) -> Result<(), Ended> {
+        tracing::error!(%error, "nothing can be written any more");
+        self.pending.clear();
+        for (_, waiting) in std::mem::take(&mut self.waiting) {
+            answer(waiting, Err(Refusal::Unknown));
+        }
+        let recovered = self.writer.recover().await?;
+        let Some(recovered) = recovered else {
+            return Err(error.into());
+        };
+        let joined = self.node.as_ref().is_some_and(|node| node.core.is_joined());
+        let checkpointer = recovered.checkpointer;
+        let now_ms = self.fabric.now_ms();
+        let sequence = recovered.sequence;
+        let start = Start::Uninterrupted { joined };
+        let core = Storage::new(now_ms, self.gossip_delay_ms, recovered.durable, start);
+        let mut node = Node::new(core, checkpointer, sequence);
+        node.resume_at_ms = matches!(error, EngineError::Full(_)).then_some(now_ms + RESUME_MS);
+        self.node = Some(node);
+        self.step(Input::ReadOnly(Some(error.to_string())));
+        Ok(())
+    }
+
+    /// Tries whether a full disk has room again.
+    async fn resume(&mut self) {
+        let now_ms = self.fabric.now_ms();
+        let Some(node) = &mut self.node else { return };
+        if node.resume_at_ms.is_none_or(|at| at > now_ms) || self.writer.is_busy() {
+            return;
+        }
+        node.resume_at_ms = Some(now_ms + RESUME_MS);
+        if self.writer.resume().await.is_ok() {
+            node.resume_at_ms = None;
+            tracing::info!("the disk has room again");
+            self.step(Input::ReadOnly(None));
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
         match event {
-            Event::SetRing { ring, fresh, done } => answer(done, self.set_ring(ring, fresh)),
+            Event::SetRing { ring, fresh, done } => answer(done, self.set_ring(&ring, fresh)),
             Event::Query(query) => {
                 if let Some(node) = &self.node {
-                    query(&node.core, self.fabric.now_ms());
+                    let view = View {
+                        now_ms: self.fabric.now_ms(),
+                        stats: self.stats,
+                    };
+                    query(&node.core, view);
                 }
             }
             Event::Request(input, answer) => {
@@ -143,48 +308,26 @@ impl<E: Engine> Server<E> {
                 }
                 self.next_token += 1;
                 self.waiting.insert(self.next_token, answer);
-                self.step(input(self.next_token), outputs);
+                self.step(input(self.next_token));
             }
-            Event::Peer {
-                from,
-                incarnation,
-                ring,
-                message,
-            } => match &self.node {
-                Some(node) if node.ring_hash == ring => {
-                    self.step(
-                        Input::Peer {
-                            from,
-                            incarnation,
-                            message: *message,
-                        },
-                        outputs,
-                    );
-                }
-                Some(_) => tracing::warn!(
-                    from,
-                    "refused a message: its sender has another ring or other settings"
-                ),
-                None => {}
-            },
+            Event::Peer(envelope) => self.step(Input::Peer(envelope)),
             Event::CertifyDeath {
                 replica,
                 incarnation,
                 done,
             } => {
-                let certificate = Input::CertifyDeath {
+                self.step(Input::CertifyDeath {
                     replica,
                     incarnation,
-                };
-                self.step(certificate, outputs);
+                });
                 answer(done, ());
             }
         }
     }
 
-    fn set_ring(&mut self, ring: Ring, fresh: bool) -> Result<(), Status> {
+    fn set_ring(&mut self, ring: &Ring, fresh: bool) -> Result<(), Status> {
         if let Some(node) = &self.node {
-            return if *node.ring == ring {
+            return if *node.ring == *ring {
                 Ok(())
             } else {
                 Err(Status::refused(format!(
@@ -201,39 +344,33 @@ impl<E: Engine> Server<E> {
                 names.join(", ")
             ))
         })?;
-        let me = own.replica;
-        let core = Storage::new(
-            self.fabric.now_ms(),
-            me,
-            self.identity.incarnation,
-            self.gossip_delay_ms,
-            ring.clone(),
-            fresh,
-        );
-        self.node = Some(Node {
-            core,
-            me,
-            ring_hash: ring.settings_hash(),
-            ring: Arc::new(ring),
-        });
+        let founding = Founding {
+            replica: own.replica,
+            ring: ring.clone(),
+            disk: if self.writer.is_durable {
+                self.fabric.random() | 1
+            } else {
+                0
+            },
+            replaces: self.replaces,
+            incarnation: self.identity.incarnation,
+        };
+        let recovered = Recovered {
+            durable: Durable::new(founding.clone()),
+            sequence: 0,
+            checkpointer: Checkpointer::default(),
+        };
+        let founded = Change::Founded(founding);
+        if fresh {
+            // A new cluster has nothing to copy.
+            self.begin(recovered, vec![founded, Change::Joined], Start::Fresh);
+        } else {
+            self.begin(recovered, vec![founded], Start::Restarted);
+        }
         Ok(())
     }
 
-    /// Everything that the outputs imply is durable before the first of them leaves (I11).
-    fn perform(&mut self, outputs: Vec<Output>) -> Result<(), EngineError> {
-        let changes: Vec<_> = outputs
-            .iter()
-            .filter_map(|output| {
-                if let Output::Persist(change) = output {
-                    Some(change)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        if !changes.is_empty() {
-            self.engine.commit(&changes)?;
-        }
+    fn perform(&mut self, outputs: Vec<Output>) -> Result<(), Ended> {
         for output in outputs {
             match output {
                 Output::Persist(change) => {
@@ -247,6 +384,7 @@ impl<E: Engine> Server<E> {
                         answer(waiting, reply);
                     }
                 }
+                Output::Halt(halt) => return Err(Ended::Halt(halt)),
             }
         }
         Ok(())
@@ -261,6 +399,7 @@ impl<E: Engine> Server<E> {
             from: node.me,
             incarnation: self.identity.incarnation,
             ring: node.ring_hash,
+            disk: node.disk,
             body: Some(codec::encode(message)),
         });
         let delay = Duration::from_millis(self.gossip_delay_ms);
@@ -287,14 +426,14 @@ fn render(record: &str, made: &common::types::RecordVersion) -> String {
     }
 }
 
-/// Starts the task; it ends when the returned [`Task`] is dropped. A failed engine is reported on the receiver.
-pub fn start<E: Engine>(server: Server<E>) -> (ServerHandle, Task, oneshot::Receiver<EngineError>) {
+/// Starts the task; it ends when the returned [`Task`] is dropped. Why it has ended is told on the receiver.
+pub fn start(server: Server) -> (ServerHandle, Task, oneshot::Receiver<Ended>) {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let (failed, failure) = oneshot::channel();
     let fabric = server.fabric.clone();
     let task = fabric.spawn(Box::pin(async move {
-        if let Err(error) = server.run(events).await {
-            answer(failed, error);
+        if let Err(ended) = server.run(events).await {
+            answer(failed, ended);
         }
     }));
     (ServerHandle(sender), task, failure)

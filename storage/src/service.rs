@@ -6,9 +6,9 @@ use common::types::{RecordVersion, Ring, Wanted, record_id, required, update_id,
 use tokio::sync::oneshot;
 
 use crate::codec;
-use crate::core::message::Outcome;
-use crate::core::{Input, Level, Refusal, Reply, Storage, Token};
-use crate::server::{Event, ServerHandle};
+use crate::core::message::{Ask, Outcome, Update};
+use crate::core::{Envelope, Input, Level, Refusal, Reply, Storage, Token};
+use crate::server::{Event, ServerHandle, View};
 use common::node::Identity;
 
 /// Records in one page of a listing.
@@ -41,12 +41,27 @@ impl StorageService {
         reply.await.map_err(|_| no_ring())?.map_err(refusal_status)
     }
 
+    async fn read_linearizable(&self, read: Update) -> Result<proto::ReadResponse, Status> {
+        let input = move |token| Input::UpdateIf {
+            token,
+            update: read,
+        };
+        match self.request(input).await? {
+            Reply::Read(found) | Reply::Update(Outcome::Mismatch { found }) => {
+                Ok(proto::ReadResponse {
+                    found: Some(found.into()),
+                })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn query<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Storage, u64) -> T + Send + 'static,
+        query: impl FnOnce(&Storage, View) -> T + Send + 'static,
     ) -> Result<T, Status> {
         let (answer, reply) = oneshot::channel();
-        let query = Box::new(move |core: &Storage, now_ms| drop(answer.send(query(core, now_ms))));
+        let query = Box::new(move |core: &Storage, view| drop(answer.send(query(core, view))));
         self.server.tell(Event::Query(query)).await?;
         reply.await.map_err(|_| no_ring())
     }
@@ -57,7 +72,7 @@ impl StorageService {
 fn refusal_status(refusal: Refusal) -> Status {
     let kind = match &refusal {
         Refusal::AskAnother(_) | Refusal::NoQuorum(_) => Kind::Refused,
-        Refusal::Joining | Refusal::NotYet { .. } => Kind::Unavailable,
+        Refusal::Joining | Refusal::NotYet { .. } | Refusal::ReadOnly(_) => Kind::Unavailable,
         Refusal::Discarded { .. } => Kind::Discarded,
         Refusal::Overloaded { .. } => Kind::Overloaded,
         Refusal::Unknown => Kind::Timeout,
@@ -72,6 +87,14 @@ fn unexpected(reply: &Reply) -> Status {
 impl storage::Service for StorageService {
     async fn read(&self, request: proto::ReadRequest) -> Result<proto::ReadResponse, Status> {
         let record = record_id(request.record)?;
+        if let Some(id) = request.linearizable {
+            let update = Update {
+                id: update_id(Some(id))?,
+                record,
+                ask: Ask::Read,
+            };
+            return self.read_linearizable(update).await;
+        }
         let wanted = match request.version {
             Some(version) => Wanted::Exactly(version.into()),
             None => Wanted::Newest {
@@ -96,14 +119,13 @@ impl storage::Service for StorageService {
     }
 
     async fn write(&self, request: proto::WriteRequest) -> Result<proto::WriteResponse, Status> {
-        update_id(request.id.clone())?;
         value_bounds(request.value.as_ref())?;
         let level = match request.level() {
             proto::Level::One | proto::Level::Unspecified => Level::One,
             proto::Level::Majority => Level::Majority,
             proto::Level::All => Level::All,
         };
-        let record = record_id(request.record)?;
+        let (id, record) = (update_id(request.id)?, record_id(request.record)?);
         let (value, above) = (request.value, request.above.unwrap_or_default());
         if above.number > ABOVE_NUMBER_MAX {
             return Err(Status::invalid(format!(
@@ -115,6 +137,7 @@ impl storage::Service for StorageService {
         match self
             .request(move |token| Input::Write {
                 token,
+                id,
                 record,
                 value,
                 level,
@@ -216,21 +239,14 @@ impl storage::Service for StorageService {
     }
 
     async fn peer(&self, message: proto::PeerMessage) -> Result<Empty, Status> {
-        let proto::PeerMessage {
-            from,
-            incarnation,
-            ring,
-            body,
-        } = message;
-        let message = Box::new(codec::decode(required(body, "body")?)?);
-        self.server
-            .tell(Event::Peer {
-                from,
-                incarnation,
-                ring,
-                message,
-            })
-            .await?;
+        let envelope = Envelope {
+            from: message.from,
+            incarnation: message.incarnation,
+            disk: message.disk,
+            ring: message.ring,
+            message: codec::decode(required(message.body, "body")?)?,
+        };
+        self.server.tell(Event::Peer(Box::new(envelope))).await?;
         Ok(Empty {})
     }
 }
@@ -273,17 +289,17 @@ impl node::Service for StorageService {
     }
 }
 
-fn describe(core: &Storage, now_ms: u64) -> (Vec<(&'static str, String)>, Vec<proto::PeerStatus>) {
+fn state_of(core: &Storage) -> String {
+    match core.read_only() {
+        Some(reason) => format!("read-only: {reason}"),
+        None if core.is_joined() => "member".to_owned(),
+        None => "joining".to_owned(),
+    }
+}
+
+fn describe(core: &Storage, view: View) -> (Vec<(&'static str, String)>, Vec<proto::PeerStatus>) {
     let details = vec![
-        (
-            "state",
-            if core.is_joined() {
-                "member"
-            } else {
-                "joining"
-            }
-            .to_owned(),
-        ),
+        ("state", state_of(core)),
         ("records", core.record_count().to_string()),
         ("unspread", core.unspread_count().to_string()),
         ("undecided", core.undecided_count().to_string()),
@@ -292,7 +308,7 @@ fn describe(core: &Storage, now_ms: u64) -> (Vec<(&'static str, String)>, Vec<pr
     let peers = core.members().iter().map(|(replica, member)| {
         let state = match () {
             () if member.certified_dead => "dead",
-            () if member.is_suspected(now_ms) => "suspected",
+            () if member.is_suspected(view.now_ms) => "suspected",
             () if member.joining => "joining",
             () => "present",
         };
@@ -302,7 +318,7 @@ fn describe(core: &Storage, now_ms: u64) -> (Vec<(&'static str, String)>, Vec<pr
         proto::PeerStatus {
             name,
             state: state.to_owned(),
-            silent_ms: member.silent_ms(now_ms),
+            silent_ms: member.silent_ms(view.now_ms),
         }
     });
     (details, peers.collect())

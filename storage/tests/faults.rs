@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
-use common::types::Version;
+use common::types::{UpdateId, Version};
 use storage::core::message::Message;
 use storage::core::{Input, Level, Refusal, Reply};
 use world::{World, bytes, made};
@@ -222,6 +222,10 @@ fn a_burst_of_large_writes_is_spread_without_waiting_for_acknowledgements() {
     for token in 0..12 {
         let write = Input::Write {
             token,
+            id: UpdateId {
+                origin: "burst".to_owned(),
+                sequence: token,
+            },
             record: "k".to_owned(),
             value: Some(large.clone()),
             level: Level::One,

@@ -19,6 +19,7 @@ async fn a_write_above_an_impossible_version_is_refused_and_harms_no_record() {
         address: address.clone(),
         gossip_delay_ms: 0,
         ring: Some(Ring::new(nodes, None, CommitMode::Majority, 10).unwrap()),
+        data: None,
     };
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let node = ::storage::run(

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use common::client::{self, Route, StorageClient};
+use common::client::{self, Condition, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Kind, Status};
 use common::types::{
@@ -205,7 +205,7 @@ impl StorageCalls for Session {
         let client = self.client().await?;
         let update = self.next_update();
         match client
-            .update_if_value_is(update, id, old, new, self.route())
+            .update_if(update, id, Condition::ValueIs(old), Some(new), self.route())
             .await
         {
             Ok(version) => {

@@ -69,6 +69,11 @@ pub trait Fabric: Send + Sync + 'static {
         machine::now_ms()
     }
 
+    /// Numbers the lives of nodes: higher with every call, also after a restart of the machine.
+    fn incarnation(&self) -> u64 {
+        machine::incarnation()
+    }
+
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         machine::sleep(duration)
     }

@@ -7,7 +7,7 @@ use crate::language::files::{Disk, find};
 use crate::outcome::Failure;
 use crate::output::{Event, RecordRow};
 use bytes::Bytes;
-use common::client::{Route, StorageClient, UpdateError};
+use common::client::{Condition, Route, StorageClient, UpdateError};
 use common::diagnostic::Line;
 use common::proto::Level;
 use common::types::{RecordVersion, UpdateId, Version, Wanted};
@@ -96,10 +96,10 @@ impl Interpreter {
         at: Option<&Name>,
     ) -> Result<(), Failure> {
         let (client, route) = self.route(at).await?;
-        let tested = old.map(|old| Bytes::copy_from_slice(old.as_bytes()));
-        let new_bytes = Bytes::copy_from_slice(new.as_bytes());
+        let tested = Condition::ValueIs(old.map(|old| Bytes::copy_from_slice(old.as_bytes())));
+        let new_bytes = Some(Bytes::copy_from_slice(new.as_bytes()));
         match client
-            .update_if_value_is(self.update_id(), key, tested, new_bytes, route)
+            .update_if(self.update_id(), key, tested, new_bytes, route)
             .await
         {
             Ok(version) => {

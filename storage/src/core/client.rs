@@ -3,9 +3,10 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, Version, Wanted};
+use common::types::{PartitionId, RecordId, RecordVersion, UpdateId, Version, Wanted};
 
 use super::message::{Entry, EntryKind, LogRecord, Outcome};
+use super::planted::Bug;
 use super::record::{Lookup, Record, RecordChange};
 use super::{Change, Level, Output, Outputs, Refusal, Reply, Storage, Token};
 
@@ -17,7 +18,7 @@ pub const WAITING_WRITES_MAX: usize = 16_384;
 pub const WAITING_MS_MAX: u64 = 60_000;
 
 /// A read of a version that has not arrived.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WaitingRead {
     token: Token,
     record: RecordId,
@@ -26,7 +27,7 @@ pub struct WaitingRead {
 }
 
 /// A write that is not yet at as many replicas as its level demands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WaitingWrite {
     token: Token,
     level: Level,
@@ -36,17 +37,16 @@ pub struct WaitingWrite {
     until_ms: u64,
 }
 
-impl WaitingWrite {
-    pub(super) fn request(token: Token, level: Level) -> Self {
-        Self {
-            token,
-            level,
-            partition: 0,
-            sequence: 0,
-            version: Version::NULL,
-            until_ms: 0,
-        }
-    }
+/// A plain write that a client asks for.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub token: Token,
+    pub id: UpdateId,
+    pub record: RecordId,
+    pub value: Option<Bytes>,
+    pub level: Level,
+    /// The new version's number is higher than this one's.
+    pub above: Version,
 }
 
 impl Storage {
@@ -82,11 +82,17 @@ impl Storage {
     fn look_up(&self, record: &str, wanted: Wanted) -> Result<RecordVersion, Refusal> {
         self.serves(record)?;
         let absent = Record::default();
-        let state = self.records.get(record).unwrap_or(&absent);
+        let state = self.durable.record(record).unwrap_or(&absent);
         let found = match wanted {
             Wanted::Exactly(version) => state.look_up(version),
             Wanted::Newest { not_older } => {
-                let newest = state.newest();
+                let mut newest = state.newest();
+                if self.planted.is(Bug::ReadsShowUndecided)
+                    && let Some(accepted) = &state.updates().accepted
+                    && let Outcome::Updated { made, .. } = &accepted.proposal.outcome
+                {
+                    newest = made.clone();
+                }
                 if newest.version >= not_older {
                     Lookup::Found(newest)
                 } else {
@@ -104,7 +110,12 @@ impl Storage {
 
     /// Refuses what another replica has to answer.
     pub(super) fn serves(&self, record: &str) -> Result<(), Refusal> {
-        if !self.placement.replicas_of(record).contains(&self.me) {
+        if !self
+            .durable
+            .placement
+            .replicas_of(record)
+            .contains(&self.me)
+        {
             return Err(Refusal::AskAnother(record.to_owned()));
         }
         if self.joined {
@@ -114,45 +125,23 @@ impl Storage {
         }
     }
 
-    pub(super) fn write(
-        &mut self,
-        now_ms: u64,
-        mut waiting: WaitingWrite,
-        record: &str,
-        value: Option<Bytes>,
-        above: Version,
-        out: &mut Outputs,
-    ) {
-        let token = waiting.token;
-        let overloaded =
-            waiting.level != Level::One && self.waiting_writes.len() >= WAITING_WRITES_MAX;
-        let refusal = match self.serves(record) {
-            Err(refusal) => Some(refusal),
-            Ok(()) if overloaded => Some(Refusal::Overloaded {
-                what: "writes that wait for other replicas",
-                max: WAITING_WRITES_MAX,
-            }),
-            Ok(()) => None,
+    pub(super) fn write(&mut self, now_ms: u64, write: &Write, out: &mut Outputs) {
+        let token = write.token;
+        let (version, partition, sequence) = match self.accept(now_ms, write, out) {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                let reply = Err(refusal);
+                return out.push(Output::Reply { token, reply });
+            }
         };
-        if let Some(refusal) = refusal {
-            return out.push(Output::Reply {
-                token,
-                reply: Err(refusal),
-            });
-        }
-        let highest = self
-            .records
-            .get(record)
-            .map_or(0, |state| state.highest_number);
-        let version = Version::write(highest.max(above.number), self.me);
-        (waiting.partition, waiting.sequence) = self.originate(
-            now_ms,
-            record,
-            EntryKind::Write(RecordVersion { version, value }),
-            out,
-        );
-        waiting.version = version;
-        waiting.until_ms = now_ms + WAITING_MS_MAX;
+        let waiting = WaitingWrite {
+            token,
+            level: write.level,
+            partition,
+            sequence,
+            version,
+            until_ms: now_ms + WAITING_MS_MAX,
+        };
         if self.is_spread(&waiting) {
             out.push(Output::Reply {
                 token,
@@ -163,6 +152,44 @@ impl Storage {
         }
     }
 
+    /// The version of the write, and what the others have to know before its level is reached.
+    fn accept(
+        &mut self,
+        now_ms: u64,
+        write: &Write,
+        out: &mut Outputs,
+    ) -> Result<(Version, PartitionId, u64), Refusal> {
+        self.serves(&write.record)?;
+        let absent = Record::default();
+        let record = self.durable.record(&write.record).unwrap_or(&absent);
+        if let Some(version) = record.written(&write.id) {
+            // A repeat: all that is here now covers the first try.
+            let partition = self.durable.placement.partition(&write.record);
+            let spread = self.durable.spread(partition);
+            let sequence = spread.map_or(0, |spread| spread.timestamp.get(version.replica));
+            return Ok((version, partition, sequence));
+        }
+        if let Some(reason) = &self.read_only {
+            return Err(Refusal::ReadOnly(reason.clone()));
+        }
+        if write.level != Level::One && self.waiting_writes.len() >= WAITING_WRITES_MAX {
+            return Err(Refusal::Overloaded {
+                what: "writes that wait for other replicas",
+                max: WAITING_WRITES_MAX,
+            });
+        }
+        let highest = record.highest_number.max(write.above.number);
+        let version = Version::write(highest, self.me);
+        let made = RecordVersion {
+            version,
+            value: write.value.clone(),
+        };
+        let id = write.id.clone();
+        let (partition, sequence) =
+            self.originate(now_ms, &write.record, EntryKind::Write { made, id }, out);
+        Ok((version, partition, sequence))
+    }
+
     /// Numbers an update accepted here and puts it into the partition's gossip.
     pub(super) fn originate(
         &mut self,
@@ -171,12 +198,12 @@ impl Storage {
         what: EntryKind,
         out: &mut Outputs,
     ) -> (PartitionId, u64) {
-        let partition = self.placement.partition(record);
-        let Some(state) = self.partitions.get(&partition) else {
+        let partition = self.durable.placement.partition(record);
+        let Some(spread) = self.durable.spread(partition) else {
             return (partition, 0);
         };
-        let sequence = state.timestamp.get(self.me) + 1;
-        let previous = state.timestamp.clone();
+        let sequence = spread.timestamp.get(self.me) + 1;
+        let previous = spread.timestamp.clone();
         if let EntryKind::Decided(decided) = &what {
             self.change(record, RecordChange::Decide(decided.clone()), out);
         }
@@ -210,8 +237,9 @@ impl Storage {
         let Some(partition) = self.partitions.get(&write.partition) else {
             return true;
         };
+        let origin = write.version.replica;
         let has =
-            |replica| replica == self.me || partition.known(replica).get(self.me) >= write.sequence;
+            |replica| replica == self.me || partition.known(replica).get(origin) >= write.sequence;
         match write.level {
             Level::One => true,
             Level::Majority => {
@@ -273,19 +301,22 @@ impl Storage {
     /// Every version of a record kept here, newest first, and whether older ones were discarded.
     pub fn history(&self, record: &str) -> Result<(Vec<RecordVersion>, bool), Refusal> {
         self.serves(record)?;
+        let history = |record: &Record| {
+            let versions = record.versions().cloned().collect();
+            (versions, !record.floor.is_null())
+        };
         Ok(self
-            .records
-            .get(record)
-            .map_or((Vec::new(), false), |state| {
-                (state.versions(), !state.floor.is_null())
-            }))
+            .durable
+            .record(record)
+            .map_or_else(Default::default, history))
     }
 
     /// Records with at least one visible version, in key order after `after`.
     pub fn list(&self, after: &str) -> impl Iterator<Item = (&RecordId, Vec<RecordVersion>)> {
-        self.records
+        self.durable
+            .records()
             .range::<str, _>((Excluded(after), Unbounded))
-            .map(|(record, state)| (record, state.versions()))
+            .map(|(record, state)| (record, state.versions().cloned().collect::<Vec<_>>()))
             .filter(|(_, versions)| !versions.is_empty())
     }
 }
@@ -306,7 +337,7 @@ pub fn visible(change: &Change) -> Option<(&RecordId, &RecordVersion)> {
             entry:
                 Entry {
                     record,
-                    what: EntryKind::Write(made),
+                    what: EntryKind::Write { made, .. },
                     ..
                 },
             ..

@@ -6,18 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use common::types::{RecordVersion, ReplicaId, UpdateId, Version};
+use common::types::{RecordId, RecordVersion, ReplicaId, UpdateId, Version};
 
 use super::message::{
-    Accepted, Ballot, Digest, EntryKind, LogRecord, Message, Outcome, RecordState, Update,
+    Accepted, Ask, Ballot, Digest, EntryKind, LogRecord, Message, Outcome, RecordState, Update,
 };
+use super::planted::Bug;
 use super::record::{Record, RecordChange};
-use super::{Outputs, Storage};
+use super::{Output, Outputs, Reply, Storage};
 
 /// A fenced coordinator tries again after this long, times its place in the replica set.
 pub const FENCED_MS: u64 = 50;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Coordinator {
     pub(super) ballot: Ballot,
     batch: VecDeque<UpdateId>,
@@ -26,7 +27,7 @@ pub struct Coordinator {
     phase: Phase,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Phase {
     /// Collecting votes; the accepted record with the highest slot and ballot so far.
     Prepare { best: Option<Accepted> },
@@ -48,16 +49,9 @@ pub struct Ballots {
 impl Storage {
     /// Becomes coordinator for what is queued; an empty queue is pure termination of an orphan.
     pub(super) fn start_term(&mut self, now_ms: u64, record: &str, out: &mut Outputs) {
-        let promised = self
-            .records
-            .get(record)
-            .map_or(Ballot::default(), |state| state.promised);
-        let ballot = self.next_ballot(promised);
+        let ballot = self.next_ballot(self.updates(record).promised);
         self.change(record, RecordChange::Promise(ballot), out);
-        let best = self
-            .records
-            .get(record)
-            .and_then(|state| state.accepted.clone());
+        let best = self.updates(record).accepted.clone();
         let activity = self.active.entry(record.to_owned()).or_default();
         let batch = activity
             .queue
@@ -82,7 +76,7 @@ impl Storage {
             return;
         };
         activity.due_ms = due_ms;
-        let (Some(coordinator), Some(state)) = (&activity.coordinator, self.records.get(record))
+        let (Some(coordinator), Some(state)) = (&activity.coordinator, self.durable.record(record))
         else {
             return;
         };
@@ -121,7 +115,7 @@ impl Storage {
         from: ReplicaId,
         record: &str,
         vote: Ballots,
-        lacking: &RecordState,
+        lacking: RecordState,
         out: &mut Outputs,
     ) {
         let is_mine = |activity: &super::queue::Activity| {
@@ -153,7 +147,7 @@ impl Storage {
             Phase::Commit { proposal, .. } => {
                 let proposal = proposal.clone();
                 if let (Some(state), Some(digest)) =
-                    (self.records.get(record), coordinator.digests.get(&from))
+                    (self.durable.record(record), coordinator.digests.get(&from))
                 {
                     Self::send(
                         from,
@@ -219,10 +213,14 @@ impl Storage {
                 Phase::Prepare { best } => {
                     let voted =
                         |replica| replica == self.me || coordinator.digests.contains_key(&replica);
-                    if !self.members.is_quorum(&replicas, voted) {
+                    if !self.members.is_quorum(&replicas, voted)
+                        && !self.planted.is(Bug::TestBeforeExchange)
+                    {
                         return;
                     }
-                    let best = best.clone();
+                    let best = best
+                        .clone()
+                        .filter(|_| !self.planted.is(Bug::TakeoverIgnoresPending));
                     self.propose(now_ms, record, best, out);
                     continue;
                 }
@@ -233,7 +231,9 @@ impl Storage {
                 } => {
                     let has_committed =
                         |replica| replica == self.me || committed.contains(&replica);
-                    if !self.members.is_quorum(&replicas, has_committed) {
+                    if !self.members.is_quorum(&replicas, has_committed)
+                        && !self.planted.is(Bug::AcknowledgedAfterOwnDisk)
+                    {
                         return;
                     }
                     proposal.clone()
@@ -248,29 +248,18 @@ impl Storage {
     /// The next record of the term: what was found accepted for this slot, else the next request of the batch, else
     /// the term ends.
     fn propose(&mut self, now_ms: u64, record: &str, best: Option<Accepted>, out: &mut Outputs) {
-        let state = self.records.entry(record.to_owned()).or_default();
+        let slot = self.updates(record).decided + 1;
+        let found = best
+            .map(|accepted| accepted.proposal)
+            .filter(|found| found.slot == slot);
+        let proposal = match found {
+            Some(found) => Some(found),
+            None => self.take_from_batch(record, slot, out),
+        };
         let Some(activity) = self.active.get_mut(record) else {
             return;
         };
-        let Some(coordinator) = &mut activity.coordinator else {
-            return;
-        };
-        let slot = state.decided + 1;
-        let mut proposal = best
-            .map(|accepted| accepted.proposal)
-            .filter(|found| found.slot == slot);
-        while proposal.is_none() {
-            let Some(id) = coordinator.batch.pop_front() else {
-                break;
-            };
-            let queued = activity.queue.iter().find(|queued| queued.update.id == id);
-            // Decided meanwhile (and answered then), or expired.
-            let Some(queued) = queued.filter(|_| state.executed(&id).is_none()) else {
-                continue;
-            };
-            proposal = Some(test(&queued.update, slot, state));
-        }
-        let Some(proposal) = proposal else {
+        let (Some(coordinator), Some(proposal)) = (&mut activity.coordinator, proposal) else {
             activity.coordinator = None;
             return self.settle(now_ms, record, out);
         };
@@ -278,19 +267,86 @@ impl Storage {
             ballot: coordinator.ballot,
             proposal: proposal.clone(),
         };
-        let sent = state.digest().versions;
+        let state = self.durable.record(record);
         coordinator.phase = Phase::Commit {
             proposal,
             committed: BTreeSet::new(),
-            sent,
+            sent: state.map_or_else(Vec::new, |state| state.digest().versions),
         };
         self.change(record, RecordChange::Accept(accepted), out);
         self.send_commits(now_ms, record, out);
     }
 
+    /// The next update of the batch, tested. Reads before it are answered: the votes have shown what there is.
+    fn take_from_batch(&mut self, id: &str, slot: u64, out: &mut Outputs) -> Option<LogRecord> {
+        let absent = Record::default();
+        loop {
+            let activity = self.active.get_mut(id)?;
+            let next = activity.coordinator.as_mut()?.batch.pop_front()?;
+            let record = self.durable.record(id).unwrap_or(&absent);
+            // Otherwise decided meanwhile (and answered then), or expired.
+            let is_known = record.updates().executed(&next).is_some();
+            let queued = activity.queue.iter().position(|of| of.update.id == next);
+            let Some(place) = queued.filter(|_| !is_known || self.planted.is(Bug::NoDeduplication))
+            else {
+                continue;
+            };
+            let found = record.newest();
+            let replicas = self.durable.placement.replicas_of(id);
+            let holds = |replica| {
+                let digest = activity.coordinator.as_ref()?.digests.get(&replica)?;
+                digest.versions.contains(&found.version).then_some(())
+            };
+            // An update was decided by a quorum; a plain write may be held by this node alone, and then it is made known
+            // to a quorum with a slot of its own, or else a later read might not see it.
+            let is_held = found.version.step > 0
+                || found.version.is_null()
+                || self.members.is_quorum(replicas, |replica| {
+                    replica == self.me || holds(replica).is_some()
+                });
+            if let Some(update) = activity.queue.get(place).map(|queued| &queued.update)
+                && (update.ask != Ask::Read || !is_held)
+            {
+                let literal = self.planted.is(Bug::LiteralNumbering).then_some(self.me);
+                return Some(test(update, slot, record, literal));
+            }
+            if let Some(read) = activity.queue.remove(place) {
+                match read.from {
+                    Some(from) => Self::send(from, read_done(id, next, found), out),
+                    None => self.answer_read(&next, &found, out),
+                }
+            }
+        }
+    }
+
+    fn answer_read(&mut self, id: &UpdateId, found: &RecordVersion, out: &mut Outputs) {
+        for token in self.waiting_updates.remove(id).unwrap_or_default() {
+            out.push(Output::Reply {
+                token,
+                reply: Ok(Reply::Read(found.clone())),
+            });
+        }
+    }
+
+    /// The coordinator has made a read that was forwarded to it.
+    pub(super) fn take_read_done(
+        &mut self,
+        record: &str,
+        id: &UpdateId,
+        found: &RecordVersion,
+        out: &mut Outputs,
+    ) {
+        if let Some(activity) = self.active.get_mut(record) {
+            activity.forget(id);
+        }
+        self.answer_read(id, found, out);
+        self.rest(record);
+    }
+
     fn send_commits(&mut self, now_ms: u64, record: &str, out: &mut Outputs) {
         let due_ms = now_ms + self.members.round_trip_ms();
-        let (Some(activity), Some(state)) = (self.active.get_mut(record), self.records.get(record))
+        let (Some(activity), Some(state)) =
+            (self.active.get_mut(record), self.durable.record(record))
         else {
             return;
         };
@@ -318,11 +374,7 @@ impl Storage {
         out: &mut Outputs,
     ) {
         let place = self.place_in(record);
-        if self
-            .records
-            .get(record)
-            .is_none_or(|state| state.promised < promised)
-        {
+        if self.updates(record).promised < promised {
             // Promising more is always safe.
             self.change(record, RecordChange::Promise(promised), out);
         }
@@ -354,18 +406,32 @@ impl Coordinator {
     }
 }
 
-/// Tests an update against the newest visible version.
-fn test(update: &Update, slot: u64, state: &Record) -> LogRecord {
+fn read_done(record: &str, id: UpdateId, found: RecordVersion) -> Message {
+    Message::ReadDone {
+        record: RecordId::from(record),
+        id,
+        found,
+    }
+}
+
+/// Tests an update against the newest visible version. `literal`: the replica of `Bug::LiteralNumbering`.
+fn test(update: &Update, slot: u64, state: &Record, literal: Option<ReplicaId>) -> LogRecord {
     let found = state.newest();
-    let outcome = if found.value == update.old {
-        let base = found.version;
-        let made = RecordVersion {
-            version: base.successor(),
-            value: update.new.clone(),
-        };
-        Outcome::Updated { base, made }
-    } else {
-        Outcome::Mismatch { found }
+    let passed = match &update.ask {
+        Ask::IfValueIs { old, new } => (found.value == *old).then_some(new),
+        Ask::IfVersionIs { old, new } => (found.version == *old).then_some(new),
+        Ask::Read => None,
+    };
+    let outcome = match passed {
+        Some(new) => {
+            let base = found.version;
+            let adjacent = base.successor();
+            let version = literal.map_or(adjacent, |me| Version::write(state.highest_number, me));
+            let value = new.clone();
+            let made = RecordVersion { version, value };
+            Outcome::Updated { base, made }
+        }
+        None => Outcome::Mismatch { found },
     };
     LogRecord {
         slot,

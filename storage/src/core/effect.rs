@@ -1,8 +1,9 @@
 //! What goes into the machine and what comes out of it.
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, Version, Wanted};
+use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
+use super::durable::Founding;
 use super::message::{Entry, Message, Outcome, Update};
 use super::record::RecordChange;
 use super::timestamp::Timestamp;
@@ -30,6 +31,7 @@ pub enum Input {
     /// `above`: the new version's number is higher than this one's.
     Write {
         token: Token,
+        id: UpdateId,
         record: RecordId,
         value: Option<Bytes>,
         level: Level,
@@ -39,11 +41,7 @@ pub enum Input {
         token: Token,
         update: Update,
     },
-    Peer {
-        from: ReplicaId,
-        incarnation: u64,
-        message: Message,
-    },
+    Peer(Box<Envelope>),
     /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now.
     CertifyDeath {
         replica: ReplicaId,
@@ -53,6 +51,21 @@ pub enum Input {
     Tick,
     /// A batch of inputs has ended: gossip leaves now.
     Flush,
+    /// From now on nothing can be made durable (the reason), or again everything.
+    ReadOnly(Option<String>),
+}
+
+/// A message and who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Envelope {
+    pub from: ReplicaId,
+    /// Rises with every start of the sender.
+    pub incarnation: u64,
+    /// Names the sender's data; 0: memory only.
+    pub disk: u64,
+    /// The sender's ring and settings, hashed.
+    pub ring: u64,
+    pub message: Message,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +79,28 @@ pub enum Output {
         token: Token,
         reply: Result<Reply, Refusal>,
     },
+    /// The node must not go on.
+    Halt(Halt),
+}
+
+impl Output {
+    /// What has to be durable before anything behind this leaves.
+    pub fn change(&self) -> Option<&Change> {
+        match self {
+            Self::Persist(change) => Some(change),
+            _ => None,
+        }
+    }
+}
+
+/// Why a node must not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    #[error(
+        "replica {me} of this ring had other data, says replica {by}: a promise or vote that it gave may be lost; \
+         start it on that data, or with --replace if that is gone for good"
+    )]
+    WrongDisk { me: ReplicaId, by: ReplicaId },
 }
 
 /// A step of the node's durable state.
@@ -80,6 +115,10 @@ pub enum Change {
         partition: PartitionId,
         entry: Entry,
     },
+    /// The node has started: the first change of its data, and of each life.
+    Founded(Founding),
+    /// Which data another replica has.
+    Disk { replica: ReplicaId, disk: u64 },
     /// State was copied from another replica up to this timestamp.
     CaughtUp {
         partition: PartitionId,
@@ -115,6 +154,8 @@ pub enum Refusal {
     NoQuorum(RecordId),
     #[error("the queue of {what} is full ({max}): try again later")]
     Overloaded { what: &'static str, max: usize },
+    #[error("this replica can only be read now: {0}")]
+    ReadOnly(String),
     #[error("the outcome was not known in time: ask again with the same update id")]
     Unknown,
 }

@@ -4,20 +4,18 @@
 //! acknowledged by a timestamp; whatever a peer does not acknowledge in a round trip is sent again, by whoever has it.
 //! An idle partition sends nothing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
-use common::types::{PartitionId, RecordId, ReplicaId};
+use common::types::{PartitionId, ReplicaId};
 
+use super::durable::Durable;
 use super::members::Members;
 use super::message::{Entry, EntryKind, Message, PartitionGossip, RecordState};
-use super::record::{Record, RecordChange};
+use super::planted::Bug;
+use super::spread::{Spread, entry_bytes};
 use super::timestamp::Timestamp;
-use super::{Change, Output, Outputs, Storage};
+use super::{Change, Outputs, Storage};
 
-/// Entries kept for peers that lack them; a peer further behind copies the partition's state.
-pub const LOG_ENTRIES_MAX: usize = 4_096;
-/// Bytes of values in the entries kept.
-pub const LOG_BYTES_MAX: usize = 16 << 20;
 /// Entries that arrived before what they build on; more are dropped and sent again by their sender.
 pub const WAITING_ENTRIES_MAX: usize = 1_024;
 /// A gossip message closes at this size.
@@ -25,22 +23,16 @@ const MESSAGE_BYTES_TARGET: usize = 1 << 20;
 /// What was heard from one peer is acknowledged to the others after this long, unless something else leaves first.
 const ACKNOWLEDGE_MS: u64 = 200;
 
-#[derive(Debug)]
+/// The part of a partition's gossip that a restart begins anew; the rest is its [`Spread`].
+#[derive(Debug, Clone)]
 pub struct Partition {
     pub(super) replicas: Vec<ReplicaId>,
-    /// What was applied here.
-    pub(super) timestamp: Timestamp,
-    /// What is no longer (or never was) in the log.
-    pub(super) dropped: Timestamp,
-    /// In the order of application, so causal.
-    log: VecDeque<Entry>,
-    log_bytes: usize,
     waiting: Vec<Entry>,
     links: BTreeMap<ReplicaId, Link>,
 }
 
 /// What goes to one peer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Link {
     /// What the peer has said that it has.
     known: Timestamp,
@@ -55,16 +47,46 @@ impl Link {
     fn send_by(&mut self, due_ms: u64) {
         self.send_ms = Some(self.send_ms.map_or(due_ms, |at| at.min(due_ms)));
     }
+
+    /// What to tell the peer now; `all`: also what others should have told it.
+    fn gossip(
+        &mut self,
+        me: ReplicaId,
+        partition: PartitionId,
+        spread: &Spread,
+        all: bool,
+    ) -> PartitionGossip {
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for entry in spread.log() {
+            let is_own = entry.origin == me && entry.sequence > self.sent;
+            let is_lacking = entry.sequence > self.known.get(entry.origin);
+            if bytes < MESSAGE_BYTES_TARGET && (is_own || all) && is_lacking {
+                bytes += entry_bytes(entry);
+                entries.push(entry.clone());
+                if entry.origin == me {
+                    self.sent = self.sent.max(entry.sequence);
+                }
+            }
+        }
+        let dropped = if self.known.covers(&spread.dropped) {
+            Timestamp::default()
+        } else {
+            spread.dropped.clone()
+        };
+        PartitionGossip {
+            partition,
+            timestamp: spread.timestamp.clone(),
+            dropped,
+            entries,
+        }
+    }
 }
 
 impl Partition {
     pub(super) fn new(replicas: Vec<ReplicaId>) -> Self {
         Self {
             replicas,
-            timestamp: Timestamp::default(),
-            dropped: Timestamp::default(),
-            log: VecDeque::new(),
-            log_bytes: 0,
             waiting: Vec::new(),
             links: BTreeMap::new(),
         }
@@ -78,17 +100,16 @@ impl Partition {
             .unwrap_or_default()
     }
 
-    /// A restarted peer has lost what it said that it had, and numbers anew what nobody has applied. True when it is to
-    /// be asked at `check_ms` what it has of the log.
-    pub(super) fn forget_predecessor(&mut self, replica: ReplicaId, check_ms: u64) -> bool {
+    /// A restarted peer may have lost what it said that it had, and may number anew what nobody has applied. It is
+    /// asked at `check_ms` what it has.
+    fn forget_predecessor(&mut self, replica: ReplicaId, check_ms: u64, spread: &Spread) {
         self.waiting.retain(|entry| entry.origin != replica);
-        let asks = !self.log.is_empty();
+        let asks = !spread.log().is_empty();
         let link = Link {
-            check: asks.then(|| (check_ms, self.timestamp.clone())),
+            check: asks.then(|| (check_ms, spread.timestamp.clone())),
             ..Link::default()
         };
         self.links.insert(replica, link);
-        asks
     }
 
     /// True when nothing is to be sent or looked at again.
@@ -99,119 +120,43 @@ impl Partition {
     }
 
     /// Entries that some living peer is not known to have.
-    pub(super) fn unspread(&self, members: &Members) -> usize {
-        let behind: Vec<Timestamp> = self
-            .living_peers(members)
-            .map(|peer| self.known(peer))
-            .collect();
+    pub(super) fn unspread(&self, spread: &Spread, members: &Members) -> usize {
         let lacks = |entry: &&Entry| {
-            behind
-                .iter()
-                .any(|known| known.get(entry.origin) < entry.sequence)
+            self.peers(members, |peer| !members.is_certified_dead(peer))
+                .any(|peer| !self.has(peer, entry))
         };
-        self.log.iter().filter(lacks).count()
+        spread.log().iter().filter(lacks).count()
     }
 
-    fn living_peers<'a>(&'a self, members: &'a Members) -> impl Iterator<Item = ReplicaId> + 'a {
+    fn peers<'a>(
+        &'a self,
+        members: &'a Members,
+        is_meant: impl Fn(ReplicaId) -> bool + 'a,
+    ) -> impl Iterator<Item = ReplicaId> + 'a {
         members
-            .living()
-            .filter(|replica| self.replicas.contains(replica))
+            .iter()
+            .map(|(replica, _)| replica)
+            .filter(move |replica| self.replicas.contains(replica) && is_meant(*replica))
     }
 
-    /// True when the entry is the next of its origin and what it builds on is here.
-    fn is_next(&self, entry: &Entry) -> bool {
-        entry.sequence == self.timestamp.get(entry.origin) + 1
-            && self.timestamp.covers(&entry.previous)
+    fn has(&self, peer: ReplicaId, entry: &Entry) -> bool {
+        self.links
+            .get(&peer)
+            .is_some_and(|link| link.known.get(entry.origin) >= entry.sequence)
     }
 
-    fn is_known(&self, entry: &Entry) -> bool {
-        entry.sequence <= self.timestamp.get(entry.origin)
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.timestamp.advance(entry.origin, entry.sequence);
-        self.log_bytes += entry_bytes(&entry);
-        self.log.push_back(entry);
-    }
-
-    /// Drops what all living peers have, and what exceeds the bounds.
-    fn truncate(&mut self, members: &Members) {
-        let behind: Vec<Timestamp> = self
-            .living_peers(members)
-            .map(|peer| self.known(peer))
+    /// Drops what all peers have that are there, or will come back with their data.
+    fn truncate(&self, durable: &mut Durable, id: PartitionId, members: &Members) {
+        let returns = |peer| durable.disks.get(&peer).is_some_and(|disk| *disk != 0);
+        let waited_for: Vec<ReplicaId> = self
+            .peers(members, |peer| {
+                !members.is_certified_dead(peer) || returns(peer)
+            })
             .collect();
-        while let Some(entry) = self.log.front() {
-            let is_spread = behind
-                .iter()
-                .all(|known| known.get(entry.origin) >= entry.sequence);
-            let is_over = self.log.len() > LOG_ENTRIES_MAX || self.log_bytes > LOG_BYTES_MAX;
-            if !is_spread && !is_over {
-                return;
-            }
-            self.dropped.advance(entry.origin, entry.sequence);
-            self.log_bytes -= entry_bytes(entry);
-            self.log.pop_front();
+        if let Some(spread) = durable.spread_mut(id) {
+            spread.truncate(|entry| waited_for.iter().all(|peer| self.has(*peer, entry)));
         }
     }
-
-    /// What to tell a peer now; `all`: also what others should have told it.
-    fn gossip_for(
-        &mut self,
-        me: ReplicaId,
-        partition: PartitionId,
-        peer: ReplicaId,
-        all: bool,
-    ) -> PartitionGossip {
-        let link = self.links.entry(peer).or_default();
-        let mut bytes = 0;
-        let mut entries = Vec::new();
-        for entry in &self.log {
-            let is_own = entry.origin == me && entry.sequence > link.sent;
-            let is_lacking = entry.sequence > link.known.get(entry.origin);
-            if bytes < MESSAGE_BYTES_TARGET && (is_own || all) && is_lacking {
-                bytes += entry_bytes(entry);
-                entries.push(entry.clone());
-                if entry.origin == me {
-                    link.sent = link.sent.max(entry.sequence);
-                }
-            }
-        }
-        let dropped = if link.known.covers(&self.dropped) {
-            Timestamp::default()
-        } else {
-            self.dropped.clone()
-        };
-        PartitionGossip {
-            partition,
-            timestamp: self.timestamp.clone(),
-            dropped,
-            entries,
-        }
-    }
-}
-
-fn entry_bytes(entry: &Entry) -> usize {
-    let value = match &entry.what {
-        EntryKind::Write(made) => made.value.as_ref(),
-        EntryKind::Decided(decided) => match &decided.outcome {
-            super::message::Outcome::Updated { made, .. } => made.value.as_ref(),
-            super::message::Outcome::Mismatch { found } => found.value.as_ref(),
-        },
-    };
-    // The fixed part: ids, versions and timestamps.
-    128 + entry.record.len() + value.map_or(0, bytes::Bytes::len)
-}
-
-/// True when nothing is missing before the entry. A decision is applied once the record has it, for what was applied
-/// is acknowledged and never sent again.
-fn can_apply(records: &BTreeMap<RecordId, Record>, state: &Partition, entry: &Entry) -> bool {
-    let is_decided = match &entry.what {
-        EntryKind::Write(_) => true,
-        EntryKind::Decided(decided) => records
-            .get(&entry.record)
-            .is_some_and(|record| record.decided >= decided.slot),
-    };
-    is_decided && state.is_next(entry)
 }
 
 impl Storage {
@@ -223,39 +168,63 @@ impl Storage {
         entry: Entry,
         out: &mut Outputs,
     ) {
-        let Some(state) = self.partitions.get_mut(&partition) else {
+        let due_ms = if entry.origin == self.me {
+            now_ms
+        } else {
+            now_ms + ACKNOWLEDGE_MS
+        };
+        let check_ms = now_ms + self.members.round_trip_ms();
+        self.persist(Change::Entry { partition, entry }, out);
+        let (Some(state), Some(spread)) = (
+            self.partitions.get_mut(&partition),
+            self.durable.spread(partition),
+        ) else {
             return;
         };
-        let is_own = entry.origin == self.me;
-        let check_ms = now_ms + self.members.round_trip_ms();
         self.stirring.insert(partition);
-        state.push(entry.clone());
-        for peer in state
-            .replicas
-            .clone()
-            .into_iter()
-            .filter(|replica| *replica != self.me)
-        {
-            let link = state.links.entry(peer).or_default();
-            link.send_by(if is_own {
-                now_ms
-            } else {
-                now_ms + ACKNOWLEDGE_MS
-            });
-            link.check
-                .get_or_insert_with(|| (check_ms, state.timestamp.clone()));
-        }
-        state.truncate(&self.members);
-        if let EntryKind::Write(made) = &entry.what {
-            let is_known = self
-                .records
-                .get(&entry.record)
-                .is_some_and(|record| record.has(made.version));
-            if !is_known {
-                self.apply(&entry.record, &RecordChange::Merge(made.clone()));
+        for peer in &state.replicas {
+            if *peer != self.me {
+                let link = state.links.entry(*peer).or_default();
+                link.send_by(due_ms);
+                link.check
+                    .get_or_insert_with(|| (check_ms, spread.timestamp.clone()));
             }
         }
-        out.push(Output::Persist(Change::Entry { partition, entry }));
+        state.truncate(&mut self.durable, partition, &self.members);
+    }
+
+    /// Tells all peers what this node has, after a restart: they may have believed that it had more.
+    pub(super) fn announce(&mut self, now_ms: u64) {
+        for (id, partition) in &mut self.partitions {
+            let is_empty = self
+                .durable
+                .spread(*id)
+                .is_none_or(|spread| spread.timestamp == Timestamp::default());
+            if is_empty {
+                continue;
+            }
+            for peer in &partition.replicas {
+                if *peer != self.me {
+                    partition.links.entry(*peer).or_default().send_by(now_ms);
+                }
+            }
+            self.stirring.insert(*id);
+        }
+    }
+
+    /// A member has begun a new life: what its predecessor had and said is no longer known of it.
+    pub(super) fn forget_predecessor(&mut self, now_ms: u64, member: ReplicaId) {
+        let check_ms = now_ms + self.members.round_trip_ms();
+        for (id, partition) in &mut self.partitions {
+            if let Some(spread) = self
+                .durable
+                .spread(*id)
+                .filter(|_| partition.replicas.contains(&member))
+            {
+                partition.forget_predecessor(member, check_ms, spread);
+                self.stirring.insert(*id);
+            }
+        }
     }
 
     pub(super) fn take_gossip(
@@ -275,13 +244,17 @@ impl Storage {
                 link.send_by(now_ms);
                 self.stirring.insert(gossip.partition);
             }
-            let is_behind = !state.timestamp.covers(&gossip.dropped);
-            state.truncate(&self.members);
+            state.truncate(&mut self.durable, gossip.partition, &self.members);
+            let is_behind = self
+                .durable
+                .spread(gossip.partition)
+                .is_some_and(|spread| !spread.timestamp.covers(&gossip.dropped));
             self.take_entries(now_ms, from, gossip.partition, gossip.entries, out);
             if is_behind {
-                self.pull(now_ms, from, Some(gossip.partition), out);
+                self.pull(now_ms, from, gossip.partition, out);
             }
         }
+        self.finish_joining(out);
         self.answer_writes(out);
     }
 
@@ -294,28 +267,18 @@ impl Storage {
         out: &mut Outputs,
     ) {
         for entry in entries {
-            // A decision is one whatever it builds on, and a client may be waiting for it.
-            if let EntryKind::Decided(decided) = &entry.what {
-                let known = self
-                    .records
-                    .get(&entry.record)
-                    .map_or(0, |record| record.decided);
-                if decided.slot == known + 1 {
-                    let state = RecordState {
-                        log: vec![decided.clone()],
-                        ..RecordState::default()
-                    };
-                    self.take_state_of(&entry.record, &state, out);
-                } else if decided.slot > known {
-                    self.fetch(from, &entry.record, out);
-                }
-            }
-            let Some(state) = self.partitions.get_mut(&partition) else {
+            self.take_decision(from, &entry, out);
+            let (Some(state), Some(spread)) = (
+                self.partitions.get_mut(&partition),
+                self.durable.spread(partition),
+            ) else {
                 return;
             };
-            if can_apply(&self.records, state, &entry) {
+            if self.planted.is(Bug::GossipOutOfOrder) && !spread.has(&entry)
+                || can_apply(&self.durable, spread, &entry)
+            {
                 self.apply_entry(now_ms, partition, entry, out);
-            } else if !state.is_known(&entry)
+            } else if !spread.has(&entry)
                 && !state.waiting.contains(&entry)
                 && state.waiting.len() < WAITING_ENTRIES_MAX
             {
@@ -325,17 +288,35 @@ impl Storage {
         self.apply_waiting(now_ms, partition, out);
     }
 
+    /// A decision is one whatever it builds on, and a client may be waiting for it.
+    fn take_decision(&mut self, from: ReplicaId, entry: &Entry, out: &mut Outputs) {
+        let EntryKind::Decided(decided) = &entry.what else {
+            return;
+        };
+        let known = self.updates(&entry.record).decided;
+        if decided.slot == known + 1 {
+            let state = RecordState {
+                decided: decided.slot,
+                log: vec![decided.clone()],
+                ..RecordState::default()
+            };
+            self.take_state_of(&entry.record, state, out);
+        } else if decided.slot > known {
+            self.fetch(from, &entry.record, out);
+        }
+    }
+
     /// Applies the entries whose predecessors have come.
     pub(super) fn apply_waiting(&mut self, now_ms: u64, partition: PartitionId, out: &mut Outputs) {
         loop {
-            let Some(state) = self.partitions.get_mut(&partition) else {
+            let (Some(state), Some(spread)) = (
+                self.partitions.get_mut(&partition),
+                self.durable.spread(partition),
+            ) else {
                 return;
             };
-            let Partition {
-                waiting, timestamp, ..
-            } = state;
-            waiting.retain(|entry| entry.sequence > timestamp.get(entry.origin));
-            let can_apply = |entry: &Entry| can_apply(&self.records, state, entry);
+            state.waiting.retain(|entry| !spread.has(entry));
+            let can_apply = |entry: &Entry| can_apply(&self.durable, spread, entry);
             let Some(index) = state.waiting.iter().position(can_apply) else {
                 return;
             };
@@ -349,24 +330,23 @@ impl Storage {
         let again_ms = now_ms + self.members.round_trip_ms();
         let mut letters = Letters::default();
         for id in self.stirring.clone() {
-            let Some(partition) = self.partitions.get_mut(&id) else {
+            let (Some(partition), Some(spread)) =
+                (self.partitions.get_mut(&id), self.durable.spread(id))
+            else {
                 continue;
             };
-            for peer in partition.replicas.clone() {
-                let Some(link) = partition.links.get_mut(&peer) else {
-                    continue;
-                };
+            for (&peer, link) in &mut partition.links {
                 let Some((_, expected)) = link.check.take_if(|(at, _)| *at <= now_ms) else {
                     continue;
                 };
-                if self.members.is_certified_dead(peer) || link.known.covers(&partition.timestamp) {
+                if self.members.is_certified_dead(peer) || link.known.covers(&spread.timestamp) {
                     continue;
                 }
                 let is_late = !link.known.covers(&expected);
-                link.check = Some((again_ms, partition.timestamp.clone()));
+                link.check = Some((again_ms, spread.timestamp.clone()));
                 // A suspect gets nothing until it answers: it may be gone for ever.
                 if is_late && self.members.believed_alive(now_ms, peer) {
-                    letters.add(peer, partition.gossip_for(self.me, id, peer, true), out);
+                    letters.add(peer, link.gossip(self.me, id, spread, true), out);
                 }
             }
         }
@@ -377,28 +357,25 @@ impl Storage {
     pub(super) fn flush_gossip(&mut self, now_ms: u64, out: &mut Outputs) {
         let mut letters = Letters::default();
         for id in self.stirring.clone() {
-            let Some(partition) = self.partitions.get_mut(&id) else {
+            let (Some(partition), Some(spread)) =
+                (self.partitions.get_mut(&id), self.durable.spread(id))
+            else {
                 continue;
             };
-            let is_due = |link: &Link| link.send_ms.is_some_and(|at| at <= now_ms);
-            let due: BTreeSet<ReplicaId> = partition
-                .links
-                .iter()
-                .filter(|(_, link)| is_due(link))
-                .map(|(peer, _)| *peer)
-                .collect();
-            for peer in due {
-                let dead = self.members.is_certified_dead(peer);
-                let gossip = (!dead).then(|| partition.gossip_for(self.me, id, peer, false));
-                let entries = gossip.iter().flat_map(|gossip| &gossip.entries);
-                let is_full = entries.map(entry_bytes).sum::<usize>() >= MESSAGE_BYTES_TARGET;
-                if let Some(link) = partition.links.get_mut(&peer) {
+            for (&peer, link) in &mut partition.links {
+                if link.send_ms.is_none_or(|at| at > now_ms) {
+                    continue;
+                }
+                link.send_ms = None;
+                if self.members.is_certified_dead(peer) {
+                    continue;
+                }
+                let gossip = link.gossip(self.me, id, spread, false);
+                if gossip.entries.iter().map(entry_bytes).sum::<usize>() >= MESSAGE_BYTES_TARGET {
                     // What did not fit leaves with the next batch.
-                    link.send_ms = is_full.then_some(now_ms);
+                    link.send_ms = Some(now_ms);
                 }
-                if let Some(gossip) = gossip {
-                    letters.add(peer, gossip, out);
-                }
+                letters.add(peer, gossip, out);
             }
             if partition.is_at_rest() {
                 self.stirring.remove(&id);
@@ -406,6 +383,18 @@ impl Storage {
         }
         letters.send(out);
     }
+}
+
+/// True when nothing is missing before the entry. A decision is applied once the record has it, for what was applied
+/// is acknowledged and never sent again.
+fn can_apply(durable: &Durable, spread: &Spread, entry: &Entry) -> bool {
+    let is_decided = match &entry.what {
+        EntryKind::Write { .. } => true,
+        EntryKind::Decided(decided) => durable
+            .record(&entry.record)
+            .is_some_and(|record| record.updates().decided >= decided.slot),
+    };
+    is_decided && spread.is_next(entry)
 }
 
 /// Gossip on its way into messages of bounded size.

@@ -1,96 +1,167 @@
-//! Copies of state: how a node without data becomes a member, and how one far behind catches up.
+//! Copies of state: how a node becomes a member, and how one far behind catches up.
 //!
 //! A node that starts without data votes only when it has merged the state of **every** other member that is not
 //! certified dead: whatever was decided with its predecessor's help is known to one of them. Members count a joining
 //! node in their quorums from the moment it asks, so nothing is decided behind its back.
+//!
+//! A node that comes back with its data needs less: under `commit majority` nothing, for its promises and votes are
+//! those that it gave. Under `commit fail-stop` the others may have gone on without it; it copies what they have
+//! accepted, and waits until gossip has brought what they had decided.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use common::types::{PartitionId, RecordId, ReplicaId};
+use common::types::{CommitMode, PartitionId, RecordId, ReplicaId};
 
-use super::message::{JoinRecord, Message, StatePage};
+use super::durable::bucket_of;
+use super::message::{JoinRecord, Message, PartitionDigest, Scope, StatePage, StateRequest};
 use super::record::RecordChange;
 use super::timestamp::Timestamp;
-use super::{Change, Output, Outputs, Storage};
+use super::{Change, Outputs, Storage};
 
 /// A page closes at this size.
 const PAGE_BYTES_TARGET: usize = 1 << 20;
+/// A page closes when so many records were looked at: the node has other work.
+const PAGE_LOOKS_MAX: usize = 10_000;
+/// Replicas whose hashes differ for so long, though both are at rest, compare their partitions.
+const DIFFERENCE_MS_MAX: u64 = 5_000;
 
-/// A copy of a member's state under way: of one partition, or of all that are shared.
-#[derive(Debug)]
+/// A copy of a member's state under way.
+#[derive(Debug, Clone)]
 pub struct Pull {
     copy: u64,
-    partition: Option<PartitionId>,
+    what: What,
     after: RecordId,
     /// From the first page: later pages may hold more, but not less.
     timestamps: Vec<(PartitionId, Timestamp)>,
     due_ms: u64,
+    /// Partitions to copy next.
+    next: BTreeSet<PartitionId>,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    All,
+    Undecided,
+    Partitions(BTreeSet<PartitionId>),
 }
 
 impl Pull {
-    fn new(copy: u64, partition: Option<PartitionId>) -> Self {
+    fn new(copy: u64, what: What) -> Self {
         Self {
             copy,
-            partition,
+            what,
             after: RecordId::default(),
             timestamps: Vec::new(),
             due_ms: 0,
+            next: BTreeSet::new(),
         }
     }
 }
 
+/// What a joining node waits for, besides the copies under way: what each member had when it was asked.
+pub type Awaited = BTreeMap<ReplicaId, Vec<(PartitionId, Timestamp)>>;
+
 impl Storage {
+    /// Whether a node that has started has to join before it votes.
+    pub(super) fn must_join(&self) -> bool {
+        let is_alone = self.ring().nodes.len() == 1;
+        !is_alone && (!self.durable.joined || self.ring().commit == CommitMode::FailStop)
+    }
+
     /// Begins to copy from all members; the requests leave with the next tick.
     pub(super) fn start_joining(&mut self) {
         self.copies = self.copies.wrapping_add(1);
+        let what = if self.durable.joined {
+            What::Undecided
+        } else {
+            What::All
+        };
+        self.awaited.clear();
         self.pulls = self
             .members
             .living()
-            .map(|member| (member, Pull::new(self.copies, None)))
+            .map(|member| (member, Pull::new(self.copies, what.clone())))
             .collect();
     }
 
     pub(super) fn finish_joining(&mut self, out: &mut Outputs) {
-        if !self.joined && self.pulls.is_empty() {
-            self.joined = true;
-            // The others are told at once, not at the next heartbeat.
-            self.heartbeat_due_ms = 0;
-            out.push(Output::Persist(Change::Joined));
+        if self.joined || !self.pulls.is_empty() {
+            return;
+        }
+        let has = |(partition, expected): &(PartitionId, Timestamp)| {
+            self.durable
+                .spread(*partition)
+                .is_none_or(|spread| spread.timestamp.covers(expected))
+        };
+        let awaits = |(member, expected): (&ReplicaId, &Vec<_>)| {
+            !self.members.is_certified_dead(*member) && !expected.iter().all(has)
+        };
+        if self.awaited.iter().any(awaits) {
+            return;
+        }
+        self.awaited.clear();
+        self.joined = true;
+        // The others are told at once, not at the next heartbeat.
+        self.heartbeat_due_ms = 0;
+        if !self.durable.joined {
+            self.persist(Change::Joined, out);
         }
     }
 
-    /// Copies one partition from a member that no longer has it as entries, unless a copy is under way.
+    /// Copies one partition from a member, after what is being copied from it already.
     pub(super) fn pull(
         &mut self,
         now_ms: u64,
         from: ReplicaId,
-        partition: Option<PartitionId>,
+        partition: PartitionId,
         out: &mut Outputs,
     ) {
-        if self.pulls.contains_key(&from) {
+        if let Some(pull) = self.pulls.get_mut(&from) {
+            let is_under_way = match &pull.what {
+                What::All => true,
+                What::Undecided => false,
+                What::Partitions(partitions) => partitions.contains(&partition),
+            };
+            if !is_under_way {
+                pull.next.insert(partition);
+            }
             return;
         }
-        self.copies = self.copies.wrapping_add(1);
-        self.pulls.insert(from, Pull::new(self.copies, partition));
+        self.start_pull(from, [partition].into());
         self.tick_pulls(now_ms, out);
+    }
+
+    fn start_pull(&mut self, from: ReplicaId, partitions: BTreeSet<PartitionId>) {
+        self.copies = self.copies.wrapping_add(1);
+        let pull = Pull::new(self.copies, What::Partitions(partitions));
+        self.pulls.insert(from, pull);
     }
 
     /// Asks for the next pages, and again for those that did not come.
     pub(super) fn tick_pulls(&mut self, now_ms: u64, out: &mut Outputs) {
         let again_ms = now_ms + 2 * self.members.round_trip_ms();
         for (member, pull) in &mut self.pulls {
-            if pull.due_ms <= now_ms {
-                pull.due_ms = again_ms;
-                Self::send(
-                    *member,
-                    Message::StateRequest {
-                        copy: pull.copy,
-                        partition: pull.partition,
-                        after: pull.after.clone(),
-                    },
-                    out,
-                );
+            if pull.due_ms > now_ms {
+                continue;
             }
+            pull.due_ms = again_ms;
+            let scope = match &pull.what {
+                What::All => Scope::All,
+                What::Undecided => Scope::Undecided,
+                What::Partitions(partitions) => Scope::Differing(
+                    partitions
+                        .iter()
+                        .map(|id| (*id, self.durable.bucket_hashes(*id)))
+                        .collect(),
+                ),
+            };
+            let request = StateRequest {
+                copy: pull.copy,
+                scope,
+                after: pull.after.clone(),
+            };
+            Self::send(*member, Message::StateRequest(request), out);
         }
     }
 
@@ -98,65 +169,66 @@ impl Storage {
         &mut self,
         now_ms: u64,
         to: ReplicaId,
-        copy: u64,
-        partition: Option<PartitionId>,
-        after: RecordId,
+        request: StateRequest,
         out: &mut Outputs,
     ) {
-        if partition.is_none() && after.is_empty() {
+        let joins = !matches!(request.scope, Scope::Differing(_));
+        if joins && request.after.is_empty() {
             self.expect_joining(now_ms, to);
         }
-        let shared = |id: PartitionId| {
-            partition.is_none_or(|only| only == id) && self.placement.replicas(id).contains(&to)
-        };
         let mut page = StatePage {
-            copy,
-            partition,
-            after,
+            copy: request.copy,
+            after: request.after,
             records: Vec::new(),
             timestamps: Vec::new(),
             next: None,
         };
+        let wanted = Wants::new(self, to, request.scope);
         if page.after.is_empty() {
-            let timestamps = self.partitions.iter().filter(|(id, _)| shared(**id));
-            page.timestamps = timestamps
-                .map(|(id, state)| (*id, state.timestamp.clone()))
+            let wanted = self
+                .durable
+                .spreads()
+                .iter()
+                .filter(|(id, _)| wanted.partition(**id));
+            page.timestamps = wanted
+                .map(|(id, spread)| (*id, spread.timestamp.clone()))
                 .collect();
         }
-        let mut bytes = 0;
-        for (record, state) in self
-            .records
-            .range::<str, _>((Excluded(page.after.as_str()), Unbounded))
-        {
-            if !shared(self.placement.partition(record)) {
-                continue;
-            }
-            if bytes >= PAGE_BYTES_TARGET {
-                page.next = page
-                    .records
-                    .last()
-                    .map(|last: &JoinRecord| last.record.clone());
-                break;
-            }
-            bytes += state.size_bytes() + record.len();
-            page.records.push(state.to_join(record));
-        }
+        self.fill(&mut page, &wanted);
         Self::send(to, Message::State(page), out);
     }
 
-    /// The member has lost its data and starts anew.
-    fn expect_joining(&mut self, now_ms: u64, member: ReplicaId) {
-        if let Some(member) = self.members.get_mut(member) {
-            member.joining = true;
-        }
-        let check_ms = now_ms + self.members.round_trip_ms();
-        for (id, partition) in &mut self.partitions {
-            if partition.replicas.contains(&member)
-                && partition.forget_predecessor(member, check_ms)
+    fn fill(&self, page: &mut StatePage, wanted: &Wants) {
+        let range = (Excluded(page.after.as_str()), Unbounded);
+        let (mut looks, mut bytes) = (0, 0);
+        let ids: Box<dyn Iterator<Item = &RecordId>> = if wanted.only_undecided {
+            Box::new(self.durable.undecided().range::<str, _>(range))
+        } else {
+            Box::new(self.durable.records().range::<str, _>(range).map(|of| of.0))
+        };
+        let mut last: Option<&RecordId> = None;
+        for id in ids {
+            if bytes >= PAGE_BYTES_TARGET || looks >= PAGE_LOOKS_MAX {
+                page.next = last.cloned();
+                return;
+            }
+            looks += 1;
+            last = Some(id);
+            if wanted.record(self.durable.placement.partition(id), id)
+                && let Some(record) = self.durable.record(id)
             {
-                self.stirring.insert(*id);
+                bytes += record.size_bytes() + id.len();
+                page.records.push(record.to_join(id));
             }
         }
+    }
+
+    /// The member starts anew.
+    fn expect_joining(&mut self, now_ms: u64, member: ReplicaId) {
+        if let Some(state) = self.members.get_mut(member) {
+            state.joining = true;
+        }
+        self.forget_predecessor(now_ms, member);
     }
 
     pub(super) fn take_state(
@@ -176,32 +248,47 @@ impl Storage {
             pull.timestamps = page.timestamps;
         }
         pull.due_ms = now_ms;
-        let timestamps = match page.next {
-            Some(next) => {
-                pull.after = next;
-                None
-            }
-            None => self.pulls.remove(&from).map(|pull| pull.timestamps),
-        };
         for record in page.records {
             self.take_join_record(now_ms, record, out);
         }
-        for (partition, timestamp) in timestamps.unwrap_or_default() {
-            self.catch_up(now_ms, partition, timestamp, out);
+        match (page.next, self.pulls.get_mut(&from)) {
+            (Some(next), Some(pull)) => pull.after = next,
+            _ => self.end_pull(now_ms, from, out),
         }
         self.finish_joining(out);
         self.tick_pulls(now_ms, out);
     }
 
+    fn end_pull(&mut self, now_ms: u64, from: ReplicaId, out: &mut Outputs) {
+        let Some(pull) = self.pulls.remove(&from) else {
+            return;
+        };
+        if matches!(pull.what, What::Undecided) {
+            self.awaited.insert(from, pull.timestamps);
+        } else {
+            for (partition, timestamp) in pull.timestamps {
+                self.catch_up(now_ms, partition, timestamp, out);
+            }
+        }
+        if !pull.next.is_empty() {
+            self.start_pull(from, pull.next);
+        }
+    }
+
     fn take_join_record(&mut self, now_ms: u64, join: JoinRecord, out: &mut Outputs) {
         let record = join.record;
-        if !self.placement.replicas_of(&record).contains(&self.me) {
+        if !self
+            .durable
+            .placement
+            .replicas_of(&record)
+            .contains(&self.me)
+        {
             return;
         }
-        self.take_state_of(&record, &join.state, out);
-        let state = self.records.entry(record.clone()).or_default();
-        let (promised, decided) = (state.promised, state.decided);
-        let own_ballot = state.accepted.as_ref().map(|accepted| accepted.ballot);
+        self.take_state_of(&record, join.state, out);
+        let updates = self.updates(&record);
+        let (promised, decided) = (updates.promised, updates.decided);
+        let own_ballot = updates.accepted.as_ref().map(|accepted| accepted.ballot);
         if join.promised > promised {
             self.change(&record, RecordChange::Promise(join.promised), out);
         }
@@ -210,8 +297,8 @@ impl Storage {
             && own_ballot < Some(accepted.ballot)
         {
             self.change(&record, RecordChange::Accept(accepted), out);
-            self.active.entry(record.clone()).or_default().due_ms =
-                now_ms + self.patience_ms(&record);
+            let due_ms = now_ms + self.patience_ms(&record);
+            self.active.entry(record).or_default().due_ms = due_ms;
         }
     }
 
@@ -223,15 +310,117 @@ impl Storage {
         timestamp: Timestamp,
         out: &mut Outputs,
     ) {
-        let Some(state) = self.partitions.get_mut(&partition) else {
+        let Some(spread) = self.durable.spread(partition) else {
             return;
         };
-        state.timestamp.merge(&timestamp);
-        state.dropped.merge(&timestamp);
-        out.push(Output::Persist(Change::CaughtUp {
-            partition,
-            timestamp,
-        }));
+        if !spread.timestamp.covers(&timestamp) {
+            let change = Change::CaughtUp {
+                partition,
+                timestamp,
+            };
+            self.persist(change, out);
+        }
         self.apply_waiting(now_ms, partition, out);
+    }
+
+    /// What this node holds of the partitions that it shares with a member.
+    pub(super) fn shared_hash(&self, member: ReplicaId) -> u64 {
+        let shared = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.replicas.contains(&member));
+        shared.fold(0, |hash, (id, _)| hash ^ self.durable.hash(*id))
+    }
+
+    /// A member holds something else than this node. When that lasts, they compare their partitions.
+    pub(super) fn compare(&mut self, now_ms: u64, member: ReplicaId, hash: u64, out: &mut Outputs) {
+        if hash == self.shared_hash(member) || !self.joined {
+            self.differing_since_ms.remove(&member);
+            return;
+        }
+        let since_ms = *self.differing_since_ms.entry(member).or_insert(now_ms);
+        if now_ms < since_ms + DIFFERENCE_MS_MAX {
+            return;
+        }
+        self.differing_since_ms.insert(member, now_ms);
+        let shared = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.replicas.contains(&member));
+        let digest = |(id, _): (&PartitionId, _)| {
+            Some(PartitionDigest {
+                partition: *id,
+                timestamp: self.durable.spread(*id)?.timestamp.clone(),
+                hash: self.durable.hash(*id),
+            })
+        };
+        let digests = shared.filter_map(digest).collect();
+        Self::send(member, Message::Digests(digests), out);
+    }
+
+    /// Copies the partitions that differ although the same gossip was applied: something went past it.
+    pub(super) fn take_digests(
+        &mut self,
+        now_ms: u64,
+        from: ReplicaId,
+        digests: Vec<PartitionDigest>,
+        out: &mut Outputs,
+    ) {
+        for digest in digests {
+            let is_level = self
+                .durable
+                .spread(digest.partition)
+                .is_some_and(|spread| spread.timestamp == digest.timestamp);
+            if is_level && self.durable.hash(digest.partition) != digest.hash {
+                self.pull(now_ms, from, digest.partition, out);
+            }
+        }
+    }
+}
+
+/// Which records another replica wants.
+struct Wants {
+    only_undecided: bool,
+    /// By partition, the buckets that differ; absent: all of them.
+    partitions: BTreeMap<PartitionId, Option<Vec<bool>>>,
+}
+
+impl Wants {
+    fn new(storage: &Storage, to: ReplicaId, scope: Scope) -> Self {
+        let placement = &storage.durable.placement;
+        let is_shared = |id: PartitionId| placement.replicas(id).contains(&to);
+        let shared = storage
+            .partitions
+            .keys()
+            .copied()
+            .filter(|id| is_shared(*id));
+        let differing = |id: PartitionId, theirs: Vec<u64>| {
+            let own = storage.durable.bucket_hashes(id);
+            let differ = own.iter().zip(theirs).map(|(own, theirs)| *own != theirs);
+            (id, Some(differ.collect()))
+        };
+        Self {
+            only_undecided: scope == Scope::Undecided,
+            partitions: match scope {
+                Scope::All | Scope::Undecided => shared.map(|id| (id, None)).collect(),
+                Scope::Differing(partitions) => partitions
+                    .into_iter()
+                    .filter(|(id, _)| is_shared(*id))
+                    .map(|(id, theirs)| differing(id, theirs))
+                    .collect(),
+            },
+        }
+    }
+
+    fn partition(&self, id: PartitionId) -> bool {
+        self.partitions.contains_key(&id)
+    }
+
+    fn record(&self, partition: PartitionId, id: &str) -> bool {
+        match self.partitions.get(&partition) {
+            None => false,
+            Some(None) => true,
+            Some(Some(buckets)) => buckets.get(bucket_of(id)).copied().unwrap_or(true),
+        }
     }
 }

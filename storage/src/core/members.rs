@@ -2,22 +2,23 @@
 //!
 //! Suspicion only chooses coordinators and redirects; quorums shrink by certified deaths alone (STORAGE.md §4).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use common::types::{CommitMode, ReplicaId, Ring};
+
+use super::planted::{Bug, Planted};
 
 /// A node sends a heartbeat this often.
 pub const HEARTBEAT_MS: u64 = 250;
 /// A node that is silent for this long is suspected.
 pub const SUSPECT_MS: u64 = 1_500;
-/// Predecessors of restarted nodes that are remembered, so that their late messages are refused.
-const RETIRED_MAX: usize = 16;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// 0 until it was first heard of.
+    /// The latest life heard of; 0 until then. Lives are numbered upwards.
     incarnation: u64,
-    retired: VecDeque<u64>,
+    /// This life and those before it will never speak again.
+    dead_through: u64,
     heard_ms: u64,
     pub certified_dead: bool,
     pub joining: bool,
@@ -25,12 +26,23 @@ pub struct Member {
 }
 
 /// The other nodes of the ring, as this one sees them.
+/// What a sign of life means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// From a stranger or from the dead: to be ignored.
+    Nobody,
+    Known,
+    /// The first of a new life.
+    Reborn,
+}
+
 #[derive(Debug, Clone)]
 pub struct Members {
     me: ReplicaId,
     commit: CommitMode,
     others: BTreeMap<ReplicaId, Member>,
     own_delay_ms: u64,
+    planted: Planted,
 }
 
 impl Members {
@@ -38,7 +50,7 @@ impl Members {
         // Until a peer is heard its messages are taken to be as slow as ours.
         let member = Member {
             incarnation: 0,
-            retired: VecDeque::new(),
+            dead_through: 0,
             heard_ms: now_ms + own_delay_ms,
             certified_dead: false,
             joining: false,
@@ -54,25 +66,36 @@ impl Members {
             commit: ring.commit,
             others: others.collect(),
             own_delay_ms,
+            planted: Planted::default(),
         }
     }
 
-    /// Notes a sign of life. False: the message is from a stranger or from a dead predecessor, and must be ignored.
-    /// A certified death is over only when the node `begins` anew: other messages may have been long under way.
-    pub fn hear(&mut self, now_ms: u64, from: ReplicaId, incarnation: u64, begins: bool) -> bool {
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
+    }
+
+    /// Notes a sign of life. Messages may arrive long after the death of their sender, so only a later life than the
+    /// one that was certified dead counts as one.
+    pub fn hear(&mut self, now_ms: u64, from: ReplicaId, incarnation: u64) -> Heard {
         let Some(member) = self.others.get_mut(&from) else {
-            return false;
+            return Heard::Nobody;
         };
-        if member.retired.contains(&incarnation) || (member.certified_dead && !begins) {
-            return false;
-        }
-        if member.incarnation != incarnation {
-            member.retire(member.incarnation);
-            member.incarnation = incarnation;
-            member.certified_dead = false;
+        if incarnation < member.incarnation || incarnation <= member.dead_through {
+            return Heard::Nobody;
         }
         member.heard_ms = member.heard_ms.max(now_ms);
-        true
+        if incarnation == member.incarnation {
+            return Heard::Known;
+        }
+        let is_first = member.incarnation == 0 && !member.certified_dead;
+        member.incarnation = incarnation;
+        member.certified_dead = false;
+        if is_first {
+            Heard::Known
+        } else {
+            Heard::Reborn
+        }
     }
 
     /// This incarnation of a replica (0: whichever is known) will never speak again. The certificate may come late:
@@ -81,10 +104,13 @@ impl Members {
         let Some(member) = self.others.get_mut(&replica) else {
             return;
         };
-        member.retire(incarnation);
-        if incarnation == 0 || [0, incarnation].contains(&member.incarnation) {
-            member.retire(member.incarnation);
-            member.incarnation = 0;
+        let dead = if incarnation == 0 {
+            member.incarnation
+        } else {
+            incarnation
+        };
+        member.dead_through = member.dead_through.max(dead);
+        if member.incarnation <= member.dead_through {
             member.certified_dead = true;
             member.joining = false;
         }
@@ -133,7 +159,9 @@ impl Members {
     pub fn is_quorum(&self, replicas: &[ReplicaId], agreed: impl Fn(ReplicaId) -> bool) -> bool {
         match self.commit {
             CommitMode::Majority => {
-                replicas.iter().filter(|replica| agreed(**replica)).count() > replicas.len() / 2
+                let agreed = replicas.iter().filter(|replica| agreed(**replica)).count();
+                let half = self.planted.is(Bug::QuorumOfHalf);
+                agreed > replicas.len() / 2 || half && agreed >= replicas.len() / 2
             }
             CommitMode::FailStop => replicas
                 .iter()
@@ -165,15 +193,6 @@ impl Members {
 }
 
 impl Member {
-    fn retire(&mut self, incarnation: u64) {
-        if incarnation != 0 && !self.retired.contains(&incarnation) {
-            self.retired.push_back(incarnation);
-            if self.retired.len() > RETIRED_MAX {
-                self.retired.pop_front();
-            }
-        }
-    }
-
     pub fn is_suspected(&self, now_ms: u64) -> bool {
         self.certified_dead || self.silent_ms(now_ms) > SUSPECT_MS
     }
@@ -207,12 +226,12 @@ mod tests {
     #[test]
     fn a_late_certificate_does_not_touch_the_successor() {
         let mut members = members();
-        assert!(members.hear(1, PEER, OLD, false));
-        assert!(members.hear(2, PEER, NEW, true));
+        assert_eq!(members.hear(1, PEER, OLD), Heard::Known);
+        assert_eq!(members.hear(2, PEER, NEW), Heard::Reborn);
         members.certify_death(PEER, OLD);
         assert!(!members.is_certified_dead(PEER));
-        assert!(members.hear(3, PEER, NEW, false));
-        assert!(!members.hear(3, PEER, OLD, false), "the dead speak");
+        assert_eq!(members.hear(3, PEER, NEW), Heard::Known);
+        assert_eq!(members.hear(3, PEER, OLD), Heard::Nobody, "the dead speak");
     }
 
     #[test]
@@ -220,8 +239,8 @@ mod tests {
         let mut members = members();
         members.certify_death(PEER, OLD);
         assert!(members.is_certified_dead(PEER));
-        assert!(!members.hear(1, PEER, OLD, true), "the dead speak");
-        assert!(members.hear(1, PEER, NEW, true));
+        assert_eq!(members.hear(1, PEER, OLD), Heard::Nobody, "the dead speak");
+        assert_eq!(members.hear(1, PEER, NEW), Heard::Reborn);
         // The certificate is repeated to be sure.
         members.certify_death(PEER, OLD);
         assert!(!members.is_certified_dead(PEER));
@@ -230,20 +249,18 @@ mod tests {
     #[test]
     fn a_certificate_without_an_incarnation_is_of_whoever_is_known() {
         let mut members = members();
-        assert!(members.hear(1, PEER, NEW, false));
+        assert_eq!(members.hear(1, PEER, NEW), Heard::Known);
         members.certify_death(PEER, 0);
         assert!(members.is_certified_dead(PEER));
-        assert!(!members.hear(2, PEER, NEW, true), "the dead speak");
+        assert_eq!(members.hear(2, PEER, NEW), Heard::Nobody, "the dead speak");
     }
 
     #[test]
-    fn certificates_in_the_wrong_order_end_both_lives() {
+    fn a_message_of_a_life_before_the_dead_one_revives_nobody() {
         let mut members = members();
-        assert!(members.hear(1, PEER, OLD, false));
         members.certify_death(PEER, NEW);
-        assert!(!members.is_certified_dead(PEER), "the old one lives");
-        members.certify_death(PEER, OLD);
+        assert_eq!(members.hear(1, PEER, OLD), Heard::Nobody, "the dead speak");
         assert!(members.is_certified_dead(PEER));
-        assert!(!members.hear(2, PEER, NEW, true), "the dead speak");
+        assert_eq!(members.hear(2, PEER, NEW + 1), Heard::Reborn);
     }
 }

@@ -13,17 +13,30 @@ pub struct Ballot {
     pub replica: ReplicaId,
 }
 
-/// A compare-and-swap that a client asked for. Absent `old`: the record does not exist; absent `new`: delete it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a client asks of a record's coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Update {
     pub id: UpdateId,
     pub record: RecordId,
-    pub old: Option<Bytes>,
-    pub new: Option<Bytes>,
+    pub ask: Ask,
+}
+
+/// Absent `new`: delete the record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// Compare-and-swap; absent `old`: the record does not exist.
+    IfValueIs {
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    },
+    /// Compare-and-swap by version; the null version: the record was never written.
+    IfVersionIs { old: Version, new: Option<Bytes> },
+    /// Nothing but the newest version, as of a moment between question and answer: a linearizable read.
+    Read,
 }
 
 /// How an update ended. Failures are decided too, so that repeats are answered alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// `made.version` is the immediate successor of `base`.
     Updated {
@@ -35,18 +48,8 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
-    /// The version that the update made, if it succeeded.
-    pub fn made(&self) -> Option<Version> {
-        match self {
-            Self::Updated { made, .. } => Some(made.version),
-            Self::Mismatch { .. } => None,
-        }
-    }
-}
-
 /// One slot of a record's log of updates; slots count from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogRecord {
     pub slot: u64,
     pub id: UpdateId,
@@ -54,32 +57,38 @@ pub struct LogRecord {
 }
 
 /// What a replica has accepted but does not know to be decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Accepted {
     pub ballot: Ballot,
     pub proposal: LogRecord,
 }
 
 /// What the sender has of a record: enough to answer with only what it lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Digest {
     pub decided: u64,
     pub versions: Vec<Version>,
 }
 
 /// What the receiver was known to lack of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RecordState {
-    /// Decided log records, consecutive.
+    /// Slots decided in all.
+    pub decided: u64,
+    /// The last of them, consecutive.
     pub log: Vec<LogRecord>,
+    /// Successful updates of slots before the log, without their values.
+    pub remembered: Vec<LogRecord>,
     pub versions: Vec<RecordVersion>,
+    /// Ids of plain writes and the versions that they made, oldest first.
+    pub writes: Vec<(UpdateId, Version)>,
     /// The newest version that was discarded; the null version: none.
     pub floor: Version,
     pub highest_number: u64,
 }
 
 /// An update as gossip spreads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub origin: ReplicaId,
     /// Counts the updates accepted by `origin` in this partition, from 1.
@@ -90,13 +99,13 @@ pub struct Entry {
     pub what: EntryKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntryKind {
-    Write(RecordVersion),
+    Write { made: RecordVersion, id: UpdateId },
     Decided(LogRecord),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartitionGossip {
     pub partition: PartitionId,
     /// What the sender has applied.
@@ -106,7 +115,7 @@ pub struct PartitionGossip {
     pub entries: Vec<Entry>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JoinRecord {
     pub record: RecordId,
     pub promised: Ballot,
@@ -114,12 +123,20 @@ pub struct JoinRecord {
     pub state: RecordState,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Message {
     Heartbeat {
         gossip_delay_ms: u64,
         joining: bool,
+        /// The sender's data takes the place of data that was lost.
+        replaces: bool,
+        /// What the sender holds of the partitions that it shares with the receiver.
+        hash: u64,
     },
+    /// The receiver's data is not what the sender knows as its data.
+    WrongDisk,
+    /// Partitions that the sender shares with the receiver: the receiver copies those that differ without being behind.
+    Digests(Vec<PartitionDigest>),
     Gossip(Vec<PartitionGossip>),
     /// A client's update, forwarded to the coordinator.
     Submit {
@@ -162,39 +179,53 @@ pub enum Message {
         record: RecordId,
         digest: Digest,
     },
-    /// Asks for the records after a key, of one partition or of all shared ones.
-    StateRequest {
-        /// Names the copy: an answer to an earlier one may lack what was decided since.
-        copy: u64,
-        partition: Option<PartitionId>,
-        after: RecordId,
+    /// A linearizable read was made by the coordinator.
+    ReadDone {
+        record: RecordId,
+        id: UpdateId,
+        found: RecordVersion,
     },
+    StateRequest(StateRequest),
     State(StatePage),
 }
 
-impl Message {
-    /// True for what only a node that starts without data says.
-    pub fn begins_life(&self) -> bool {
-        matches!(
-            self,
-            Self::Heartbeat { joining: true, .. }
-                | Self::StateRequest {
-                    partition: None,
-                    ..
-                }
-        )
-    }
+/// What a replica wants to copy of another's state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Everything shared, promises too: the sender has nothing.
+    All,
+    /// Accepted updates without outcome; gossip brings the rest.
+    Undecided,
+    /// Records of these partitions, in buckets whose hash differs from the sender's.
+    Differing(Vec<(PartitionId, Vec<u64>)>),
+}
+
+/// Asks for a page of state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StateRequest {
+    /// Names the copy: an answer to an earlier one may lack what was decided since.
+    pub copy: u64,
+    pub scope: Scope,
+    /// The page begins with the next record in key order.
+    pub after: RecordId,
+}
+
+/// A partition, as one replica has it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartitionDigest {
+    pub partition: PartitionId,
+    pub timestamp: Timestamp,
+    pub hash: u64,
 }
 
 /// A page of a member's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StatePage {
-    /// As in the request, and so are the next two.
+    /// As in the request, and so is the next.
     pub copy: u64,
-    pub partition: Option<PartitionId>,
     pub after: RecordId,
     pub records: Vec<JoinRecord>,
-    /// On the first page: what the pages cover at least.
+    /// On the first page: what the sender has applied of the partitions asked for.
     pub timestamps: Vec<(PartitionId, Timestamp)>,
     /// Where the next page begins; absent on the last.
     pub next: Option<RecordId>,

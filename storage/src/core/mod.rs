@@ -3,49 +3,56 @@
 //! No I/O, clock, randomness or tasks. A shell (`server.rs`) performs the outputs **in order**, and makes every
 //! [`Output::Persist`] durable before it performs anything behind it (I11).
 //!
-//! - [`record`]: durable state of one record · [`queue`], [`coordinator`], `vote`: the update protocol
-//! - [`gossip`], [`timestamp`]: spreading of updates per partition · [`members`]: failure detection and quorums
-//! - [`client`]: reads and writes · [`join`]: how a node without data becomes a member · [`message`]: what nodes say
-//! - [`effect`]: inputs and outputs
+//! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
+//! - [`queue`], [`coordinator`], `vote`: the update protocol
+//! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
+//! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member, and copies of state
+//! - [`client`]: reads and writes · [`message`]: what nodes say · [`effect`]: inputs and outputs
+//! - [`planted`]: bugs for the tests to find
 
 pub mod client;
 pub mod coordinator;
+pub mod durable;
 pub mod effect;
 pub mod gossip;
 pub mod join;
 pub mod members;
 pub mod message;
+pub mod planted;
 pub mod queue;
 pub mod record;
+pub mod spread;
 pub mod timestamp;
+pub mod updates;
 mod vote;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::placement::Placement;
 use common::types::{PartitionId, RecordId, ReplicaId, Ring, UpdateId};
 
-pub use self::effect::{Change, Input, Level, Output, Refusal, Reply, Token};
+pub use self::effect::{Change, Envelope, Halt, Input, Level, Output, Refusal, Reply, Token};
 
-use self::client::{WaitingRead, WaitingWrite};
+use self::client::{WaitingRead, WaitingWrite, Write};
+use self::durable::Durable;
 use self::gossip::Partition;
-use self::join::Pull;
-use self::members::{HEARTBEAT_MS, Members};
-use self::message::{Accepted, Ballot, LogRecord, Message};
+use self::join::{Awaited, Pull};
+use self::members::{HEARTBEAT_MS, Heard, Members};
+use self::message::{Accepted, Ballot, LogRecord, Message, Outcome};
+use self::planted::Planted;
 use self::queue::Activity;
-use self::record::{Record, RecordChange};
+use self::record::RecordChange;
+use self::updates::Updates;
 
 pub(crate) type Outputs = Vec<Output>;
 
 /// One storage node. See the module's documentation for its promises.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Storage {
     me: ReplicaId,
     gossip_delay_ms: u64,
-    ring: Ring,
-    placement: Placement,
+    durable: Durable,
+    ring_hash: u64,
     members: Members,
-    records: BTreeMap<RecordId, Record>,
     partitions: BTreeMap<PartitionId, Partition>,
     /// Partitions with gossip to send or to look at again.
     stirring: BTreeSet<PartitionId>,
@@ -57,54 +64,84 @@ pub struct Storage {
     waiting_reads: Vec<WaitingRead>,
     /// Copies of state under way, by member.
     pulls: BTreeMap<ReplicaId, Pull>,
+    awaited: Awaited,
+    /// Since when a member's data was seen to differ from this node's.
+    differing_since_ms: BTreeMap<ReplicaId, u64>,
     /// Names the latest copy; begins at the incarnation, so that no two lives of a node share a name.
     copies: u64,
     joined: bool,
+    read_only: Option<String>,
     heartbeat_due_ms: u64,
+    planted: Planted,
+}
+
+/// How a node came to its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The whole cluster is new: there is nothing to copy.
+    Fresh,
+    /// It may have been taken for dead.
+    Restarted,
+    /// It has only gone back to what was durable, and was a member or not.
+    Uninterrupted { joined: bool },
 }
 
 impl Storage {
-    /// A node without data. `fresh`: the cluster is new, so there is nothing to copy from the others.
-    pub fn new(
-        now_ms: u64,
-        me: ReplicaId,
-        incarnation: u64,
-        gossip_delay_ms: u64,
-        ring: Ring,
-        fresh: bool,
-    ) -> Self {
-        let placement = Placement::new(&ring);
-        let partitions = placement
-            .held_by(me)
-            .map(|partition| {
-                (
-                    partition,
-                    Partition::new(placement.replicas(partition).to_vec()),
-                )
-            })
-            .collect();
+    /// A node on its data, of which [`Change::Founded`] of this life is a part.
+    pub fn new(now_ms: u64, gossip_delay_ms: u64, durable: Durable, start: Start) -> Self {
+        let founding = &durable.founding;
+        let me = founding.replica;
+        let partition = |(id, _): (&PartitionId, _)| {
+            let replicas = durable.placement.replicas(*id).to_vec();
+            (*id, Partition::new(replicas))
+        };
         let mut storage = Self {
             me,
             gossip_delay_ms,
-            members: Members::new(now_ms, me, gossip_delay_ms, &ring),
-            placement,
-            partitions,
-            records: BTreeMap::new(),
+            ring_hash: founding.ring.settings_hash(),
+            members: Members::new(now_ms, me, gossip_delay_ms, &founding.ring),
+            partitions: durable.spreads().iter().map(partition).collect(),
             stirring: BTreeSet::new(),
             active: BTreeMap::new(),
             waiting_updates: BTreeMap::new(),
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             pulls: BTreeMap::new(),
-            copies: incarnation,
-            joined: fresh || ring.nodes.len() == 1,
+            awaited: BTreeMap::new(),
+            differing_since_ms: BTreeMap::new(),
+            copies: founding.incarnation,
+            joined: true,
+            read_only: None,
             heartbeat_due_ms: now_ms,
-            ring,
+            planted: Planted::default(),
+            durable,
+        };
+        storage.joined = match start {
+            Start::Fresh | Start::Uninterrupted { joined: true } => true,
+            Start::Restarted | Start::Uninterrupted { joined: false } => !storage.must_join(),
         };
         if !storage.joined {
             storage.start_joining();
         }
+        storage.resume(now_ms);
         storage
+    }
+
+    /// Makes this node do one thing wrong.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: planted::Bug) {
+        self.planted = Planted::new(bug);
+        self.members.plant(self.planted);
+        self.durable.plant(self.planted);
+    }
+
+    /// Goes on with what the data shows to be unfinished.
+    fn resume(&mut self, now_ms: u64) {
+        for record in self.durable.undecided().clone() {
+            let due_ms = now_ms + self.patience_ms(&record);
+            self.active.entry(record).or_default().due_ms = due_ms;
+        }
+        self.announce(now_ms);
     }
 
     /// Handles one input and appends what must be done, in order.
@@ -121,33 +158,24 @@ impl Storage {
             }
             Input::Write {
                 token,
+                id,
                 record,
                 value,
                 level,
                 above,
             } => {
-                self.write(
-                    now_ms,
-                    WaitingWrite::request(token, level),
-                    &record,
+                let write = Write {
+                    token,
+                    id,
+                    record,
                     value,
+                    level,
                     above,
-                    out,
-                );
+                };
+                self.write(now_ms, &write, out);
             }
             Input::UpdateIf { token, update } => self.update_if(now_ms, token, update, out),
-            Input::Peer {
-                from,
-                incarnation,
-                message,
-            } => {
-                if self
-                    .members
-                    .hear(now_ms, from, incarnation, message.begins_life())
-                {
-                    self.peer(now_ms, from, message, out);
-                }
-            }
+            Input::Peer(envelope) => self.open(now_ms, *envelope, out),
             Input::CertifyDeath {
                 replica,
                 incarnation,
@@ -157,7 +185,44 @@ impl Storage {
                 self.answer_reads(out);
                 self.flush_gossip(now_ms, out);
             }
+            Input::ReadOnly(reason) => {
+                self.read_only = reason;
+                self.heartbeat_due_ms = now_ms;
+            }
         }
+    }
+
+    /// Messages count only from members of the same ring that live and have the data that they had.
+    fn open(&mut self, now_ms: u64, envelope: Envelope, out: &mut Outputs) {
+        let Envelope {
+            from,
+            incarnation,
+            disk,
+            ring,
+            message,
+        } = envelope;
+        if ring != self.ring_hash {
+            return;
+        }
+        let known = self.durable.disks.get(&from).copied();
+        let replaces = matches!(message, Message::Heartbeat { replaces: true, .. });
+        if known.is_some_and(|known| known != disk) && !replaces {
+            // It may have lost promises and votes with its data, and is heard only when it says so.
+            if matches!(message, Message::Heartbeat { .. }) {
+                Self::send(from, Message::WrongDisk, out);
+            }
+            return;
+        }
+        match self.members.hear(now_ms, from, incarnation) {
+            Heard::Nobody => return,
+            Heard::Known => {}
+            Heard::Reborn => self.forget_predecessor(now_ms, from),
+        }
+        if known != Some(disk) {
+            let replica = from;
+            self.persist(Change::Disk { replica, disk }, out);
+        }
+        self.peer(now_ms, from, message, out);
     }
 
     fn peer(&mut self, now_ms: u64, from: ReplicaId, message: Message, out: &mut Outputs) {
@@ -165,6 +230,8 @@ impl Storage {
             Message::Heartbeat {
                 gossip_delay_ms,
                 joining,
+                hash,
+                ..
             } => {
                 if let Some(member) = self.members.get_mut(from) {
                     member.gossip_delay_ms = gossip_delay_ms;
@@ -173,13 +240,21 @@ impl Storage {
                         self.hasten(now_ms);
                     }
                 }
+                self.compare(now_ms, from, hash, out);
             }
-            Message::StateRequest {
-                copy,
-                partition,
-                after,
-            } => self.send_state(now_ms, from, copy, partition, after, out),
+            Message::WrongDisk => out.push(Output::Halt(Halt::WrongDisk {
+                me: self.me,
+                by: from,
+            })),
+            Message::StateRequest(request) => self.send_state(now_ms, from, request, out),
+            // What follows would have to be made durable.
+            _ if self.read_only.is_some() => {}
+            Message::Digests(digests) => self.take_digests(now_ms, from, digests, out),
             Message::State(page) => self.take_state(now_ms, from, page, out),
+            Message::Decided { record, state } => {
+                self.take_state_of(&record, state, out);
+                self.apply_waiting(now_ms, self.durable.placement.partition(&record), out);
+            }
             Message::Gossip(partitions) => self.take_gossip(now_ms, from, partitions, out),
             // The rest is the update protocol, in which only members take part: a joining node's promise would be
             // worth nothing.
@@ -209,7 +284,7 @@ impl Storage {
                     from,
                     &record,
                     Accepted { ballot, proposal },
-                    &lacking,
+                    lacking,
                     out,
                 );
             }
@@ -229,7 +304,7 @@ impl Storage {
                         accepted,
                         digest,
                     },
-                    &lacking,
+                    lacking,
                     out,
                 );
             }
@@ -238,15 +313,17 @@ impl Storage {
                 ballot,
                 slot,
             } => self.take_committed(now_ms, from, &record, ballot, slot, out),
-            Message::Decided { record, state } => {
-                self.take_state_of(&record, &state, out);
-                self.apply_waiting(now_ms, self.placement.partition(&record), out);
+            Message::ReadDone { record, id, found } => {
+                self.take_read_done(&record, &id, &found, out);
             }
             Message::Nack { record, promised } => self.take_nack(now_ms, &record, promised, out),
             Message::Fetch { record, digest } => self.send_decided(from, &record, &digest, out),
             Message::Heartbeat { .. }
+            | Message::WrongDisk
+            | Message::Digests(_)
             | Message::Gossip(_)
-            | Message::StateRequest { .. }
+            | Message::Decided { .. }
+            | Message::StateRequest(_)
             | Message::State(_) => {}
         }
     }
@@ -278,18 +355,23 @@ impl Storage {
     fn tick(&mut self, now_ms: u64, out: &mut Outputs) {
         if now_ms >= self.heartbeat_due_ms {
             self.heartbeat_due_ms = now_ms + HEARTBEAT_MS;
-            let heartbeat = Message::Heartbeat {
-                gossip_delay_ms: self.gossip_delay_ms,
-                joining: !self.joined,
-            };
-            out.extend(self.members.living().map(|to| Output::Send {
-                to,
-                message: heartbeat.clone(),
-            }));
+            for to in self.members.living() {
+                let heartbeat = Message::Heartbeat {
+                    gossip_delay_ms: self.gossip_delay_ms,
+                    // Who cannot vote shall not be asked to coordinate either.
+                    joining: !self.joined || self.read_only.is_some(),
+                    replaces: self.durable.founding.replaces,
+                    hash: self.shared_hash(to),
+                };
+                Self::send(to, heartbeat, out);
+            }
+        }
+        self.expire_waiting(now_ms, out);
+        if self.read_only.is_some() {
+            return;
         }
         self.tick_pulls(now_ms, out);
         self.tick_updates(now_ms, out);
-        self.expire_waiting(now_ms, out);
         self.tick_gossip(now_ms, out);
         self.flush_gossip(now_ms, out);
     }
@@ -298,52 +380,57 @@ impl Storage {
         out.push(Output::Send { to, message });
     }
 
-    /// Changes a record and orders the change to be persisted.
+    /// Changes the durable state and orders the change to be made durable.
+    fn persist(&mut self, change: Change, out: &mut Outputs) {
+        self.durable.apply(&change);
+        if !self.planted.forgets(&change) {
+            out.push(Output::Persist(change));
+        }
+    }
+
     fn change(&mut self, record: &str, change: RecordChange, out: &mut Outputs) {
         let decided = if let RecordChange::Decide(decided) = &change {
             Some(decided.clone())
         } else {
             None
         };
-        self.apply(record, &change);
-        out.push(Output::Persist(Change::Record {
-            record: record.to_owned(),
-            change,
-        }));
-        if let Some(decided) = decided {
-            self.answer_decided(record, &decided, out);
+        let id = record.to_owned();
+        self.persist(Change::Record { record: id, change }, out);
+        if let Some(LogRecord { id, outcome, .. }) = decided {
+            self.answer_update(record, &id, &outcome, out);
         }
     }
 
-    fn apply(&mut self, record: &str, change: &RecordChange) {
-        self.records
-            .entry(record.to_owned())
-            .or_default()
-            .apply(change, self.ring.max_versions as usize);
+    /// The log of a record's updates.
+    fn updates(&self, record: &str) -> &Updates {
+        self.durable
+            .record(record)
+            .map_or(&updates::NONE, record::Record::updates)
     }
 
     /// An update was decided, and the change that says so stands before this in the outputs.
-    fn answer_decided(&mut self, record: &str, decided: &LogRecord, out: &mut Outputs) {
+    fn answer_update(&mut self, record: &str, id: &UpdateId, outcome: &Outcome, out: &mut Outputs) {
         if let Some(activity) = self.active.get_mut(record) {
-            activity.forget(&decided.id);
+            activity.forget(id);
         }
-        for token in self.waiting_updates.remove(&decided.id).unwrap_or_default() {
+        for token in self.waiting_updates.remove(id).unwrap_or_default() {
             out.push(Output::Reply {
                 token,
-                reply: Ok(Reply::Update(decided.outcome.clone())),
+                reply: Ok(Reply::Update(outcome.clone())),
             });
         }
     }
 
     fn replicas_of(&self, record: &str) -> Vec<ReplicaId> {
-        self.placement.replicas_of(record).to_vec()
+        self.durable.placement.replicas_of(record).to_vec()
     }
 
     /// The replicas of a record other than this one that are not certified dead.
     fn peers_of(&self, record: &str) -> Vec<ReplicaId> {
         let living =
             |replica: &ReplicaId| *replica != self.me && !self.members.is_certified_dead(*replica);
-        self.placement
+        self.durable
+            .placement
             .replicas_of(record)
             .iter()
             .copied()
@@ -353,7 +440,7 @@ impl Storage {
 
     fn next_ballot(&self, promised: Ballot) -> Ballot {
         Ballot {
-            epoch: self.ring.epoch,
+            epoch: self.ring().epoch,
             term: promised.term + 1,
             replica: self.me,
         }
@@ -362,11 +449,21 @@ impl Storage {
     /// The node that this one takes for the coordinator of a record.
     pub fn coordinator_of(&self, now_ms: u64, record: &str) -> Option<ReplicaId> {
         self.members
-            .coordinator(now_ms, self.placement.replicas_of(record))
+            .coordinator(now_ms, self.durable.placement.replicas_of(record))
     }
 
     pub fn ring(&self) -> &Ring {
-        &self.ring
+        &self.durable.founding.ring
+    }
+
+    /// All that survives a crash.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// Why nothing can be written here, if so.
+    pub fn read_only(&self) -> Option<&str> {
+        self.read_only.as_deref()
     }
 
     pub fn is_joined(&self) -> bool {
@@ -378,15 +475,16 @@ impl Storage {
     }
 
     pub fn record_count(&self) -> usize {
-        self.records.len()
+        self.durable.records().len()
     }
 
     /// Gossip entries that some living member is not known to have.
     pub fn unspread_count(&self) -> usize {
-        self.partitions
-            .values()
-            .map(|partition| partition.unspread(&self.members))
-            .sum()
+        let unspread = |(id, partition): (&PartitionId, &Partition)| {
+            let spread = self.durable.spread(*id)?;
+            Some(partition.unspread(spread, &self.members))
+        };
+        self.partitions.iter().filter_map(unspread).sum()
     }
 
     /// Updates whose outcome is not known here.

@@ -6,14 +6,15 @@ use common::types::{RecordId, ReplicaId, UpdateId};
 
 use super::client::WAITING_MS_MAX;
 use super::coordinator::{Coordinator, FENCED_MS};
-use super::message::{Ballot, Digest, Message, Update};
+use super::message::{Ballot, Digest, Message, Outcome, Update};
+use super::planted::Bug;
 use super::{Output, Outputs, Refusal, Reply, Storage, Token};
 
 /// Updates that wait for one record, at most.
 pub const QUEUE_MAX: usize = 1_024;
 
 /// What goes on for a record: its queue, and the term that this node coordinates.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Activity {
     pub(super) queue: VecDeque<Queued>,
     pub(super) coordinator: Option<Coordinator>,
@@ -23,9 +24,11 @@ pub struct Activity {
     pub(super) forward_ms: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Queued {
     pub(super) update: Update,
+    /// Who forwarded it; absent: a client of this node.
+    pub(super) from: Option<ReplicaId>,
     until_ms: u64,
 }
 
@@ -79,7 +82,7 @@ impl Storage {
             return out.push(Output::Reply { token, reply });
         }
         let (id, record) = (update.id.clone(), update.record.clone());
-        if !self.enqueue(now_ms, update) {
+        if !self.enqueue(now_ms, update, None) {
             let refusal = Refusal::Overloaded {
                 what: "updates of one record",
                 max: QUEUE_MAX,
@@ -101,13 +104,22 @@ impl Storage {
         if let Err(refusal) = self.serves(&update.record) {
             return Some(Err(refusal));
         }
-        let state = self.records.get(&update.record);
-        if let Some(outcome) = state.and_then(|state| state.executed(&update.id)) {
+        if let Some(outcome) = self.executed(update) {
             return Some(Ok(Reply::Update(outcome.clone())));
         }
-        let replicas = self.placement.replicas_of(&update.record);
+        if let Some(reason) = &self.read_only {
+            return Some(Err(Refusal::ReadOnly(reason.clone())));
+        }
+        let replicas = self.durable.placement.replicas_of(&update.record);
         let can_decide = self.members.quorum_in_sight(now_ms, replicas);
         (!can_decide).then(|| Err(Refusal::NoQuorum(update.record.clone())))
+    }
+
+    /// The outcome of a repeat.
+    fn executed(&self, update: &Update) -> Option<&Outcome> {
+        self.updates(&update.record)
+            .executed(&update.id)
+            .filter(|_| !self.planted.is(Bug::NoDeduplication))
     }
 
     /// A replica forwards an update to this one, which it takes for the coordinator.
@@ -123,11 +135,7 @@ impl Storage {
             return;
         }
         let record = update.record.clone();
-        if self
-            .records
-            .get(&record)
-            .is_some_and(|state| state.executed(&update.id).is_some())
-        {
+        if self.executed(&update).is_some() {
             return self.send_decided(
                 from,
                 &record,
@@ -139,12 +147,12 @@ impl Storage {
             );
         }
         // A full queue drops it: the forwarding replica asks again.
-        if self.enqueue(now_ms, update) && self.idle(&record) {
+        if self.enqueue(now_ms, update, Some(from)) && self.idle(&record) {
             self.start_term(now_ms, &record, out);
         }
     }
 
-    fn enqueue(&mut self, now_ms: u64, update: Update) -> bool {
+    fn enqueue(&mut self, now_ms: u64, update: Update, from: Option<ReplicaId>) -> bool {
         let activity = self.active.entry(update.record.clone()).or_default();
         if activity
             .queue
@@ -157,6 +165,7 @@ impl Storage {
         if has_room {
             activity.queue.push_back(Queued {
                 update,
+                from,
                 until_ms: now_ms + WAITING_MS_MAX,
             });
         }
@@ -175,7 +184,7 @@ impl Storage {
         }
         match self
             .members
-            .coordinator(now_ms, self.placement.replicas_of(record))
+            .coordinator(now_ms, self.durable.placement.replicas_of(record))
         {
             Some(other) if other != self.me => self.forward(now_ms, record, new, other, out),
             _ => self.start_term(now_ms, record, out),
@@ -191,7 +200,7 @@ impl Storage {
         out: &mut Outputs,
     ) {
         let due_ms = now_ms + self.patience_ms(record);
-        let decided = self.records.get(record).map_or(0, |state| state.decided);
+        let decided = self.updates(record).decided;
         let Some(activity) = self.active.get_mut(record) else {
             return;
         };
@@ -228,10 +237,7 @@ impl Storage {
 
     /// Forgets a record for which nothing goes on.
     pub(super) fn rest(&mut self, record: &str) {
-        let is_orphan = self
-            .records
-            .get(record)
-            .is_some_and(|state| state.accepted.is_some());
+        let is_orphan = self.durable.undecided().contains(record);
         if !is_orphan
             && self
                 .active
@@ -270,11 +276,7 @@ impl Storage {
                 .active
                 .get(&record)
                 .is_some_and(|activity| activity.due_ms <= now_ms);
-            let is_orphan = is_quiet
-                && self
-                    .records
-                    .get(&record)
-                    .is_some_and(|state| state.accepted.is_some());
+            let is_orphan = is_quiet && self.durable.undecided().contains(&record);
             if !self.idle(&record) {
                 self.resend(now_ms, &record, out);
             } else if is_orphan {
@@ -318,6 +320,7 @@ impl Storage {
     /// This node's place in the record's replica set, from 1.
     pub(super) fn place_in(&self, record: &str) -> u64 {
         let place = self
+            .durable
             .placement
             .replicas_of(record)
             .iter()

@@ -1,45 +1,32 @@
 //! The durable state of one record, changed only by applying a [`RecordChange`].
 //!
-//! Invariants: decided slots are consecutive and never change (I1); `promised` never goes back (I10); `versions` are
-//! the newest `max_versions` of all that were merged; `highest_number` is never lowered by discarding (I12).
-
-use std::collections::{BTreeMap, VecDeque};
+//! Invariants: `versions` are the newest `max_versions` of all that were merged; `highest_number` is never lowered by
+//! discarding (I12); a version names one value for ever (I8).
 
 use bytes::Bytes;
 use common::types::{RecordVersion, UpdateId, Version};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::message::{Accepted, Ballot, Digest, JoinRecord, LogRecord, Outcome, RecordState};
+use super::updates::{NONE, Updates};
 
-/// Decided updates kept per record for lagging replicas, and successful ones remembered for the answers to repeats.
-pub const LOG_RECORDS_MAX: usize = 1024;
-/// Bytes of values kept in a record's log.
-pub const LOG_BYTES_MAX: usize = 4 << 20;
+/// Ids of plain writes remembered per record, so that a repeat makes no second version.
+pub const WRITES_MAX: usize = 64;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    pub promised: Ballot,
-    pub accepted: Option<Accepted>,
-    /// Slots decided in all; the log holds the last of them.
-    pub decided: u64,
-    log: VecDeque<LogRecord>,
-    log_bytes: usize,
-    executed: BTreeMap<UpdateId, Executed>,
-    /// Successful updates that left the log for its size, oldest first: remembered without their values.
-    shed: VecDeque<(UpdateId, u64)>,
-    versions: BTreeMap<Version, Option<Bytes>>,
+    /// Oldest first.
+    versions: Vec<RecordVersion>,
     /// The newest version that was discarded; the null version: none.
     pub floor: Version,
     pub highest_number: u64,
+    /// Absent until the first update: most records have none.
+    updates: Option<Box<Updates>>,
+    /// Ids of the latest plain writes and the versions that they made, oldest first.
+    writes: Vec<(UpdateId, Version)>,
 }
 
-/// What is remembered of a decided update.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Executed {
-    slot: u64,
-    outcome: Outcome,
-}
-
-/// A step of a record's durable state; what the write-ahead log will hold.
+/// A step of a record's durable state, as the write-ahead log holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordChange {
     Promise(Ballot),
@@ -47,7 +34,11 @@ pub enum RecordChange {
     Decide(LogRecord),
     /// The log below this slot is not to be had any more: go on from here.
     SkipTo(u64),
+    /// Another replica's memory of updates that left the log.
+    Remember(Vec<LogRecord>),
     Merge(RecordVersion),
+    /// A plain write with this id made the version.
+    Wrote(UpdateId, Version),
     /// What another replica has discarded, and the highest number it knew.
     Bounds {
         floor: Version,
@@ -64,264 +55,248 @@ pub enum Lookup {
 }
 
 impl Record {
-    pub fn apply(&mut self, change: &RecordChange, max_versions: usize) {
+    pub fn apply(&mut self, change: RecordChange, max_versions: usize) {
         match change {
-            RecordChange::Promise(ballot) => {
-                debug_assert!(*ballot >= self.promised, "I10: a promise went back");
-                self.promised = *ballot;
-            }
-            RecordChange::Accept(accepted) => {
-                debug_assert_eq!(
-                    accepted.proposal.slot,
-                    self.decided + 1,
-                    "accepted out of order"
-                );
-                self.accepted = Some(accepted.clone());
-            }
+            RecordChange::Promise(ballot) => self.updates_mut().promise(ballot),
+            RecordChange::Accept(accepted) => self.updates_mut().accept(accepted),
             RecordChange::Decide(decided) => self.decide(decided, max_versions),
-            RecordChange::SkipTo(slot) => {
-                self.log_bytes = 0;
-                for record in std::mem::take(&mut self.log) {
-                    self.shed(record);
-                }
-                self.set_decided(*slot);
-            }
+            RecordChange::SkipTo(slot) => self.updates_mut().skip_to(slot),
+            RecordChange::Remember(remembered) => self.updates_mut().remember(&remembered),
             RecordChange::Merge(version) => self.insert(version, max_versions),
+            RecordChange::Wrote(id, version) => self.wrote(id, version),
             RecordChange::Bounds {
                 floor,
                 highest_number,
             } => {
-                self.highest_number = self.highest_number.max(*highest_number);
-                self.raise_floor(*floor);
+                self.highest_number = self.highest_number.max(highest_number);
+                self.raise_floor(floor);
             }
         }
     }
 
-    fn decide(&mut self, record: &LogRecord, max_versions: usize) {
-        debug_assert_eq!(record.slot, self.decided + 1, "I1: decided out of order");
-        let executed = Executed {
-            slot: record.slot,
-            outcome: record.outcome.clone(),
-        };
-        self.executed.insert(record.id.clone(), executed);
-        self.log_bytes += value_bytes(record);
-        self.log.push_back(record.clone());
-        while self.log.len() > LOG_RECORDS_MAX
-            || (self.log_bytes > LOG_BYTES_MAX && self.log.len() > 1)
-        {
-            if let Some(oldest) = self.log.pop_front() {
-                self.log_bytes -= value_bytes(&oldest);
-                self.shed(oldest);
-            }
-        }
-        self.set_decided(record.slot);
+    fn updates_mut(&mut self) -> &mut Updates {
+        self.updates.get_or_insert_default()
+    }
+
+    /// The log of the record's updates.
+    pub fn updates(&self) -> &Updates {
+        self.updates.as_deref().unwrap_or(&NONE)
+    }
+
+    fn decide(&mut self, record: LogRecord, max_versions: usize) {
         if let Outcome::Updated { base, made } = &record.outcome {
-            debug_assert_eq!(
-                base.successor(),
-                made.version,
+            debug_assert!(
+                cfg!(feature = "planted-bugs") || base.successor() == made.version,
                 "I3: not the immediate successor"
             );
-            self.insert(made, max_versions);
+            self.insert(made.clone(), max_versions);
         }
+        self.updates_mut().decide(record);
     }
 
-    /// The answer to a repeat names the version that was made, so its value can go; a mismatch is nothing without its
-    /// value, and to test a failed update anew harms nobody.
-    fn shed(&mut self, oldest: LogRecord) {
-        let LogRecord { slot, id, .. } = oldest;
-        match self.executed.get_mut(&id) {
-            Some(Executed {
-                slot: of,
-                outcome: Outcome::Updated { made, .. },
-            }) if *of == slot => {
-                made.value = None;
-                self.shed.push_back((id, slot));
+    fn wrote(&mut self, id: UpdateId, version: Version) {
+        if self.writes.iter().all(|(known, _)| *known != id) {
+            if self.writes.len() >= WRITES_MAX {
+                self.writes.remove(0);
             }
-            _ => self.forget(&id, slot),
-        }
-        if self.shed.len() > LOG_RECORDS_MAX
-            && let Some((id, slot)) = self.shed.pop_front()
-        {
-            self.forget(&id, slot);
+            self.writes.push((id, version));
         }
     }
 
-    fn forget(&mut self, id: &UpdateId, slot: u64) {
-        if self
-            .executed
-            .get(id)
-            .is_some_and(|known| known.slot == slot)
-        {
-            self.executed.remove(id);
-        }
-    }
-
-    fn set_decided(&mut self, slot: u64) {
-        self.decided = slot;
-        if self
-            .accepted
-            .as_ref()
-            .is_some_and(|accepted| accepted.proposal.slot <= slot)
-        {
-            self.accepted = None;
-        }
-    }
-
-    fn insert(&mut self, made: &RecordVersion, max_versions: usize) {
+    fn insert(&mut self, made: RecordVersion, max_versions: usize) {
         self.highest_number = self.highest_number.max(made.version.number);
         if made.version <= self.floor {
             return;
         }
-        let previous = self.versions.insert(made.version, made.value.clone());
-        debug_assert!(
-            previous.is_none_or(|value| value == made.value),
-            "I8: a version named two values"
-        );
-        while self.versions.len() > max_versions {
-            if let Some((oldest, _)) = self.versions.pop_first() {
-                self.floor = oldest;
+        match self.position(made.version) {
+            Ok(known) => debug_assert!(
+                cfg!(feature = "planted-bugs") || self.versions.get(known) == Some(&made),
+                "I8: a version names two values"
+            ),
+            Err(place) => self.versions.insert(place, made),
+        }
+        if self.versions.len() > max_versions {
+            let discarded = self.versions.len() - max_versions;
+            if let Some(newest_discarded) = self.versions.drain(..discarded).next_back() {
+                self.floor = newest_discarded.version;
             }
         }
     }
 
+    fn position(&self, version: Version) -> Result<usize, usize> {
+        self.versions
+            .binary_search_by_key(&version, |made| made.version)
+    }
+
     /// The newest version stays, whatever another replica has discarded.
     fn raise_floor(&mut self, floor: Version) {
-        while self.versions.len() > 1
-            && self
-                .versions
-                .first_key_value()
-                .is_some_and(|(oldest, _)| *oldest <= floor)
-        {
-            self.versions.pop_first();
-        }
-        let reaches_newest = self
-            .versions
-            .last_key_value()
-            .is_none_or(|(newest, _)| *newest <= floor);
-        if !reaches_newest {
+        let newest = self.newest().version;
+        self.versions
+            .retain(|made| made.version > floor || made.version == newest);
+        if floor < newest {
             self.floor = self.floor.max(floor);
         }
     }
 
     /// The newest visible version: a plain write or a decided update, never an accepted one. Null: no such record.
     pub fn newest(&self) -> RecordVersion {
-        self.versions.last_key_value().map_or(
-            RecordVersion {
-                version: Version::NULL,
-                value: None,
-            },
-            |(version, value)| RecordVersion {
-                version: *version,
-                value: value.clone(),
-            },
-        )
+        self.versions.last().cloned().unwrap_or(RecordVersion {
+            version: Version::NULL,
+            value: None,
+        })
     }
 
     pub fn look_up(&self, version: Version) -> Lookup {
-        match self.versions.get(&version) {
-            Some(value) => Lookup::Found(RecordVersion {
-                version,
-                value: value.clone(),
-            }),
-            None if version.is_null() => Lookup::Found(RecordVersion {
+        match self.position(version) {
+            Ok(place) => self
+                .versions
+                .get(place)
+                .cloned()
+                .map_or(Lookup::NotYet, Lookup::Found),
+            Err(_) if version.is_null() => Lookup::Found(RecordVersion {
                 version,
                 value: None,
             }),
-            None if version <= self.floor => Lookup::Discarded,
-            None => Lookup::NotYet,
+            Err(_) if version <= self.floor => Lookup::Discarded,
+            Err(_) => Lookup::NotYet,
         }
     }
 
     pub fn has(&self, version: Version) -> bool {
-        version <= self.floor || self.versions.contains_key(&version)
+        version <= self.floor || self.position(version).is_ok()
     }
 
     /// Newest first.
-    pub fn versions(&self) -> Vec<RecordVersion> {
-        let version = |(version, value): (&Version, &Option<Bytes>)| RecordVersion {
-            version: *version,
-            value: value.clone(),
-        };
-        self.versions.iter().rev().map(version).collect()
+    pub fn versions(&self) -> impl Iterator<Item = &RecordVersion> {
+        self.versions.iter().rev()
     }
 
-    /// The outcome of an update that was decided here and is still remembered; without the value that it made when that
-    /// was long ago.
-    pub fn executed(&self, id: &UpdateId) -> Option<&Outcome> {
-        self.executed.get(id).map(|executed| &executed.outcome)
+    /// The version that a plain write with this id has made, if it is still remembered.
+    pub fn written(&self, id: &UpdateId) -> Option<Version> {
+        let known = self.writes.iter().find(|(known, _)| known == id);
+        known.map(|(_, version)| *version)
     }
 
     pub fn digest(&self) -> Digest {
         Digest {
-            decided: self.decided,
-            versions: self.versions.keys().copied().collect(),
+            decided: self.updates().decided,
+            versions: self.versions.iter().map(|made| made.version).collect(),
         }
+    }
+
+    /// Equal at all replicas that hold the same versions and know the same updates to be decided.
+    pub fn hash(&self, record: &str) -> u64 {
+        let mut hasher = Xxh3::new();
+        hasher.update(record.as_bytes());
+        hasher.update(&self.updates().decided.to_le_bytes());
+        for RecordVersion { version, .. } in &self.versions {
+            hasher.update(&version.number.to_le_bytes());
+            hasher.update(&version.replica.to_le_bytes());
+            hasher.update(&version.step.to_le_bytes());
+        }
+        hasher.digest()
     }
 
     /// What a replica with this digest lacks.
     pub fn lacking(&self, digest: &Digest) -> RecordState {
-        let log = self.log_after(digest.decided);
+        let updates = self.updates();
+        let log = updates.log_after(digest.decided);
         let in_log = |version| {
             log.iter()
                 .any(|record| record.outcome.made() == Some(version))
         };
-        let versions = self.versions().into_iter();
+        let lacks = |made: &&RecordVersion| {
+            !digest.versions.contains(&made.version) && !in_log(made.version)
+        };
         RecordState {
-            versions: versions
-                .filter(|made| !digest.versions.contains(&made.version) && !in_log(made.version))
-                .collect(),
+            versions: self.versions().filter(lacks).cloned().collect(),
+            // A replica that has to skip slots gets to know which updates they held.
+            remembered: if digest.decided < updates.skipped() {
+                updates.remembered()
+            } else {
+                Vec::new()
+            },
+            decided: updates.decided,
             log,
+            writes: Vec::new(),
             floor: self.floor,
             highest_number: self.highest_number,
         }
     }
 
-    pub fn log_after(&self, slot: u64) -> Vec<LogRecord> {
-        self.log
-            .iter()
-            .filter(|record| record.slot > slot)
-            .cloned()
-            .collect()
-    }
-
     /// Roughly what it takes to send all of it.
     pub fn size_bytes(&self) -> usize {
-        let values = self
-            .versions
-            .values()
-            .flatten()
-            .map(Bytes::len)
-            .sum::<usize>();
-        64 + values + self.log_bytes + 32 * (self.versions.len() + self.log.len())
+        let values = self.versions.iter().filter_map(|made| made.value.as_ref());
+        64 + values.map(Bytes::len).sum::<usize>()
+            + self.updates().log_bytes()
+            + 32 * self.versions.len()
+            + 64 * self.writes.len()
     }
 
+    /// All of it, as a joining replica or a checkpoint needs it.
     pub fn to_join(&self, record: &str) -> JoinRecord {
+        let updates = self.updates();
         JoinRecord {
             record: record.to_owned(),
-            promised: self.promised,
-            accepted: self.accepted.clone(),
-            state: self.lacking(&Digest::default()),
+            promised: updates.promised,
+            accepted: updates.accepted.clone(),
+            state: RecordState {
+                remembered: updates.remembered(),
+                writes: self.writes.clone(),
+                ..self.lacking(&Digest::default())
+            },
         }
+    }
+
+    /// The record that [`to_join`](Self::to_join) has described.
+    pub fn restore(join: JoinRecord, max_versions: usize) -> Self {
+        let mut record = Self::default();
+        for change in record.merge(join.state) {
+            record.apply(change, max_versions);
+        }
+        if join.promised != Ballot::default() {
+            record.apply(RecordChange::Promise(join.promised), max_versions);
+        }
+        if let Some(accepted) = join.accepted {
+            record.apply(RecordChange::Accept(accepted), max_versions);
+        }
+        record
     }
 
     /// The changes that bring this record up to what another replica knows. Idempotent.
-    pub fn merge(&self, state: &RecordState) -> Vec<RecordChange> {
+    pub fn merge(&self, state: RecordState) -> Vec<RecordChange> {
         let mut changes = Vec::new();
-        let mut decided = self.decided;
-        if let Some(first) = state.log.first()
-            && first.slot > decided + 1
-        {
-            decided = first.slot - 1;
+        let mut decided = self.updates().decided;
+        let first = state
+            .log
+            .first()
+            .map_or(state.decided + 1, |first| first.slot);
+        if first > decided + 1 {
+            decided = first - 1;
             changes.push(RecordChange::SkipTo(decided));
         }
-        for record in &state.log {
+        let unknown = |record: &LogRecord| self.updates().executed(&record.id).is_none();
+        let remembered: Vec<_> = state.remembered.into_iter().filter(unknown).collect();
+        if !remembered.is_empty() {
+            changes.push(RecordChange::Remember(remembered));
+        }
+        for record in state.log {
             if record.slot == decided + 1 {
                 decided += 1;
-                changes.push(RecordChange::Decide(record.clone()));
+                changes.push(RecordChange::Decide(record));
             }
         }
-        let unknown = state.versions.iter().filter(|made| !self.has(made.version));
-        changes.extend(unknown.cloned().map(RecordChange::Merge));
+        let unknown = |made: &RecordVersion| !self.has(made.version);
+        changes.extend(
+            state
+                .versions
+                .into_iter()
+                .filter(unknown)
+                .map(RecordChange::Merge),
+        );
+        let unknown = |(id, _): &(UpdateId, Version)| self.written(id).is_none();
+        let writes = state.writes.into_iter().filter(unknown);
+        changes.extend(writes.map(|(id, version)| RecordChange::Wrote(id, version)));
         if state.floor > self.floor || state.highest_number > self.highest_number {
             changes.push(RecordChange::Bounds {
                 floor: state.floor,
@@ -330,10 +305,4 @@ impl Record {
         }
         changes
     }
-}
-
-fn value_bytes(record: &LogRecord) -> usize {
-    let (Outcome::Updated { made: version, .. } | Outcome::Mismatch { found: version }) =
-        &record.outcome;
-    version.value.as_ref().map_or(0, Bytes::len)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::types::ReplicaId;
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Timestamp(BTreeMap<ReplicaId, u64>);
 
 impl Timestamp {

@@ -3,7 +3,8 @@
 use common::types::{RecordId, ReplicaId};
 
 use super::message::{Accepted, Ballot, Digest, Message, RecordState};
-use super::record::RecordChange;
+use super::planted::Bug;
+use super::record::{Record, RecordChange};
 use super::{Outputs, Storage};
 
 impl Storage {
@@ -19,10 +20,11 @@ impl Storage {
         if !self.promise(now_ms, from, &record, ballot, out) {
             return;
         }
-        let state = self.records.entry(record.clone()).or_default();
+        let absent = Record::default();
+        let state = self.durable.record(&record).unwrap_or(&absent);
         let vote = Message::Vote {
             ballot,
-            accepted: state.accepted.clone(),
+            accepted: state.updates().accepted.clone(),
             digest: state.digest(),
             lacking: state.lacking(digest),
             record,
@@ -39,10 +41,7 @@ impl Storage {
         ballot: Ballot,
         out: &mut Outputs,
     ) -> bool {
-        let promised = self
-            .records
-            .get(record)
-            .map_or(Ballot::default(), |state| state.promised);
+        let promised = self.updates(record).promised;
         if ballot < promised {
             Self::send(
                 from,
@@ -71,15 +70,17 @@ impl Storage {
         from: ReplicaId,
         record: &str,
         offer: Accepted,
-        lacking: &RecordState,
+        lacking: RecordState,
         out: &mut Outputs,
     ) {
         let ballot = offer.ballot;
-        if !self.promise(now_ms, from, record, ballot, out) {
+        if !self.planted.is(Bug::CommitIgnoresPromise)
+            && !self.promise(now_ms, from, record, ballot, out)
+        {
             return;
         }
         self.take_state_of(record, lacking, out);
-        let decided = self.records.get(record).map_or(0, |state| state.decided);
+        let decided = self.updates(record).decided;
         let slot = offer.proposal.slot;
         if slot == decided + 1 {
             self.change(record, RecordChange::Accept(offer), out);
@@ -111,10 +112,10 @@ impl Storage {
     }
 
     /// Takes over what another replica knows of a record; a term of our own whose slot was closed by someone else ends.
-    pub(super) fn take_state_of(&mut self, record: &str, state: &RecordState, out: &mut Outputs) {
-        let changes = match self.records.get(record) {
+    pub(super) fn take_state_of(&mut self, record: &str, state: RecordState, out: &mut Outputs) {
+        let changes = match self.durable.record(record) {
             Some(own) => own.merge(state),
-            None => super::record::Record::default().merge(state),
+            None => Record::default().merge(state),
         };
         if changes.is_empty() {
             return;
@@ -126,11 +127,28 @@ impl Storage {
             self.change(record, change, out);
         }
         if decides {
-            let slots = self.records.get(record).map_or(0, |own| own.decided);
+            let slots = self.updates(record).decided;
             if let Some(activity) = self.active.get_mut(record) {
                 activity.close(slots);
             }
+            self.answer_executed(record, out);
             self.rest(record);
+        }
+    }
+
+    /// Answers what is queued here and was decided in slots that this node has skipped.
+    fn answer_executed(&mut self, record: &str, out: &mut Outputs) {
+        let Some(activity) = self.active.get(record) else {
+            return;
+        };
+        let decided = |queued: &super::queue::Queued| {
+            let id = &queued.update.id;
+            let outcome = self.updates(record).executed(id)?.clone();
+            Some((id.clone(), outcome))
+        };
+        let decided: Vec<_> = activity.queue.iter().filter_map(decided).collect();
+        for (id, outcome) in decided {
+            self.answer_update(record, &id, &outcome, out);
         }
     }
 
@@ -141,7 +159,7 @@ impl Storage {
         digest: &Digest,
         out: &mut Outputs,
     ) {
-        if let Some(state) = self.records.get(record) {
+        if let Some(state) = self.durable.record(record) {
             Self::send(
                 to,
                 Message::Decided {
@@ -155,9 +173,9 @@ impl Storage {
 
     pub(super) fn fetch(&self, from: ReplicaId, record: &str, out: &mut Outputs) {
         let digest = self
-            .records
-            .get(record)
-            .map(super::record::Record::digest)
+            .durable
+            .record(record)
+            .map(Record::digest)
             .unwrap_or_default();
         Self::send(
             from,

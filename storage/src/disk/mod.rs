@@ -70,5 +70,5 @@ pub use self::error::{DiskError, Place};
 pub use self::files::{Files, RealFiles};
 pub use self::log::recovery::{Recovered, Torn};
 pub use self::log::{Log, LogCounters, LogSettings};
-pub use self::sled_table::SledTable;
+pub use self::sled_table::{SledSettings, SledTable};
 pub use self::table::{Table, Write};

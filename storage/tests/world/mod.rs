@@ -9,8 +9,11 @@ use bytes::Bytes;
 use common::fabric::Address;
 use common::placement::Placement;
 use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted};
-use storage::core::message::{Message, Outcome, Update};
-use storage::core::{Input, Level, Output, Refusal, Reply, Storage, Token};
+use storage::core::durable::{Durable, Founding};
+use storage::core::message::{Ask, Message, Outcome, Update};
+use storage::core::{
+    Change, Envelope, Input, Level, Output, Refusal, Reply, Start, Storage, Token,
+};
 
 pub const TICK_MS: u64 = 25;
 /// Virtual time after which a condition is given up.
@@ -93,14 +96,20 @@ impl World {
 
     pub fn start(&mut self, replica: ReplicaId, fresh: bool) {
         self.sequence += 1;
-        let core = Storage::new(
-            self.now_ms,
+        let mut durable = Durable::new(Founding {
             replica,
-            self.sequence,
-            self.delay_ms,
-            self.ring.clone(),
-            fresh,
-        );
+            ring: self.ring.clone(),
+            disk: 0,
+            replaces: false,
+            incarnation: self.sequence,
+        });
+        let start = if fresh {
+            durable.apply(&Change::Joined);
+            Start::Fresh
+        } else {
+            Start::Restarted
+        };
+        let core = Storage::new(self.now_ms, self.delay_ms, durable, start);
         self.nodes.insert(
             replica,
             Node {
@@ -138,12 +147,18 @@ impl World {
     /// A message that was under way for long arrives now.
     pub fn deliver(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
         let incarnation = self.nodes[&from].incarnation;
-        let input = Input::Peer {
+        self.take(from, to, incarnation, message);
+    }
+
+    fn take(&mut self, from: ReplicaId, to: ReplicaId, incarnation: u64, message: Message) {
+        let envelope = Envelope {
             from,
             incarnation,
+            disk: 0,
+            ring: self.ring.settings_hash(),
             message,
         };
-        self.step(to, input);
+        self.step(to, Input::Peer(Box::new(envelope)));
     }
 
     pub fn alive(&self) -> Vec<ReplicaId> {
@@ -169,6 +184,7 @@ impl World {
             match output {
                 Output::Persist(change) => self.note(&change),
                 Output::Reply { token, reply } => drop(self.replies.insert(token, reply)),
+                Output::Halt(halt) => panic!("{replica}: {halt}"),
                 Output::Send { to, message } => {
                     if (self.filter)(replica, to, &message) {
                         let latency_ms = self.delay_ms + 1 + self.random(self.jitter_ms);
@@ -220,14 +236,7 @@ impl World {
                     incarnation,
                     message,
                 } = letter;
-                self.step(
-                    to,
-                    Input::Peer {
-                        from,
-                        incarnation,
-                        message,
-                    },
-                );
+                self.take(from, to, incarnation, message);
             }
             _ => {
                 self.now_ms = tick_ms;
@@ -280,8 +289,10 @@ impl World {
         let update = Update {
             id,
             record: record.to_owned(),
-            old: old.map(bytes),
-            new: Some(bytes(new)),
+            ask: Ask::IfValueIs {
+                old: old.map(bytes),
+                new: Some(bytes(new)),
+            },
         };
         self.ask(at, |token| Input::UpdateIf { token, update })
     }
@@ -290,6 +301,10 @@ impl World {
         let (record, value) = (record.to_owned(), Some(bytes(value)));
         self.ask(at, |token| Input::Write {
             token,
+            id: UpdateId {
+                origin: "write".to_owned(),
+                sequence: token,
+            },
             record,
             value,
             level,

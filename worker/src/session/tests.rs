@@ -30,6 +30,7 @@ impl Fixture {
             address,
             gossip_delay_ms: 0,
             ring: Some(ring.clone()),
+            data: None,
         };
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let on_ready = Box::new(move |_: &common::fabric::Serving| ready.send(()).unwrap());

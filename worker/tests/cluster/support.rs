@@ -103,6 +103,7 @@ impl Cluster {
                 address,
                 gossip_delay_ms,
                 ring,
+                data: None,
             };
             let node = launch(&cluster.fabric, |killed, on_ready| async move {
                 storage::run(config, fabric, over(killed), on_ready)

@@ -24,6 +24,9 @@ use super::files::Files;
 /// The buffer of the last batch is kept for the next unless it is larger than this.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
+/// No segment, and of no meaning to whoever opens the log.
+const PROBE: &str = "probe";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
     /// A segment is not extended past this; a frame that is longer has a segment of its own.
@@ -181,6 +184,19 @@ impl<F: Files> Log<F> {
         self.files.sync_directory()?;
         self.poisoned = None;
         Ok(())
+    }
+
+    /// Fails unless there is room for so many bytes.
+    pub fn probe(&mut self, bytes: usize) -> Result<(), DiskError> {
+        self.files.create(PROBE)?;
+        let filled = self.files.append(PROBE, &vec![0; bytes]);
+        self.files.remove(PROBE)?;
+        filled
+    }
+
+    /// For opening it again.
+    pub fn into_files(self) -> F {
+        self.files
     }
 
     fn check(&self) -> Result<(), DiskError> {

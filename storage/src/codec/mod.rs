@@ -1,0 +1,345 @@
+//! Messages between storage nodes, from and to `proto`. What comes in is checked for its required parts and bounds.
+
+pub mod disk;
+mod record;
+
+use common::proto;
+use common::proto::Empty;
+use common::status::Status;
+use common::types::{RecordId, record_id, required, update_id, value_bounds};
+use proto::peer_message::Body;
+
+use self::record::{
+    decode_accepted, decode_entry, decode_join, decode_log, decode_state, decode_timestamp,
+    encode_entry,
+};
+use crate::core::message::{
+    Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip, RecordState, Scope,
+    StatePage, StateRequest, Update,
+};
+use crate::core::timestamp::Timestamp;
+
+pub(crate) type Decoded<T> = Result<T, Status>;
+
+pub fn encode(message: Message) -> Body {
+    match message {
+        Message::Heartbeat {
+            gossip_delay_ms,
+            joining,
+            replaces,
+            hash,
+        } => Body::Heartbeat(proto::Heartbeat {
+            gossip_delay_ms,
+            joining,
+            replaces,
+            hash,
+        }),
+        Message::WrongDisk => Body::WrongDisk(Empty {}),
+        Message::Digests(partitions) => {
+            let partitions = partitions.into_iter().map(encode_digest).collect();
+            Body::Digests(proto::Digests { partitions })
+        }
+        Message::Gossip(partitions) => {
+            let partitions = partitions.into_iter().map(encode_gossip).collect();
+            Body::Gossip(proto::Gossip { partitions })
+        }
+        Message::StateRequest(request) => Body::StateRequest(encode_state_request(request)),
+        Message::State(page) => Body::State(encode_page(page)),
+        Message::Submit { update, decided } => Body::Submit(proto::Submit {
+            read: update.ask == Ask::Read,
+            request: Some(encode_request(update)),
+            decided,
+        }),
+        Message::ReadDone { record, id, found } => Body::ReadDone(proto::ReadDone {
+            record,
+            id: Some(id.into()),
+            found: Some(found.into()),
+        }),
+        Message::Prepare {
+            record,
+            ballot,
+            digest,
+        } => encode_prepare(record, ballot, digest),
+        Message::Vote {
+            record,
+            ballot,
+            accepted,
+            digest,
+            lacking,
+        } => Body::Vote(proto::Vote {
+            record,
+            ballot: Some(ballot.into()),
+            accepted: accepted.map(Into::into),
+            digest: Some(digest.into()),
+            lacking: Some(lacking.into()),
+        }),
+        Message::Commit {
+            record,
+            ballot,
+            proposal,
+            lacking,
+        } => encode_commit(record, ballot, proposal, lacking),
+        Message::Committed {
+            record,
+            ballot,
+            slot,
+        } => Body::Committed(proto::Committed {
+            record,
+            ballot: Some(ballot.into()),
+            slot,
+        }),
+        Message::Decided { record, state } => Body::Decided(proto::Decided {
+            record,
+            state: Some(state.into()),
+        }),
+        Message::Nack { record, promised } => Body::Nack(proto::Nack {
+            record,
+            promised: Some(promised.into()),
+        }),
+        Message::Fetch { record, digest } => Body::Fetch(proto::FetchRecord {
+            record,
+            digest: Some(digest.into()),
+        }),
+    }
+}
+
+fn encode_state_request(request: StateRequest) -> proto::StateRequest {
+    use proto::state_request::Scope as Encoded;
+    let buckets = |(partition, hashes)| proto::Buckets { partition, hashes };
+    let scope = match request.scope {
+        Scope::All => Encoded::All(Empty {}),
+        Scope::Undecided => Encoded::Undecided(Empty {}),
+        Scope::Differing(partitions) => Encoded::Differing(proto::Differing {
+            partitions: partitions.into_iter().map(buckets).collect(),
+        }),
+    };
+    proto::StateRequest {
+        scope: Some(scope),
+        after: request.after,
+        copy: request.copy,
+    }
+}
+
+fn decode_state_request(request: proto::StateRequest) -> Decoded<StateRequest> {
+    use proto::state_request::Scope as Encoded;
+    let scope = match required(request.scope, "scope")? {
+        Encoded::All(Empty {}) => Scope::All,
+        Encoded::Undecided(Empty {}) => Scope::Undecided,
+        Encoded::Differing(differing) => Scope::Differing(
+            differing
+                .partitions
+                .into_iter()
+                .map(|of| (of.partition, of.hashes))
+                .collect(),
+        ),
+    };
+    Ok(StateRequest {
+        copy: request.copy,
+        scope,
+        after: request.after,
+    })
+}
+
+fn encode_prepare(record: RecordId, ballot: Ballot, digest: Digest) -> Body {
+    Body::Prepare(proto::Prepare {
+        record,
+        ballot: Some(ballot.into()),
+        digest: Some(digest.into()),
+    })
+}
+
+fn encode_commit(
+    record: RecordId,
+    ballot: Ballot,
+    proposal: LogRecord,
+    lacking: RecordState,
+) -> Body {
+    Body::Commit(proto::Commit {
+        record,
+        ballot: Some(ballot.into()),
+        proposal: Some(proposal.into()),
+        lacking: Some(lacking.into()),
+    })
+}
+
+fn encode_request(update: Update) -> proto::UpdateIfRequest {
+    let (old, old_version, new) = match update.ask {
+        Ask::IfValueIs { old, new } => (old, None, new),
+        Ask::IfVersionIs { old, new } => (None, Some(old.into()), new),
+        Ask::Read => (None, None, None),
+    };
+    proto::UpdateIfRequest {
+        id: Some(update.id.into()),
+        record: update.record,
+        old,
+        new,
+        old_version,
+    }
+}
+
+pub fn decode(body: Body) -> Decoded<Message> {
+    Ok(match body {
+        Body::Heartbeat(proto::Heartbeat {
+            gossip_delay_ms,
+            joining,
+            replaces,
+            hash,
+        }) => Message::Heartbeat {
+            gossip_delay_ms,
+            joining,
+            replaces,
+            hash,
+        },
+        Body::WrongDisk(Empty {}) => Message::WrongDisk,
+        Body::Digests(digests) => {
+            Message::Digests(digests.partitions.into_iter().map(decode_digest).collect())
+        }
+        Body::Gossip(gossip) => Message::Gossip(all(gossip.partitions, decode_gossip)?),
+        Body::Submit(submit) => Message::Submit {
+            update: decode_submit(submit.request, submit.read)?,
+            decided: submit.decided,
+        },
+        Body::ReadDone(done) => Message::ReadDone {
+            record: record_id(done.record)?,
+            id: update_id(done.id)?,
+            found: done.found.unwrap_or_default().into(),
+        },
+        Body::Prepare(prepare) => Message::Prepare {
+            record: record_id(prepare.record)?,
+            ballot: required(prepare.ballot, "ballot")?.into(),
+            digest: prepare.digest.unwrap_or_default().into(),
+        },
+        Body::Vote(vote) => Message::Vote {
+            record: record_id(vote.record)?,
+            ballot: required(vote.ballot, "ballot")?.into(),
+            accepted: vote.accepted.map(decode_accepted).transpose()?,
+            digest: vote.digest.unwrap_or_default().into(),
+            lacking: decode_state(vote.lacking)?,
+        },
+        Body::Commit(commit) => Message::Commit {
+            record: record_id(commit.record)?,
+            ballot: required(commit.ballot, "ballot")?.into(),
+            proposal: decode_log(required(commit.proposal, "proposal")?)?,
+            lacking: decode_state(commit.lacking)?,
+        },
+        Body::Committed(committed) => Message::Committed {
+            record: record_id(committed.record)?,
+            ballot: required(committed.ballot, "ballot")?.into(),
+            slot: committed.slot,
+        },
+        Body::Decided(decided) => Message::Decided {
+            record: record_id(decided.record)?,
+            state: decode_state(decided.state)?,
+        },
+        Body::Nack(nack) => Message::Nack {
+            record: record_id(nack.record)?,
+            promised: required(nack.promised, "promised")?.into(),
+        },
+        Body::Fetch(fetch) => Message::Fetch {
+            record: record_id(fetch.record)?,
+            digest: fetch.digest.unwrap_or_default().into(),
+        },
+        Body::StateRequest(request) => Message::StateRequest(decode_state_request(request)?),
+        Body::State(page) => Message::State(decode_page(page)?),
+    })
+}
+
+pub fn decode_update(request: proto::UpdateIfRequest) -> Decoded<Update> {
+    value_bounds(request.old.as_ref())?;
+    value_bounds(request.new.as_ref())?;
+    let new = request.new;
+    Ok(Update {
+        id: update_id(request.id)?,
+        record: record_id(request.record)?,
+        ask: match (request.old_version, request.old) {
+            (Some(_), Some(_)) => {
+                return Err(Status::invalid(
+                    "an update tests the value or the version, not both",
+                ));
+            }
+            (Some(version), None) => Ask::IfVersionIs {
+                old: version.into(),
+                new,
+            },
+            (None, old) => Ask::IfValueIs { old, new },
+        },
+    })
+}
+
+fn decode_submit(request: Option<proto::UpdateIfRequest>, read: bool) -> Decoded<Update> {
+    let update = decode_update(required(request, "request")?)?;
+    Ok(if read {
+        Update {
+            ask: Ask::Read,
+            ..update
+        }
+    } else {
+        update
+    })
+}
+
+pub(crate) fn all<P, T>(items: Vec<P>, decode: impl Fn(P) -> Decoded<T>) -> Decoded<Vec<T>> {
+    items.into_iter().map(decode).collect()
+}
+
+fn encode_digest(digest: PartitionDigest) -> proto::PartitionDigest {
+    proto::PartitionDigest {
+        partition: digest.partition,
+        timestamp: Some(digest.timestamp.into()),
+        hash: digest.hash,
+    }
+}
+
+fn decode_digest(digest: proto::PartitionDigest) -> PartitionDigest {
+    PartitionDigest {
+        partition: digest.partition,
+        timestamp: decode_timestamp(digest.timestamp),
+        hash: digest.hash,
+    }
+}
+
+fn encode_gossip(gossip: PartitionGossip) -> proto::PartitionGossip {
+    proto::PartitionGossip {
+        partition: gossip.partition,
+        timestamp: Some(gossip.timestamp.into()),
+        dropped: Some(gossip.dropped.into()),
+        entries: gossip.entries.into_iter().map(encode_entry).collect(),
+    }
+}
+
+fn decode_gossip(gossip: proto::PartitionGossip) -> Decoded<PartitionGossip> {
+    Ok(PartitionGossip {
+        partition: gossip.partition,
+        timestamp: decode_timestamp(gossip.timestamp),
+        dropped: decode_timestamp(gossip.dropped),
+        entries: all(gossip.entries, decode_entry)?,
+    })
+}
+
+fn encode_page(page: StatePage) -> proto::StatePage {
+    let timestamp = |(partition, timestamp): (u32, Timestamp)| proto::PartitionTimestamp {
+        partition,
+        timestamp: Some(timestamp.into()),
+    };
+    proto::StatePage {
+        copy: page.copy,
+        after: page.after,
+        records: page.records.into_iter().map(Into::into).collect(),
+        timestamps: page.timestamps.into_iter().map(timestamp).collect(),
+        next: page.next,
+    }
+}
+
+fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
+    Ok(StatePage {
+        copy: page.copy,
+        after: page.after,
+        records: all(page.records, decode_join)?,
+        timestamps: page
+            .timestamps
+            .into_iter()
+            .map(|of| (of.partition, decode_timestamp(of.timestamp)))
+            .collect(),
+        next: page.next,
+    })
+}

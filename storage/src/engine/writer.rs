@@ -1,0 +1,139 @@
+//! The server task's side of the engine: inline, or on a thread of its own that makes one batch durable while the next
+//! one is gathered (group commit).
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::checkpoint::Slice;
+use super::{Engine, EngineError, EngineStats, Recovered};
+use crate::core::{Change, Output};
+
+/// The task has one batch or question under way at a time.
+const ORDERS_MAX: usize = 2;
+
+/// Outputs in order, to be performed once the changes among them are durable.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub outputs: Vec<Output>,
+    /// Saved when the changes are durable.
+    pub slice: Option<Slice>,
+    pub now_ms: u64,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Done {
+    /// Its changes are durable: the outputs may be performed.
+    Committed(Vec<Output>, EngineStats),
+    /// None of its outputs may be performed.
+    Failed(EngineError),
+}
+
+enum Order {
+    Commit(Batch),
+    Recover(oneshot::Sender<Result<Option<Recovered>, EngineError>>),
+    Resume(oneshot::Sender<Result<(), EngineError>>),
+}
+
+/// Orders to the engine's thread, which ends with it.
+pub struct Writer {
+    orders: mpsc::Sender<Order>,
+    done: mpsc::Receiver<Done>,
+    /// Batches that were handed over and not taken back.
+    in_flight: usize,
+    pub is_durable: bool,
+}
+
+impl Writer {
+    /// Starts the thread. The engine is used nowhere else from now on.
+    pub fn start(engine: impl Engine) -> std::io::Result<Self> {
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let (results, done) = mpsc::channel(ORDERS_MAX);
+        let is_durable = engine.is_durable();
+        std::thread::Builder::new()
+            .name("storage-log".to_owned())
+            .spawn(move || work(engine, inbox, &results))?;
+        Ok(Self {
+            orders,
+            done,
+            in_flight: 0,
+            is_durable,
+        })
+    }
+
+    /// True while a batch is being made durable.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    pub fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
+        self.in_flight += 1;
+        self.order(Order::Commit(batch))
+    }
+
+    /// Waits for the batch under way; for ever when there is none.
+    pub async fn done(&mut self) -> Done {
+        if self.in_flight == 0 {
+            std::future::pending::<()>().await;
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.done.recv().await.unwrap_or(Done::Failed(gone()))
+    }
+
+    pub async fn recover(&self) -> Result<Option<Recovered>, EngineError> {
+        let (answer, recovered) = oneshot::channel();
+        self.order(Order::Recover(answer))?;
+        recovered.await.map_err(|_| gone())?
+    }
+
+    pub async fn resume(&self) -> Result<(), EngineError> {
+        let (answer, resumed) = oneshot::channel();
+        self.order(Order::Resume(answer))?;
+        resumed.await.map_err(|_| gone())?
+    }
+
+    fn order(&self, order: Order) -> Result<(), EngineError> {
+        self.orders.try_send(order).map_err(|_| gone())
+    }
+}
+
+fn gone() -> EngineError {
+    EngineError::Failed("the thread that writes the log has ended".to_owned())
+}
+
+fn work(mut engine: impl Engine, mut orders: mpsc::Receiver<Order>, results: &mpsc::Sender<Done>) {
+    let mut saved = Ok(());
+    while let Some(order) = orders.blocking_recv() {
+        // Whoever asked may have gone away; the thread ends when all have.
+        match order {
+            Order::Commit(batch) => {
+                let slice = batch.slice;
+                let done =
+                    match saved.and_then(|()| commit(&mut engine, &batch.outputs, batch.now_ms)) {
+                        Ok(stats) => Done::Committed(batch.outputs, stats),
+                        Err(error) => Done::Failed(error),
+                    };
+                let failed = matches!(done, Done::Failed(_));
+                drop(results.blocking_send(done));
+                // A slice that cannot be saved fails the next batch.
+                saved = slice
+                    .filter(|_| !failed)
+                    .map_or(Ok(()), |slice| engine.save(slice));
+            }
+            Order::Recover(answer) => drop(answer.send(engine.recover())),
+            Order::Resume(answer) => drop(answer.send(engine.resume())),
+        }
+    }
+}
+
+fn commit(
+    engine: &mut impl Engine,
+    outputs: &[Output],
+    now_ms: u64,
+) -> Result<EngineStats, EngineError> {
+    let changes: Vec<&Change> = outputs.iter().filter_map(Output::change).collect();
+    if !changes.is_empty() {
+        engine.commit(&changes)?;
+    }
+    engine.tick(now_ms)?;
+    Ok(engine.stats())
+}
