@@ -1,7 +1,7 @@
 //! Replicated, versioned records.
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
-//! - [`server`]: the task that owns it · [`service`]: requests to inputs · [`codec`]: messages between nodes
+//! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it · [`service`]: requests to inputs · [`codec`]: messages between nodes
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
 //! - [`check`]: whether a history keeps the promises, for tests and simulation
 //!
@@ -14,7 +14,9 @@ pub mod codec;
 pub mod core;
 pub mod disk;
 pub mod engine;
+pub mod node;
 pub mod server;
+pub mod sim;
 pub mod service;
 
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 use common::fabric::{Address, FabricHandle, Router};
 use common::node::{Identity, OnReady};
-use common::proto::{node, storage};
+use common::proto::{node as node_service, storage};
 use common::status::Status;
 use common::types::Ring;
 use tokio::sync::oneshot;
@@ -164,7 +166,7 @@ pub async fn run(
     });
     let router = Router::default()
         .with(storage::Server(service.clone()))
-        .with(node::Server(service));
+        .with(node_service::Server(service));
     let serving = fabric
         .serve(&config.address, router)
         .await

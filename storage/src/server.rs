@@ -14,12 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::codec;
 use crate::core::client::visible;
-use crate::core::durable::{Durable, Founding};
+use crate::core::durable::Founding;
 use crate::core::message::Message;
-use crate::core::{Change, Envelope, Halt, Input, Output, Refusal, Reply, Start, Storage, Token};
-use crate::engine::checkpoint::{CHECKPOINT_BYTES, Checkpointer};
-use crate::engine::writer::{Batch, Done, Writer};
+use crate::core::{Envelope, Halt, Input, Output, Refusal, Reply, Storage, Token};
+use crate::engine::writer::{Done, Writer};
 use crate::engine::{EngineError, EngineStats, Recovered};
+use crate::node::{Node, Work};
 
 /// Events that wait for the task, at most; senders wait when it is full.
 pub const EVENTS_MAX: usize = 4_096;
@@ -29,8 +29,6 @@ const PENDING_MAX: usize = 4_096;
 const EVENTS_AT_ONCE: usize = 256;
 /// The core is told the time this often.
 const TICK: Duration = Duration::from_millis(25);
-/// A full disk is tried again this often.
-const RESUME_MS: u64 = 1_000;
 
 pub type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
@@ -91,38 +89,26 @@ pub struct Server {
     replaces: bool,
     writer: Writer,
     /// Absent until the ring is set.
-    node: Option<Node>,
+    member: Option<Member>,
     waiting: BTreeMap<Token, Answer>,
     next_token: Token,
     stats: EngineStats,
-    /// Not yet handed to the writer.
-    pending: Vec<Output>,
 }
 
-struct Node {
-    core: Storage,
-    me: ReplicaId,
+/// A node, and its ring as the messages need it.
+struct Member {
+    node: Node,
     ring: Arc<Ring>,
     ring_hash: u64,
-    disk: u64,
-    checkpointer: Checkpointer,
-    /// Of the last change.
-    sequence: u64,
-    resume_at_ms: Option<u64>,
 }
 
-impl Node {
-    fn new(core: Storage, checkpointer: Checkpointer, sequence: u64) -> Self {
-        let founding = &core.durable().founding;
+impl Member {
+    fn new(node: Node) -> Self {
+        let ring = &node.founding().ring;
         Self {
-            me: founding.replica,
-            ring_hash: founding.ring.settings_hash(),
-            ring: Arc::new(founding.ring.clone()),
-            disk: founding.disk,
-            core,
-            checkpointer,
-            sequence,
-            resume_at_ms: None,
+            ring_hash: ring.settings_hash(),
+            ring: Arc::new(ring.clone()),
+            node,
         }
     }
 }
@@ -148,40 +134,26 @@ impl Server {
             gossip_delay_ms: settings.gossip_delay_ms,
             replaces: settings.replaces,
             writer,
-            node: None,
+            member: None,
             waiting: BTreeMap::new(),
             next_token: 0,
             stats: EngineStats::default(),
-            pending: Vec::new(),
         };
         if let Some(recovered) = recovered {
-            let founding = Founding {
-                incarnation: server.identity.incarnation,
-                ..recovered.durable.founding.clone()
-            };
-            server.begin(recovered, vec![Change::Founded(founding)], Start::Restarted);
+            let now_ms = server.fabric.now_ms();
+            let incarnation = server.identity.incarnation;
+            let node = Node::restart(now_ms, server.gossip_delay_ms, recovered, incarnation);
+            server.member = Some(Member::new(node));
         }
         server
-    }
-
-    /// Begins a life on this data with these changes.
-    fn begin(&mut self, mut recovered: Recovered, changes: Vec<Change>, start: Start) {
-        for change in changes {
-            recovered.durable.apply(&change);
-            recovered.checkpointer.note(&change);
-            recovered.sequence += 1;
-            self.pending.push(Output::Persist(change));
-        }
-        let now_ms = self.fabric.now_ms();
-        let core = Storage::new(now_ms, self.gossip_delay_ms, recovered.durable, start);
-        self.node = Some(Node::new(core, recovered.checkpointer, recovered.sequence));
     }
 
     /// Runs until the engine fails for good, the node must not go on, or all handles are gone.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), Ended> {
         let mut tick = self.fabric.sleep(TICK);
         loop {
-            let has_room = self.pending.len() < PENDING_MAX;
+            let pending = self.member.as_ref().map_or(0, |member| member.node.pending());
+            let has_room = pending < PENDING_MAX;
             tokio::select! {
                 done = self.writer.done() => match done {
                     Done::Committed(outputs, stats) => {
@@ -215,77 +187,51 @@ impl Server {
 
     /// Gives the writer what is pending; without changes the outputs need not wait.
     fn hand_over(&mut self) -> Result<(), Ended> {
-        self.step(Input::Flush);
-        let outputs = std::mem::take(&mut self.pending);
-        let persists = |output: &Output| output.change().is_some();
-        let is_late = self.stats.unsynced;
-        if !self.writer.is_durable || !(is_late || outputs.iter().any(persists)) {
-            return self.perform(outputs);
-        }
         let now_ms = self.fabric.now_ms();
-        let slice = self.node.as_mut().and_then(|node| {
-            if self.stats.log_bytes >= CHECKPOINT_BYTES {
-                node.checkpointer.begin(node.sequence);
-            }
-            node.checkpointer.slice(node.core.durable(), node.sequence)
-        });
-        let batch = Batch {
-            outputs,
-            slice,
-            now_ms,
+        let Some(member) = &mut self.member else {
+            return Ok(());
         };
-        Ok(self.writer.commit(batch)?)
+        match member.node.hand_over(now_ms, self.stats) {
+            Work::Perform(outputs) => self.perform(outputs),
+            Work::Commit(batch) => Ok(self.writer.commit(batch)?),
+        }
     }
 
     fn step(&mut self, input: Input) {
-        let Some(node) = &mut self.node else { return };
-        let first = self.pending.len();
-        node.core
-            .step(self.fabric.now_ms(), input, &mut self.pending);
-        for change in self.pending.iter().skip(first).filter_map(Output::change) {
-            node.sequence += 1;
-            if self.writer.is_durable {
-                node.checkpointer.note(change);
-            }
+        if let Some(member) = &mut self.member {
+            member.node.step(self.fabric.now_ms(), input);
         }
     }
 
     /// The engine has failed: what was not durable must not be shown. Goes back to what was, and only reads.
     async fn recover(&mut self, error: EngineError) -> Result<(), Ended> {
         tracing::error!(%error, "nothing can be written any more");
-        self.pending.clear();
         for (_, waiting) in std::mem::take(&mut self.waiting) {
             answer(waiting, Err(Refusal::Unknown));
         }
         let recovered = self.writer.recover().await?;
-        let Some(recovered) = recovered else {
+        let (Some(recovered), Some(member)) = (recovered, &mut self.member) else {
             return Err(error.into());
         };
-        let joined = self.node.as_ref().is_some_and(|node| node.core.is_joined());
-        let checkpointer = recovered.checkpointer;
         let now_ms = self.fabric.now_ms();
-        let sequence = recovered.sequence;
-        let start = Start::Uninterrupted { joined };
-        let core = Storage::new(now_ms, self.gossip_delay_ms, recovered.durable, start);
-        let mut node = Node::new(core, checkpointer, sequence);
-        node.resume_at_ms = matches!(error, EngineError::Full(_)).then_some(now_ms + RESUME_MS);
-        self.node = Some(node);
-        self.step(Input::ReadOnly(Some(error.to_string())));
+        member.node = member
+            .node
+            .go_on(now_ms, self.gossip_delay_ms, recovered, &error);
         Ok(())
     }
 
     /// Tries whether a full disk has room again.
     async fn resume(&mut self) {
         let now_ms = self.fabric.now_ms();
-        let Some(node) = &mut self.node else { return };
-        if node.resume_at_ms.is_none_or(|at| at > now_ms) || self.writer.is_busy() {
+        let Some(member) = &mut self.member else {
             return;
-        }
-        node.resume_at_ms = Some(now_ms + RESUME_MS);
-        if self.writer.resume().await.is_ok() {
-            node.resume_at_ms = None;
+        };
+        if !self.writer.is_busy()
+            && member.node.wants_to_resume(now_ms)
+            && self.writer.resume().await.is_ok()
+        {
             tracing::info!("the disk has room again");
-            self.step(Input::ReadOnly(None));
+            member.node.resume(now_ms);
         }
     }
 
@@ -293,16 +239,16 @@ impl Server {
         match event {
             Event::SetRing { ring, fresh, done } => answer(done, self.set_ring(&ring, fresh)),
             Event::Query(query) => {
-                if let Some(node) = &self.node {
+                if let Some(member) = &self.member {
                     let view = View {
                         now_ms: self.fabric.now_ms(),
                         stats: self.stats,
                     };
-                    query(&node.core, view);
+                    query(&member.node.core, view);
                 }
             }
             Event::Request(input, answer) => {
-                if self.node.is_none() {
+                if self.member.is_none() {
                     // The dropped answer tells the service that there is no ring yet.
                     return;
                 }
@@ -326,8 +272,8 @@ impl Server {
     }
 
     fn set_ring(&mut self, ring: &Ring, fresh: bool) -> Result<(), Status> {
-        if let Some(node) = &self.node {
-            return if *node.ring == *ring {
+        if let Some(member) = &self.member {
+            return if *member.ring == *ring {
                 Ok(())
             } else {
                 Err(Status::refused(format!(
@@ -355,18 +301,9 @@ impl Server {
             replaces: self.replaces,
             incarnation: self.identity.incarnation,
         };
-        let recovered = Recovered {
-            durable: Durable::new(founding.clone()),
-            sequence: 0,
-            checkpointer: Checkpointer::default(),
-        };
-        let founded = Change::Founded(founding);
-        if fresh {
-            // A new cluster has nothing to copy.
-            self.begin(recovered, vec![founded, Change::Joined], Start::Fresh);
-        } else {
-            self.begin(recovered, vec![founded], Start::Restarted);
-        }
+        let now_ms = self.fabric.now_ms();
+        let node = Node::found(now_ms, self.gossip_delay_ms, founding, fresh);
+        self.member = Some(Member::new(node));
         Ok(())
     }
 
@@ -391,15 +328,16 @@ impl Server {
     }
 
     fn send(&self, to: ReplicaId, message: Message) {
-        let Some(node) = &self.node else { return };
-        let Some(peer) = node.ring.node(to) else {
+        let Some(member) = &self.member else { return };
+        let Some(peer) = member.ring.node(to) else {
             return;
         };
+        let founding = member.node.founding();
         let body = encode(&proto::PeerMessage {
-            from: node.me,
+            from: founding.replica,
             incarnation: self.identity.incarnation,
-            ring: node.ring_hash,
-            disk: node.disk,
+            ring: member.ring_hash,
+            disk: founding.disk,
             body: Some(codec::encode(message)),
         });
         let delay = Duration::from_millis(self.gossip_delay_ms);

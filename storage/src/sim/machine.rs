@@ -1,0 +1,211 @@
+//! A simulated machine: a disk that outlives the node, and the node while it runs.
+//!
+//! The node is the production core with the production engine over a simulated disk. A batch takes its time to become
+//! durable; a crash falls before it, in the middle of it, or between two of the messages that it releases.
+
+use common::types::ReplicaId;
+
+use super::chance::Chance;
+use super::settings::Settings;
+use crate::core::durable::Founding;
+use crate::core::{Input, Output};
+use crate::disk::LogSettings;
+use crate::disk::sim::{Fault, Operation, SimFiles, SimTable};
+use crate::disk::DiskError;
+use crate::engine::store::{Medium, Store, SyncMode};
+use crate::engine::writer::Batch;
+use crate::engine::{Engine, EngineError, EngineStats};
+use crate::node::{Node, Work};
+
+/// What of a machine survives a crash.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    pub files: SimFiles,
+    pub table: SimTable,
+}
+
+impl Medium for Disk {
+    type Files = SimFiles;
+    type Table = SimTable;
+
+    fn files(&self) -> Result<SimFiles, DiskError> {
+        Ok(self.files.clone())
+    }
+
+    fn table(&self) -> Result<SimTable, DiskError> {
+        Ok(self.table.clone())
+    }
+}
+
+pub struct Machine {
+    pub me: ReplicaId,
+    pub disk: Disk,
+    pub life: Option<Life>,
+    pub frozen_until_ms: u64,
+    /// Nobody has to look after a node that failed for good.
+    pub lives: u64,
+}
+
+/// One run of the node's process.
+pub struct Life {
+    pub node: Node,
+    pub incarnation: u64,
+    store: Store<Disk>,
+    stats: EngineStats,
+    in_flight: Option<Batch>,
+}
+
+/// What a step has brought about.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be performed now, in order.
+    pub outputs: Vec<Output>,
+    /// The disk is at work for so long.
+    pub disk_ms: Option<u64>,
+}
+
+impl Machine {
+    pub fn new(me: ReplicaId) -> Self {
+        Self {
+            me,
+            disk: Disk::default(),
+            life: None,
+            frozen_until_ms: 0,
+            lives: 0,
+        }
+    }
+
+    pub fn incarnation(&self) -> Option<u64> {
+        self.life.as_ref().map(|life| life.incarnation)
+    }
+
+    /// Starts the process on what its disk holds. `fresh`: the cluster is new.
+    pub fn start(
+        &mut self,
+        now_ms: u64,
+        settings: &Settings,
+        incarnation: u64,
+        fresh: bool,
+    ) -> Result<(), EngineError> {
+        let log = LogSettings {
+            segment_bytes_max: settings.checkpoint_bytes / 2,
+        };
+        let mut store = Store::new(self.disk.clone(), SyncMode::Always, log);
+        let recovered = if settings.durable {
+            store.recover()?
+        } else {
+            None
+        };
+        let delay_ms = settings.gossip_delay_ms;
+        let mut node = match recovered {
+            Some(recovered) => Node::restart(now_ms, delay_ms, recovered, incarnation),
+            None => {
+                let founding = Founding {
+                    replica: self.me,
+                    ring: settings.ring(),
+                    disk: if settings.durable { incarnation } else { 0 },
+                    replaces: false,
+                    incarnation,
+                };
+                Node::found(now_ms, delay_ms, founding, fresh)
+            }
+        };
+        node.checkpoint_every(settings.checkpoint_bytes);
+        #[cfg(feature = "planted-bugs")]
+        if let Some(bug) = settings.bug {
+            node.core.plant(bug);
+        }
+        self.life = Some(Life {
+            node,
+            incarnation,
+            store,
+            stats: EngineStats::default(),
+            in_flight: None,
+        });
+        self.lives += 1;
+        Ok(())
+    }
+
+    /// The machine goes down: what was not synced is lost, kept or torn as chance has it.
+    pub fn crash(&mut self, chance: &mut Chance) {
+        if let Some(mut life) = self.life.take()
+            && let Some(batch) = life.in_flight.take()
+            && chance.percent(50)
+        {
+            // The batch was appended, but its sync had not ended.
+            self.disk.files.plan(Fault {
+                operation: Some(Operation::Sync),
+                after: 0,
+                lasting: true,
+            });
+            let changes: Vec<_> = batch.outputs.iter().filter_map(Output::change).collect();
+            let failed = life.store.commit(&changes);
+            debug_assert!(failed.is_err(), "the sync of a crashing machine succeeded");
+        }
+        self.disk.files.crash(&mut |below| chance.below(below));
+        self.disk.table.crash(&mut |below| chance.below(below));
+    }
+}
+
+impl Life {
+    /// A batch of inputs.
+    pub fn step(&mut self, now_ms: u64, input: Input, disk_ms: u64) -> Effects {
+        self.node.step(now_ms, input);
+        self.hand_over(now_ms, disk_ms)
+    }
+
+    fn hand_over(&mut self, now_ms: u64, disk_ms: u64) -> Effects {
+        let mut effects = Effects::default();
+        if self.in_flight.is_some() {
+            return effects;
+        }
+        match self.node.hand_over(now_ms, self.stats) {
+            Work::Perform(outputs) => effects.outputs = outputs,
+            Work::Commit(batch) => {
+                self.in_flight = Some(batch);
+                effects.disk_ms = Some(disk_ms);
+            }
+        }
+        effects
+    }
+
+    /// The disk is done with the batch: what it has released, and what is next.
+    pub fn disk_done(&mut self, now_ms: u64, delay_ms: u64, disk_ms: u64) -> Result<Effects, EngineError> {
+        let Some(batch) = self.in_flight.take() else {
+            return Ok(Effects::default());
+        };
+        let changes: Vec<_> = batch.outputs.iter().filter_map(Output::change).collect();
+        let committed = self.store.commit(&changes);
+        let saved = committed.and_then(|()| match batch.slice {
+            Some(slice) => self.store.save(slice),
+            None => Ok(()),
+        });
+        self.stats = self.store.stats();
+        let mut outputs = Vec::new();
+        match saved {
+            Ok(()) => outputs = batch.outputs,
+            Err(error) => {
+                let Some(recovered) = self.store.recover()? else {
+                    return Err(error);
+                };
+                self.node = self.node.go_on(now_ms, delay_ms, recovered, &error);
+            }
+        }
+        let next = self.hand_over(now_ms, disk_ms);
+        outputs.extend(next.outputs);
+        Ok(Effects {
+            outputs,
+            disk_ms: next.disk_ms,
+        })
+    }
+
+    /// Tries whether a full disk has room again.
+    pub fn resume(&mut self, now_ms: u64) {
+        if self.in_flight.is_none()
+            && self.node.wants_to_resume(now_ms)
+            && self.store.resume().is_ok()
+        {
+            self.node.resume(now_ms);
+        }
+    }
+}
