@@ -136,7 +136,8 @@ impl<F: Files> Log<F> {
         Ok(self.last)
     }
 
-    /// One fdatasync, or none if all is synced.
+    /// One fdatasync, or none if all is synced. After an error [`reopen`](Self::reopen) at once: until then the unsynced
+    /// entries can still be read, and a process that is started instead would take them for durable.
     pub fn sync(&mut self) -> Result<(), DiskError> {
         self.check()?;
         let Some(mut active) = self.active.filter(|_| self.synced < self.last) else {
