@@ -104,6 +104,19 @@ fn what_the_visitor_refuses_is_corrupt_at_its_key() {
     });
 }
 
+/// sled's threads may hold its lock for some time after the handle is gone.
+#[test]
+fn a_table_can_be_opened_as_soon_as_it_was_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    for n in 0..100_u32 {
+        let mut table = sled(directory.path()).unwrap();
+        let key = n.to_string();
+        table.apply(&[put(&key, "value")]).unwrap();
+    }
+    let table = sled(directory.path()).unwrap();
+    assert_eq!(contents(&table).len(), 100);
+}
+
 #[test]
 fn sled_is_opened_once() {
     let directory = tempfile::tempdir().unwrap();
