@@ -174,6 +174,7 @@ impl<F: Files> Log<F> {
     pub fn reopen(&mut self) -> Result<(), DiskError> {
         if let Some(active) = &mut self.active {
             let name = format::segment_name(active.first);
+            self.counters.syncs += 1;
             self.files.truncate(&name, active.synced_bytes)?;
             active.bytes = active.synced_bytes;
         }
