@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use storage::disk::sim::{Fault, Operation, SimTable};
-use storage::disk::sled_table::SledSettings;
-use storage::disk::{DiskError, Place, SledTable, Table, Write};
+use storage::disk::{DiskError, Place, SledSettings, SledTable, Table, Write};
 
 use crate::world::{chance, lose_all};
 

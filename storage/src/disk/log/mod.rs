@@ -1,6 +1,6 @@
 //! A segmented write-ahead log of opaque entries.
 //!
-//! - [`format`]: the bytes · [`recovery`]: what is left of them after a crash
+//! - [`mod@format`]: the bytes · [`recovery`]: what is left of them after a crash
 //!
 //! Each entry has a sequence number, from 1 on without gaps. A batch is one frame and one write(2). Promises:
 //! - An entry through [`synced_sequence`](Log::synced_sequence) is recovered after any crash, unless the disk lost it;
