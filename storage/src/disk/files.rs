@@ -12,7 +12,7 @@ use super::error::DiskError;
 /// Promises: what was appended before a successful [`sync`](Files::sync) survives a crash if the file's name does; a
 /// name survives (or a removed one stays away) after a successful [`sync_directory`](Files::sync_directory).
 /// Of everything else any part may survive. Appends to one file reach it in order.
-pub trait Files {
+pub trait Files: Send {
     /// In ascending order.
     fn list(&self) -> Result<Vec<String>, DiskError>;
     /// The whole file.

@@ -56,8 +56,8 @@
 //! # The table's format
 //!
 //! sled's directory. A key is stored after a byte 1, its value before 4 bytes: the checksum of the stored key's length (8
-//! bytes), the stored key and the value. Under the key of one byte 0, stored alike, is the digest of the batch before
-//! which nothing else was written: the number of records (8 bytes) and the sum of their checksums modulo 2^64 (8).
+//! bytes), the stored key and the value. Under the key of one byte 0, with a checksum alike, is the digest that every batch
+//! renews: the number of records (8 bytes) and the sum of their checksums modulo 2^64 (8).
 
 pub mod error;
 pub mod files;

@@ -4,11 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use storage::disk::sim::{Fault, Operation, SimFiles};
-use storage::disk::{DiskError, Log};
+use storage::disk::{DiskError, Log, LogSettings};
 
-use crate::world::{Opened, chance, lose_all, open, open_after};
+use crate::world::{Opened, SETTINGS, chance, lose_all, open_with};
 
 const SEEDS: u64 = 12;
+
+/// Several segments; and one, so that several unsynced frames lie in several sectors of one file.
+const SEGMENTS: [LogSettings; 2] = [
+    SETTINGS,
+    LogSettings {
+        segment_bytes_max: 64 << 10,
+    },
+];
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -46,8 +54,8 @@ const WORKLOAD: [Step; 21] = [
 ];
 
 /// What must hold of the log, whatever happens to it.
-#[derive(Default)]
 struct Oracle {
+    settings: LogSettings,
     /// Entries are all different, by this number.
     made: u64,
     /// What may be found at a sequence.
@@ -60,6 +68,21 @@ struct Oracle {
 }
 
 impl Oracle {
+    fn new(settings: LogSettings) -> Self {
+        Self {
+            settings,
+            made: 0,
+            possible: BTreeMap::new(),
+            current: BTreeMap::new(),
+            synced: 0,
+            checkpoint: 0,
+        }
+    }
+
+    fn open(&self, disk: &SimFiles) -> Result<Opened<SimFiles>, DiskError> {
+        open_with(disk.clone(), self.settings, self.checkpoint)
+    }
+
     fn make(&mut self, sequence: u64, length: usize) -> Vec<u8> {
         self.made += 1;
         let entry: Vec<u8> = self
@@ -137,7 +160,7 @@ impl Oracle {
     }
 
     fn recover(&mut self, disk: &SimFiles) -> Log<SimFiles> {
-        let opened = open_after(disk.clone(), self.checkpoint).unwrap();
+        let opened = self.open(disk).unwrap();
         self.check(&opened);
         opened.0
     }
@@ -160,11 +183,9 @@ impl Oracle {
 }
 
 /// Runs the workload, which `fault` strikes once or for good. A log that is poisoned is reopened once.
-fn run(disk: &SimFiles, fault: Option<Fault>) -> Oracle {
-    let mut oracle = Oracle::default();
-    let Ok((mut log, ..)) = open(disk.clone()) else {
-        return oracle;
-    };
+fn run(disk: &SimFiles, settings: LogSettings, fault: Option<Fault>) -> Oracle {
+    let mut oracle = Oracle::new(settings);
+    let (mut log, ..) = oracle.open(disk).unwrap();
     if let Some(fault) = fault {
         disk.plan(fault);
     }
@@ -179,9 +200,17 @@ fn run(disk: &SimFiles, fault: Option<Fault>) -> Oracle {
     oracle
 }
 
-fn operations() -> u64 {
+fn power_fails(after: u64) -> Fault {
+    Fault {
+        operation: None,
+        after,
+        lasting: true,
+    }
+}
+
+fn operations(settings: LogSettings) -> u64 {
     let disk = SimFiles::default();
-    let oracle = run(&disk, None);
+    let oracle = run(&disk, settings, None);
     assert_eq!(oracle.current.len(), 21);
     assert!(oracle.checkpoint > 0);
     disk.counters().operations
@@ -189,45 +218,39 @@ fn operations() -> u64 {
 
 #[test]
 fn a_crash_at_any_operation_loses_nothing_that_was_synced() {
-    for after in 0..operations() {
-        for seed in 0..SEEDS {
-            let disk = SimFiles::default();
-            let power_fails = Fault {
-                operation: None,
-                after,
-                lasting: true,
-            };
-            let mut oracle = run(&disk, Some(power_fails));
-            disk.crash(&mut chance(seed));
-            let log = oracle.recover(&disk);
-            oracle.go_on(&disk, log);
+    for settings in SEGMENTS {
+        for after in 0..operations(settings) {
+            for seed in 0..SEEDS {
+                let disk = SimFiles::default();
+                let mut oracle = run(&disk, settings, Some(power_fails(after)));
+                disk.crash(&mut chance(seed));
+                let log = oracle.recover(&disk);
+                oracle.go_on(&disk, log);
+            }
         }
     }
 }
 
 #[test]
 fn a_crash_at_any_operation_of_recovery_loses_nothing_either() {
-    for after in 0..operations() {
-        for seed in 0..SEEDS {
-            for recovery in 0..3 {
-                let disk = SimFiles::default();
-                let power_fails = |after| Fault {
-                    operation: None,
-                    after,
-                    lasting: true,
-                };
-                let mut oracle = run(&disk, Some(power_fails(after)));
-                let mut chance = chance(seed);
-                disk.crash(&mut chance);
-                disk.plan(power_fails(recovery));
-                let opened = open_after(disk.clone(), oracle.checkpoint);
-                if let Ok(opened) = &opened {
-                    oracle.check(opened);
+    for settings in SEGMENTS {
+        for after in 0..operations(settings) {
+            for seed in 0..SEEDS {
+                for recovery in 0..3 {
+                    let disk = SimFiles::default();
+                    let mut oracle = run(&disk, settings, Some(power_fails(after)));
+                    let mut chance = chance(seed);
+                    disk.crash(&mut chance);
+                    disk.plan(power_fails(recovery));
+                    let opened = oracle.open(&disk);
+                    if let Ok(opened) = &opened {
+                        oracle.check(opened);
+                    }
+                    drop(opened);
+                    disk.crash(&mut chance);
+                    let log = oracle.recover(&disk);
+                    oracle.go_on(&disk, log);
                 }
-                drop(opened);
-                disk.crash(&mut chance);
-                let log = oracle.recover(&disk);
-                oracle.go_on(&disk, log);
             }
         }
     }
@@ -244,15 +267,17 @@ fn what_a_new_process_has_read_is_durable() {
         Operation::Remove,
         Operation::SyncDirectory,
     ];
-    for operation in kinds {
-        for after in 0..operations() {
+    let cases = kinds
+        .iter()
+        .flat_map(|kind| SEGMENTS.map(|settings| (kind, settings)));
+    for (&operation, settings) in cases {
+        for after in 0..operations(settings) {
             let disk = SimFiles::default();
-            let dies = Fault {
+            let stops = Fault {
                 operation: Some(operation),
-                after,
-                lasting: true,
+                ..power_fails(after)
             };
-            let mut oracle = run(&disk, Some(dies));
+            let mut oracle = run(&disk, settings, Some(stops));
             disk.clear_faults();
             drop(oracle.recover(&disk));
             disk.crash(&mut lose_all);
@@ -264,21 +289,20 @@ fn what_a_new_process_has_read_is_durable() {
 
 #[test]
 fn a_failure_at_any_operation_leaves_a_log_that_goes_on() {
-    for after in 0..operations() {
-        for seed in 0..SEEDS {
-            let disk = SimFiles::default();
-            let mut oracle = run(
-                &disk,
-                Some(Fault {
-                    operation: None,
-                    after,
+    for settings in SEGMENTS {
+        for after in 0..operations(settings) {
+            for seed in 0..SEEDS {
+                let disk = SimFiles::default();
+                let fails_once = Fault {
                     lasting: false,
-                }),
-            );
-            assert!(oracle.current.len() > 5, "the workload did not go on");
-            disk.crash(&mut chance(seed));
-            let log = oracle.recover(&disk);
-            oracle.go_on(&disk, log);
+                    ..power_fails(after)
+                };
+                let mut oracle = run(&disk, settings, Some(fails_once));
+                assert!(oracle.current.len() > 5, "the workload did not go on");
+                disk.crash(&mut chance(seed));
+                let log = oracle.recover(&disk);
+                oracle.go_on(&disk, log);
+            }
         }
     }
 }

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use storage::disk::sim::{Fault, Operation, SimTable};
-use storage::disk::sled_table::SledSettings;
-use storage::disk::{DiskError, Place, SledTable, Table, Write};
+use storage::disk::{DiskError, Place, SledSettings, SledTable, Table, Write};
 
 use crate::world::{chance, lose_all};
 
@@ -102,6 +101,19 @@ fn what_the_visitor_refuses_is_corrupt_at_its_key() {
             other => panic!("{other:?}"),
         }
     });
+}
+
+/// sled's threads may hold its lock for some time after the handle is gone.
+#[test]
+fn a_table_can_be_opened_as_soon_as_it_was_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    for n in 0..100_u32 {
+        let mut table = sled(directory.path()).unwrap();
+        let key = n.to_string();
+        table.apply(&[put(&key, "value")]).unwrap();
+    }
+    let table = sled(directory.path()).unwrap();
+    assert_eq!(contents(&table).len(), 100);
 }
 
 #[test]

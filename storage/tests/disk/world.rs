@@ -11,8 +11,16 @@ pub type Entries = Vec<(u64, Vec<u8>)>;
 pub type Opened<F> = (Log<F>, Recovered, Entries);
 
 pub fn open_after<F: Files>(files: F, after: u64) -> Result<Opened<F>, DiskError> {
+    open_with(files, SETTINGS, after)
+}
+
+pub fn open_with<F: Files>(
+    files: F,
+    settings: LogSettings,
+    after: u64,
+) -> Result<Opened<F>, DiskError> {
     let mut entries = Vec::new();
-    let (log, recovered) = Log::open(files, SETTINGS, after, |sequence, entry| {
+    let (log, recovered) = Log::open(files, settings, after, |sequence, entry| {
         entries.push((sequence, entry.to_vec()));
         Ok(())
     })?;

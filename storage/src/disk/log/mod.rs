@@ -1,6 +1,6 @@
 //! A segmented write-ahead log of opaque entries.
 //!
-//! - [`format`]: the bytes · [`recovery`]: what is left of them after a crash
+//! - [`mod@format`]: the bytes · [`recovery`]: what is left of them after a crash
 //!
 //! Each entry has a sequence number, from 1 on without gaps. A batch is one frame and one write(2). Promises:
 //! - An entry through [`synced_sequence`](Log::synced_sequence) is recovered after any crash, unless the disk lost it;
@@ -139,7 +139,8 @@ impl<F: Files> Log<F> {
         Ok(self.last)
     }
 
-    /// One fdatasync, or none if all is synced.
+    /// One fdatasync, or none if all is synced. After an error [`reopen`](Self::reopen) at once: until then the unsynced
+    /// entries can still be read, and a process that is started instead would take them for durable.
     pub fn sync(&mut self) -> Result<(), DiskError> {
         self.check()?;
         let Some(mut active) = self.active.filter(|_| self.synced < self.last) else {
@@ -176,6 +177,7 @@ impl<F: Files> Log<F> {
     pub fn reopen(&mut self) -> Result<(), DiskError> {
         if let Some(active) = &mut self.active {
             let name = format::segment_name(active.first);
+            self.counters.syncs += 1;
             self.files.truncate(&name, active.synced_bytes)?;
             active.bytes = active.synced_bytes;
         }

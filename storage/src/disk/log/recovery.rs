@@ -142,7 +142,7 @@ impl<F: Files> Log<F> {
     /// The checkpoint and the log must meet.
     fn check_covers(&self, oldest: Option<u64>, after: u64) -> Result<(), DiskError> {
         let reason = match oldest {
-            Some(oldest) if oldest > after + 1 => {
+            Some(oldest) if oldest > after.saturating_add(1) => {
                 format!(
                     "entries {} to {} before it are missing",
                     after + 1,

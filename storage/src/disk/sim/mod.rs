@@ -1,6 +1,6 @@
 //! [`Files`](super::Files) and [`Table`](super::Table) in memory, with crashes and faults.
 //!
-//! - [`files`]: [`SimFiles`] · [`table`]: [`SimTable`]
+//! - `files`: [`SimFiles`] · `table`: [`SimTable`]
 //!
 //! Both are handles: clones share one disk, so that it outlives the node that used it. Everything is deterministic;
 //! where a crash has a choice, the caller's `chance` makes it. `chance(below)` returns a number below its argument:
