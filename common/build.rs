@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt::Write;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "types",
     "node",
     "puppetmaster",
@@ -13,6 +13,7 @@ const FILES: [&str; 8] = [
     "scheduler",
     "pcs",
     "fabric",
+    "faults",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,11 +1,14 @@
 //! One-way messages over gRPC: one client stream per peer, batches of letters as frames.
 
+use std::sync::Arc;
+
 use futures::future::FutureExt;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{BytesCodec, Channels, client};
+use crate::fabric::faults::Faults;
 use crate::fabric::outbox::{Courier, Letter};
 use crate::fabric::{Address, BoxFuture, Bytes, Status, encode};
 use crate::proto::{Frame, OneWay};
@@ -16,21 +19,30 @@ const FRAMES_IN_FLIGHT_MAX: usize = 4;
 /// A frame closes at this size.
 const FRAME_BYTES_TARGET: usize = 1 << 20;
 
-pub(super) struct GrpcCourier(pub Channels);
+pub(super) struct GrpcCourier {
+    pub channels: Channels,
+    pub faults: Arc<Faults>,
+}
 
 impl Courier for GrpcCourier {
     fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> BoxFuture<'static, ()> {
-        let channels = self.0.clone();
-        Box::pin(carry(channels, to, letters))
+        let (channels, faults) = (self.channels.clone(), Arc::clone(&self.faults));
+        Box::pin(carry(channels, faults, to, letters))
     }
 }
 
 /// Opens a stream for the first letter and a new one whenever it breaks; what was in the broken one is lost.
-async fn carry(channels: Channels, to: Address, mut letters: mpsc::Receiver<Letter>) {
+async fn carry(
+    channels: Channels,
+    faults: Arc<Faults>,
+    to: Address,
+    mut letters: mpsc::Receiver<Letter>,
+) {
     while let Some(letter) = letters.recv().await {
         let (frames, queue) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
         let stream = open(&channels, &to, queue);
-        let feed = feed(letter, &mut letters, frames);
+        let is_cut = || faults.is_cut(&to);
+        let feed = feed(letter, &mut letters, frames, is_cut);
         let outcome = tokio::select! {
             outcome = stream => outcome,
             () = feed => return,
@@ -58,8 +70,14 @@ async fn open(
     Ok(())
 }
 
-/// Moves letters into frames as they become due; ends when the fabric does.
-async fn feed(first: Letter, letters: &mut mpsc::Receiver<Letter>, frames: mpsc::Sender<Bytes>) {
+/// Moves letters into frames as they become due; ends when the fabric does. What becomes due while the link is cut is
+/// lost.
+async fn feed(
+    first: Letter,
+    letters: &mut mpsc::Receiver<Letter>,
+    frames: mpsc::Sender<Bytes>,
+    is_cut: impl Fn() -> bool,
+) {
     let mut next = Some(first);
     while let Some(letter) = next.take() {
         tokio::time::sleep_until(letter.due).await;
@@ -78,7 +96,7 @@ async fn feed(first: Letter, letters: &mut mpsc::Receiver<Letter>, frames: mpsc:
                 None => break,
             }
         }
-        if frames.send(encode(&Frame { messages })).await.is_err() {
+        if !is_cut() && frames.send(encode(&Frame { messages })).await.is_err() {
             // The stream broke; `carry` notices by its outcome.
             return std::future::pending().await;
         }
