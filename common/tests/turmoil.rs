@@ -26,7 +26,7 @@ const PORT: u16 = 3000;
 const SILENCE_MAX: Duration = Duration::from_millis(3_100);
 /// In addition, what a connection may take that cannot be made.
 const RECONNECT_MAX: Duration = Duration::from_millis(5_200);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Simulated;
 
@@ -113,7 +113,7 @@ fn simulate<F: Future<Output = ()> + 'static>(client: impl FnOnce(Seen) -> F) ->
 fn simulation(seen: &Seen, latency: std::ops::Range<Duration>) -> turmoil::Sim<'static> {
     let mut simulation = turmoil::Builder::new()
         .rng_seed(7)
-        .simulation_duration(Duration::from_secs(600))
+        .simulation_duration(Duration::from_mins(10))
         .min_message_latency(latency.start)
         .max_message_latency(latency.end)
         .build();

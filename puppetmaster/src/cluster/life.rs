@@ -207,6 +207,8 @@ impl Cluster {
         if node.role != Role::Scheduler {
             arguments.push(node.gossip_delay_ms.to_string());
         }
+        // What a person at the prompt will ask for is not known before.
+        arguments.push("--allow-faults".to_owned());
         if node.role == Role::Worker {
             let patience = self.settings().patience();
             let scheduler = self.wait_for(patience, |state| {
