@@ -4,6 +4,7 @@
 
 mod courier;
 mod listener;
+mod streams;
 mod transport;
 
 pub use transport::{Connection, Listening, Transport};
@@ -23,6 +24,7 @@ use super::faults::Faults;
 use super::outbox::Outbox;
 use super::{
     Address, BoxFuture, Bytes, Fabric, MESSAGE_BYTES_MAX, Router, Serving, Status, check_size,
+    machine,
 };
 use crate::proto;
 
@@ -68,6 +70,7 @@ impl GrpcFabric {
         let courier = GrpcCourier {
             channels: channels.clone(),
             faults: Arc::clone(&faults),
+            sender: machine::random(),
         };
         Self {
             outbox: Outbox::new(courier, Arc::clone(&faults)),
@@ -93,7 +96,13 @@ impl Channels {
         let (transport, to) = (Arc::clone(&self.transport), peer.clone());
         let connector = tower::service_fn(move |_: http::Uri| {
             let connecting = tokio::time::timeout(CONNECT_TIMEOUT, transport.connect(&to));
-            async { connecting.await?.map(TokioIo::new) }
+            async {
+                let in_time = connecting.await.map_err(|_| {
+                    let limit_ms = CONNECT_TIMEOUT.as_millis();
+                    std::io::Error::other(format!("no connection within {limit_ms} ms"))
+                });
+                in_time?.map(TokioIo::new)
+            }
         });
         let channel = Endpoint::from_shared(peer.url().to_owned())
             .map_err(|error| Status::invalid(format!("{peer} is not a URL: {error}")))?

@@ -22,12 +22,14 @@ const FRAME_BYTES_TARGET: usize = 1 << 20;
 pub(super) struct GrpcCourier {
     pub channels: Channels,
     pub faults: Arc<Faults>,
+    /// See [`Frame`].
+    pub sender: u64,
 }
 
 impl Courier for GrpcCourier {
     fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> BoxFuture<'static, ()> {
         let (channels, faults) = (self.channels.clone(), Arc::clone(&self.faults));
-        Box::pin(carry(channels, faults, to, letters))
+        Box::pin(carry(channels, faults, self.sender, to, letters))
     }
 }
 
@@ -35,16 +37,25 @@ impl Courier for GrpcCourier {
 async fn carry(
     channels: Channels,
     faults: Arc<Faults>,
+    sender: u64,
     to: Address,
     mut letters: mpsc::Receiver<Letter>,
 ) {
+    let mut stream = 0;
     while let Some(letter) = letters.recv().await {
         let (frames, queue) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-        let stream = open(&channels, &to, queue);
-        let is_cut = || faults.is_cut(&to);
-        let feed = feed(letter, &mut letters, frames, is_cut);
+        stream += 1;
+        let frame = |messages| {
+            let frame = Frame {
+                messages,
+                sender,
+                stream,
+            };
+            (!faults.is_cut(&to)).then(|| encode(&frame))
+        };
+        let feed = feed(letter, &mut letters, frames, frame);
         let outcome = tokio::select! {
-            outcome = stream => outcome,
+            outcome = open(&channels, &to, queue) => outcome,
             () = feed => return,
         };
         if let Err(status) = outcome {
@@ -53,7 +64,8 @@ async fn carry(
     }
 }
 
-async fn open(
+/// Sends the frames; returns when the stream has ended.
+pub(super) async fn open(
     channels: &Channels,
     to: &Address,
     frames: mpsc::Receiver<Bytes>,
@@ -70,13 +82,12 @@ async fn open(
     Ok(())
 }
 
-/// Moves letters into frames as they become due; ends when the fabric does. What becomes due while the link is cut is
-/// lost.
+/// Moves letters into frames as they become due; ends when the fabric does. What is not made a frame is lost.
 async fn feed(
     first: Letter,
     letters: &mut mpsc::Receiver<Letter>,
     frames: mpsc::Sender<Bytes>,
-    is_cut: impl Fn() -> bool,
+    frame: impl Fn(Vec<OneWay>) -> Option<Bytes>,
 ) {
     let mut next = Some(first);
     while let Some(letter) = next.take() {
@@ -96,7 +107,9 @@ async fn feed(
                 None => break,
             }
         }
-        if !is_cut() && frames.send(encode(&Frame { messages })).await.is_err() {
+        if let Some(frame) = frame(messages)
+            && frames.send(frame).await.is_err()
+        {
             // The stream broke; `carry` notices by its outcome.
             return std::future::pending().await;
         }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
 use super::courier::SEND_METHOD;
+use super::streams::Streams;
 use super::transport::{Listening, Transport};
 use super::{BytesCodec, CALLER_HEADER, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
 use crate::fabric::faults::Faults;
@@ -29,6 +30,7 @@ pub(super) async fn serve(
     let mut stopped = alive.clone();
     let service = RouterService {
         router,
+        streams: Arc::default(),
         faults,
         alive,
     };
@@ -52,6 +54,7 @@ pub(super) async fn serve(
 #[derive(Clone)]
 struct RouterService {
     router: Router,
+    streams: Arc<Streams>,
     faults: Arc<Faults>,
     /// Closed when the node stops serving: connections may outlive the listener, answers must not.
     alive: watch::Receiver<()>,
@@ -71,6 +74,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for RouterService {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let RouterService {
             router,
+            streams,
             faults,
             mut alive,
         } = self.clone();
@@ -85,7 +89,8 @@ impl tower::Service<http::Request<tonic::body::Body>> for RouterService {
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
             let answer = async {
                 let answer = if method == SEND_METHOD {
-                    grpc.client_streaming(OneWayMethod(router), request).await
+                    grpc.client_streaming(OneWayMethod { router, streams }, request)
+                        .await
                 } else {
                     grpc.unary(UnaryMethod { router, method }, request).await
                 };
@@ -140,7 +145,10 @@ impl tower::Service<tonic::Request<Bytes>> for UnaryMethod {
 }
 
 /// Handles the one-way messages of one peer, in order.
-struct OneWayMethod(Router);
+struct OneWayMethod {
+    router: Router,
+    streams: Arc<Streams>,
+}
 
 impl tower::Service<tonic::Request<tonic::Streaming<Bytes>>> for OneWayMethod {
     type Response = tonic::Response<Bytes>;
@@ -152,11 +160,19 @@ impl tower::Service<tonic::Request<tonic::Streaming<Bytes>>> for OneWayMethod {
     }
 
     fn call(&mut self, request: tonic::Request<tonic::Streaming<Bytes>>) -> Self::Future {
-        let router = self.0.clone();
+        let (router, streams) = (self.router.clone(), Arc::clone(&self.streams));
         Box::pin(async move {
             let mut frames = request.into_inner();
+            let mut sender = None;
             while let Some(frame) = frames.next().await {
-                for message in decode::<Frame>(frame?)?.messages {
+                let frame = decode::<Frame>(frame?)?;
+                let sender = sender.get_or_insert_with(|| streams.of(frame.sender));
+                let mut newest = sender.lock().await;
+                if frame.stream < *newest {
+                    return Err(tonic::Status::aborted("a newer stream has taken over"));
+                }
+                *newest = frame.stream;
+                for message in frame.messages {
                     if let Err(status) = router.handle(&message.method, message.body).await {
                         tracing::debug!(method = message.method, %status, "one-way message not handled");
                     }
