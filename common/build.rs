@@ -14,6 +14,7 @@ const FILES: [&str; 9] = [
     "scheduler",
     "pcs",
     "fabric",
+    "faults",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -54,6 +54,7 @@ Variables:
   MARIONETTE_OPERATORS    worker: --operators
   MARIONETTE_SLOTS        worker: --slots
   MARIONETTE_ALLOW_NATIVE worker: --allow-native
+  MARIONETTE_ALLOW_FAULTS scheduler, storage, worker: --allow-faults
   NO_COLOR                no colours
 
 Exit status:
@@ -86,6 +87,18 @@ pub enum Command {
     Storage(Storage),
     /// Be a worker.
     Worker(Worker),
+}
+
+impl Command {
+    /// Whether it is a node that obeys the network faults of scripts.
+    pub fn allows_faults(&self) -> bool {
+        match self {
+            Self::Scheduler(node) => node.faults.allow_faults,
+            Self::Storage(node) => node.faults.allow_faults,
+            Self::Worker(node) => node.faults.allow_faults,
+            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) => false,
+        }
+    }
 }
 
 impl Cli {

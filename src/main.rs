@@ -30,8 +30,13 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::other(format!("the runtime could not be started: {error}")))?;
     let ended = runtime.block_on(async {
-        let fabric: FabricHandle = Arc::new(GrpcFabric::default());
-        dispatch(cli.command.unwrap_or_else(by_default), fabric).await
+        let command = cli.command.unwrap_or_else(by_default);
+        let fabric: FabricHandle = if command.allows_faults() {
+            Arc::new(GrpcFabric::with_faults())
+        } else {
+            Arc::new(GrpcFabric::default())
+        };
+        dispatch(command, fabric).await
     });
     // A thread that still reads the terminal does not keep the process.
     runtime.shutdown_background();

@@ -20,8 +20,8 @@ use common::proto::{
 use common::proto::{node, pcs as protocol};
 use nix::sys::signal::Signal;
 use support::{
-    Marionette, PATIENCE, children_of, free_ports, is_running, send, taken_port, wait_until,
-    wait_within,
+    Marionette, PATIENCE, children_of, free_ports, is_frozen, is_running, send, taken_port,
+    wait_until, wait_within,
 };
 
 /// What the issue promises: no process is left after this.
@@ -172,14 +172,41 @@ async fn stop_lets_a_node_end_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_kills_a_frozen_node_after_the_grace() {
+async fn a_frozen_node_does_nothing_until_it_is_unfrozen() {
     let pcs = Pcs::start().await;
     let [port] = free_ports();
     let pid = pcs.ready_storage("s1", port).await;
-    send(pid, Signal::SIGSTOP);
-    pcs.client.stop(&process("s1")).await.unwrap();
-    assert!(!is_running(pid));
-    assert_eq!(pcs.end_of(pid).await.1, "signal 9 (SIGKILL)");
+    pcs.client.freeze(&process("s1")).await.unwrap();
+    wait_until("the node is frozen", || is_frozen(pid).then_some(()));
+    let node = Address::parse(&format!("127.0.0.1:{port}")).unwrap();
+    let impatient = node::Client::new(fabric(), node.clone(), Duration::from_millis(300));
+    let silent = impatient.status(&Empty {}).await.unwrap_err();
+    assert_eq!(silent.kind, Kind::Timeout, "{silent}");
+
+    pcs.client.unfreeze(&process("s1")).await.unwrap();
+    let patient = node::Client::new(fabric(), node, PATIENCE);
+    assert_eq!(patient.status(&Empty {}).await.unwrap().name, "s1");
+    let unknown = pcs.client.freeze(&process("s2")).await.unwrap_err();
+    assert_eq!(unknown.kind, Kind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_lets_a_frozen_node_end_by_itself_and_kill_kills_it() {
+    let pcs = Pcs::start().await;
+    let [first, second] = free_ports();
+    for (name, port, how) in [
+        ("s1", first, "exit status 0"),
+        ("s2", second, "signal 9 (SIGKILL)"),
+    ] {
+        let pid = pcs.ready_storage(name, port).await;
+        pcs.client.freeze(&process(name)).await.unwrap();
+        match name {
+            "s1" => pcs.client.stop(&process(name)).await.unwrap(),
+            _ => pcs.client.kill(&process(name)).await.unwrap(),
+        };
+        assert!(!is_running(pid));
+        assert_eq!(pcs.end_of(pid).await.1, how);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,17 +353,12 @@ async fn a_silent_session_loses_its_processes() {
         || (!is_running(lost)).then_some(()),
     );
     assert!(is_running(kept));
-    let event = pcs
-        .client
-        .watch(&WatchRequest {
-            wait_ms: 10_000,
-            ..watch
-        })
-        .await
-        .unwrap()
-        .events;
-    let Some(What::Exited(exited)) = event.last().and_then(|event| event.what.clone()) else {
-        panic!("{event:?}")
+    let exited = loop {
+        // The PCS may not have reaped it yet, and says first that it was ready.
+        let events = pcs.client.watch(&watch).await.unwrap().events;
+        if let Some(What::Exited(exited)) = events.last().and_then(|event| event.what.clone()) {
+            break exited;
+        }
     };
     assert!(
         !exited.asked && exited.how.contains("silent for 1000 ms"),
@@ -419,6 +441,21 @@ fn a_killed_puppetmaster_with_an_embedded_pcs_leaves_no_node() {
     wait_within(ORPHANS_LIVE_MAX, "the end of the node", || {
         (!nodes.iter().copied().any(is_running)).then_some(())
     });
+}
+
+#[test]
+fn a_script_that_is_ended_with_a_frozen_node_leaves_nothing_behind() {
+    let [port] = free_ports();
+    let script =
+        format!("storage s1 http://127.0.0.1:{port} 0\nawait ready\nfreeze s1\nwait 600000\n");
+    let puppetmaster = Marionette::start_with(&["run", "-"], &script, |_| {});
+    let frozen = wait_until("a frozen node", || {
+        let nodes = children_of(puppetmaster.pid());
+        nodes.into_iter().find(|node| is_frozen(*node))
+    });
+    send(puppetmaster.pid(), Signal::SIGINT);
+    puppetmaster.finish();
+    assert!(!is_running(frozen));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,6 +158,30 @@ fn a_cluster_by_hand_needs_neither_puppetmaster_nor_pcs() {
     assert!(refused.error.contains(why), "{refused:?}");
 }
 
+#[test]
+fn a_node_by_hand_obeys_network_faults_only_with_allow_faults() {
+    let ports: [u16; 3] = free_ports();
+    let [s1, s2, scheduler] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+    let ring = format!("s1={s1},s2={s2}");
+    let by_hand = [
+        vec!["storage", "s1", &s1, "0", "--ring", &ring, "--allow-faults"],
+        vec!["storage", "s2", &s2, "0", "--ring", &ring],
+        vec!["scheduler", "sc1", &scheduler, "--ring", &ring],
+    ];
+    let started = by_hand.map(|arguments| Marionette::start(&arguments));
+    for node in &started {
+        node.wait_for_line("ready ");
+    }
+    let folder = Folder::new();
+    let connect = ["--connect", scheduler.as_str()];
+    let obeyed = folder.run_with("cut s1 s2\nheal\n", &connect).finish();
+    assert_eq!(code(&obeyed), Some(0), "{obeyed:?}");
+    let refused = folder.run_with("cut s2 s1\n", &connect).finish();
+    assert_eq!(code(&refused), Some(1), "{refused:?}");
+    let why = "node `s2`: this node allows no network faults: start it with --allow-faults";
+    assert!(refused.error.contains(why), "{refused:?}");
+}
+
 // 6
 
 #[test]

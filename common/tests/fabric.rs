@@ -1,6 +1,6 @@
 //! One test suite over every implementation of the fabric.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,10 @@ use std::time::Duration;
 use common::fabric::{
     Address, Fabric, FabricHandle, GrpcFabric, Kind, LocalFabric, Router, Status,
 };
-use common::proto::{DebugLine, Empty, NodeStatus, SetDebugRequest, node, puppetmaster};
+use common::proto::{
+    DebugLine, Empty, Link, NodeStatus, SetDebugRequest, SetFaultsRequest, faults, node,
+    puppetmaster,
+};
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,11 +31,13 @@ impl puppetmaster::Service for Recorder {
 
 #[derive(Default)]
 struct Answering {
+    asked: AtomicUsize,
     hangs: tokio::sync::Notify,
 }
 
 impl node::Service for Answering {
     async fn status(&self, _: Empty) -> Result<NodeStatus, Status> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         Ok(NodeStatus {
             name: "n1".to_owned(),
             ..NodeStatus::default()
@@ -282,4 +287,226 @@ async fn a_dropped_task_is_aborted_and_a_detached_one_ends() {
         finished.await.unwrap();
         assert_eq!(ended.load(Ordering::SeqCst), 1);
     }
+}
+
+/// Two nodes that answer, each with an end of its own.
+struct Pair {
+    name: &'static str,
+    fabrics: [FabricHandle; 2],
+    answering: [Arc<Answering>; 2],
+    lines: [mpsc::UnboundedReceiver<String>; 2],
+    serving: [common::fabric::Serving; 2],
+    /// Listens nowhere, as the puppetmaster does not.
+    outsider: FabricHandle,
+}
+
+async fn pairs() -> [Pair; 2] {
+    let local = LocalFabric::default();
+    let [one, two, outsider] = [0; 3].map(|_| Arc::new(local.another_end()));
+    let [grpc_one, grpc_two] = [0; 2].map(|_| Arc::new(GrpcFabric::with_faults()));
+    [
+        pair("grpc", grpc_one, grpc_two, Arc::new(GrpcFabric::default())).await,
+        pair("local", one, two, outsider).await,
+    ]
+}
+
+async fn pair(
+    name: &'static str,
+    one: FabricHandle,
+    two: FabricHandle,
+    outsider: FabricHandle,
+) -> Pair {
+    let node = async |fabric: &FabricHandle| {
+        let answering = Arc::new(Answering::default());
+        let (heard, lines) = mpsc::unbounded_channel();
+        let router = Router::default()
+            .with(node::Server(answering.clone()))
+            .with(puppetmaster::Server(Arc::new(Recorder { heard })));
+        let serving = fabric.serve(&free(), router).await.unwrap();
+        (answering, lines, serving)
+    };
+    let (first, second) = (node(&one).await, node(&two).await);
+    Pair {
+        name,
+        fabrics: [one, two],
+        answering: [first.0, second.0],
+        lines: [first.1, second.1],
+        serving: [first.2, second.2],
+        outsider,
+    }
+}
+
+impl Pair {
+    /// One node asks the other.
+    async fn ask(&self, from: usize, patience: Duration) -> Result<(), Status> {
+        let to = self.serving[1 - from].address.clone();
+        let client = node::Client::new(self.fabrics[from].clone(), to, patience);
+        client.status(&Empty {}).await.map(|_| ())
+    }
+
+    fn send(&self, from: usize, line: &str, delay: Duration) {
+        let line = common::fabric::encode(&DebugLine {
+            line: line.to_owned(),
+            ..DebugLine::default()
+        });
+        let to = &self.serving[1 - from].address;
+        self.fabrics[from]
+            .send(to, puppetmaster::DEBUG, line, delay)
+            .unwrap();
+    }
+
+    /// The faults of the link from one node to the other, and only those.
+    async fn set_faults(&self, from: usize, faults: Link) {
+        let link = Link {
+            peer: self.serving[1 - from].address.to_string(),
+            ..faults
+        };
+        let to = self.serving[from].address.clone();
+        let client = faults::Client::new(self.outsider.clone(), to, PATIENCE);
+        let request = SetFaultsRequest { links: vec![link] };
+        client.set_faults(&request).await.unwrap();
+    }
+
+    fn asked(&self, node: usize) -> usize {
+        self.answering[node].asked.load(Ordering::SeqCst)
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(100);
+/// Long enough to cut a link meanwhile, also on a busy machine.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+fn cut() -> Link {
+    Link {
+        cut: true,
+        ..Link::default()
+    }
+}
+
+#[tokio::test]
+async fn a_cut_link_loses_requests_and_answers_in_one_direction() {
+    for pair in pairs().await {
+        let name = pair.name;
+        pair.set_faults(0, cut()).await;
+        let lost = pair.ask(0, SHORT).await.unwrap_err();
+        assert_eq!(lost.kind, Kind::Timeout, "{name}: {lost}");
+        assert_eq!(pair.asked(1), 0, "{name}: the request arrived");
+        let unanswered = pair.ask(1, SHORT).await.unwrap_err();
+        assert_eq!(unanswered.kind, Kind::Timeout, "{name}: {unanswered}");
+        assert_eq!(pair.asked(0), 1, "{name}: the request did not arrive");
+        // Who is not a node is answered all the same.
+        let outsider = client(&pair.outsider, &pair.serving[0].address);
+        outsider.status(&Empty {}).await.unwrap();
+
+        pair.set_faults(0, Link::default()).await;
+        pair.ask(0, PATIENCE).await.unwrap();
+        pair.ask(1, PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_lost_when_the_link_is_cut_before_it_is_given() {
+    for pair in pairs().await {
+        let to = pair.serving[1].address.clone();
+        let patient = node::Client::new(pair.fabrics[0].clone(), to, SHORT);
+        let asking = tokio::spawn(async move {
+            let request = SetDebugRequest {
+                url: "hang".to_owned(),
+            };
+            patient.set_debug(&request).await
+        });
+        pair.answering[1].hangs.notified().await;
+        pair.set_faults(1, cut()).await;
+        let lost = asking.await.unwrap().unwrap_err();
+        assert_eq!(lost.kind, Kind::Timeout, "{}: {lost}", pair.name);
+    }
+}
+
+#[tokio::test]
+async fn one_way_messages_over_a_cut_link_are_lost_and_later_ones_are_not() {
+    for mut pair in pairs().await {
+        let name = pair.name;
+        pair.send(0, "before", Duration::ZERO);
+        assert_eq!(pair.lines[1].recv().await.unwrap(), "before", "{name}");
+        // Under way when the link is cut, and sent while it is.
+        pair.send(0, "under way", UNDER_WAY);
+        pair.set_faults(0, cut()).await;
+        pair.send(0, "lost", Duration::ZERO);
+        pair.send(1, "the other way", Duration::ZERO);
+        let other_way = pair.lines[0].recv().await.unwrap();
+        assert_eq!(other_way, "the other way", "{name}");
+        pair.fabrics[0].sleep(UNDER_WAY).await;
+        pair.set_faults(0, Link::default()).await;
+        pair.send(0, "after", Duration::ZERO);
+        assert_eq!(pair.lines[1].recv().await.unwrap(), "after", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_link_delays_requests_answers_and_one_way_messages() {
+    for mut pair in pairs().await {
+        let (name, fabric) = (pair.name, pair.fabrics[0].clone());
+        let slow = Link {
+            delay_ms: 60,
+            ..Link::default()
+        };
+        pair.set_faults(0, slow).await;
+        for from in [0, 1] {
+            let asked_ms = fabric.now_ms();
+            pair.ask(from, PATIENCE).await.unwrap();
+            assert!(fabric.now_ms() - asked_ms >= 60, "{name}: {from}");
+        }
+        let sent_ms = fabric.now_ms();
+        pair.send(0, "1", Duration::ZERO);
+        pair.send(0, "2", Duration::ZERO);
+        assert_eq!(pair.lines[1].recv().await.unwrap(), "1", "{name}");
+        assert!(fabric.now_ms() - sent_ms >= 60, "{name}");
+        assert_eq!(pair.lines[1].recv().await.unwrap(), "2", "{name}");
+        let impatient = pair.ask(0, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(impatient.kind, Kind::Timeout, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_loses_as_many_messages_as_it_was_told() {
+    const SENT: usize = 1_000;
+    for mut pair in pairs().await {
+        let name = pair.name;
+        let lossy = Link {
+            loss_percent: 30,
+            ..Link::default()
+        };
+        pair.set_faults(0, lossy).await;
+        (0..SENT).for_each(|number| pair.send(0, &number.to_string(), Duration::ZERO));
+        pair.set_faults(0, Link::default()).await;
+        pair.send(0, "end", Duration::ZERO);
+        let mut received = Vec::new();
+        while let Some(line) = pair.lines[1].recv().await.filter(|line| line != "end") {
+            received.push(line.parse::<usize>().unwrap());
+        }
+        assert!(received.is_sorted(), "{name}");
+        // Seven standard deviations of 1,000 messages: this fails once in 10^11 times.
+        assert!(
+            (600..=800).contains(&received.len()),
+            "{name}: {received:?}"
+        );
+        let all = Link {
+            loss_percent: 100,
+            ..Link::default()
+        };
+        pair.set_faults(0, all).await;
+        let lost = pair.ask(0, SHORT).await.unwrap_err();
+        assert_eq!(lost.kind, Kind::Timeout, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_allow_faults_says_how_to_allow_them() {
+    let fabric: FabricHandle = Arc::new(GrpcFabric::default());
+    let serving = fabric.serve(&free(), router()).await.unwrap();
+    let client = faults::Client::new(fabric.clone(), serving.address.clone(), PATIENCE);
+    let refused = client.set_faults(&SetFaultsRequest::default()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind, Kind::Refused);
+    assert!(refused.message.contains("--allow-faults"), "{refused}");
 }

@@ -11,6 +11,7 @@
 //! - No process outlives the puppetmaster that asked for it by more than its lease. A watcher that asks again within the
 //!   lease keeps it; a machine that is too busy to look in time gives the watcher more time, once.
 //! - Every process that ended by itself is reported with how it ended and its last words.
+//! - A frozen process keeps nothing of this from happening: it ends as the others do.
 //! - A node is never held up by a terminal that nobody reads.
 //!
 //! It relies on Linux (`PR_SET_PDEATHSIG`), and on nodes calling [`die_with_parent`] first in `main`.

@@ -37,6 +37,18 @@ impl proto::pcs::Service for PcsService {
         done(&self.server.request(Request::Stop { session, name }).await?)
     }
 
+    async fn freeze(&self, request: proto::ProcessRequest) -> Result<Empty, Status> {
+        let (session, name) = process(request)?;
+        let freeze = Request::Freeze { session, name };
+        done(&self.server.request(freeze).await?)
+    }
+
+    async fn unfreeze(&self, request: proto::ProcessRequest) -> Result<Empty, Status> {
+        let (session, name) = process(request)?;
+        let unfreeze = Request::Unfreeze { session, name };
+        done(&self.server.request(unfreeze).await?)
+    }
+
     async fn watch(&self, request: proto::WatchRequest) -> Result<proto::WatchResponse, Status> {
         let request = Request::Watch {
             session: checked_name("session", request.session)?,

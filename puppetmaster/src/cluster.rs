@@ -3,6 +3,7 @@
 //! - [`node`]: what is known of one node.
 //! - `launcher`: finds the PCS of a host, or starts the embedded one.
 //! - `life`: creates, crashes, stops and starts nodes; `events`: hears from the PCSs what became of them.
+//! - `faults`: which links between nodes are faulty.
 //! - `ring`: seals the set of storage nodes and certifies the dead ones.
 //! - `access`: holds commands until the nodes that they need are ready, and gives clients of them.
 //!
@@ -14,6 +15,7 @@
 
 mod access;
 mod events;
+mod faults;
 mod launcher;
 mod life;
 pub mod node;
@@ -29,6 +31,7 @@ use crate::output::Output;
 use common::client::StorageClient;
 use common::fabric::{Address, FabricHandle, Serving, Task, timeout};
 use common::types::Ring;
+use faults::FaultPlan;
 use indexmap::IndexMap;
 use launcher::Launcher;
 use std::collections::BTreeSet;
@@ -65,6 +68,7 @@ struct State {
     ring: Option<Arc<Ring>>,
     storage: Option<StorageClient>,
     debug: Option<Arc<Serving>>,
+    faults: FaultPlan,
     /// PCSs whose events are listened to.
     watched: BTreeSet<Address>,
     outcome: Outcome,

@@ -132,6 +132,14 @@ impl Interpreter {
             Command::Crash { node } => self.cluster.crash(node.text()).await?,
             Command::Stop { node } => self.cluster.stop(node.text()).await?,
             Command::Start { node } => self.cluster.start(node.text()).await?,
+            Command::Freeze { node } => self.cluster.freeze(node.text()).await?,
+            Command::Unfreeze { node } => self.cluster.unfreeze(node.text()).await?,
+            Command::Partition { groups } => self.cluster.partition(groups).await?,
+            Command::Fault { from, to, fault } => {
+                let (from, to) = (from.text(), to.text());
+                self.cluster.set_fault(from, to, *fault).await?;
+            }
+            Command::Heal => self.cluster.heal().await?,
             Command::Status => self.status().await?,
             Command::ListServer { node } => self.list_server(node.text()).await?,
             Command::ListGlobal => self.list_global().await?,

@@ -170,9 +170,9 @@ async fn nodes_are_created_with_what_the_script_says() {
     let (outcome, found) = tokio::join!(running, looking);
     assert_eq!(outcome, Outcome::Well);
     expect![[r"
-        storage s1 http://localhost:3000 5
-        scheduler sc1 http://localhost:4000
-        worker w1 http://localhost:4001 7 --scheduler http://localhost:4000 --operators DIR/lib"]]
+        storage s1 http://localhost:3000 5 --allow-faults
+        scheduler sc1 http://localhost:4000 --allow-faults
+        worker w1 http://localhost:4001 7 --allow-faults --scheduler http://localhost:4000 --operators DIR/lib"]]
     .assert_eq(&found);
     assert!(toys.world.lock().unwrap().processes.is_empty());
 }
@@ -330,6 +330,62 @@ async fn the_dead_are_certified_to_the_living_and_the_returned_join_again() {
         s1: s2/1 (2) is dead
         pcs: close"]]
     .assert_eq(&told.join("\n"));
+}
+
+#[tokio::test]
+async fn nodes_are_told_of_their_faulty_links_and_again_when_they_return() {
+    let ran = run(&format!(
+        "{CLUSTER}storage s3 http://localhost:3002 0\nawait ready\npartition s1,s2 | s3\ndelay s3 s1 20\nloss s3 s2 30\ncrash s3\ncut s3 w1\nstart s3\nawait ready\nheal\n"
+    ))
+    .await;
+    ran.check(Outcome::Well, &expect![""]);
+    let told = ran.toys.told();
+    let mut lines: Vec<&str> = told.lines().collect();
+    lines[..3].sort_unstable();
+    lines[6..9].sort_unstable();
+    expect![[r"
+        s1: links http://localhost:3002 cut 0 ms 0 %;
+        s2: links http://localhost:3002 cut 0 ms 0 %;
+        s3: links http://localhost:3000 cut 0 ms 0 %; http://localhost:3001 cut 0 ms 0 %;
+        s3: links http://localhost:3000 cut 20 ms 0 %; http://localhost:3001 cut 0 ms 0 %;
+        s3: links http://localhost:3000 cut 20 ms 0 %; http://localhost:3001 cut 0 ms 30 %;
+        s3: links http://localhost:3000 cut 20 ms 0 %; http://localhost:3001 cut 0 ms 30 %; http://localhost:4001 cut 0 ms 0 %;
+        s1: links
+        s2: links
+        s3: links
+        pcs: close"]]
+    .assert_eq(&lines.join("\n"));
+}
+
+#[tokio::test]
+async fn a_frozen_node_is_not_asked_and_learns_of_deaths_when_it_goes_on() {
+    let ran = run(&format!(
+        "{CLUSTER}write 1 a\nfreeze s1\nstatus\ncrash s2\nunfreeze s1\nexpect-fail freeze s2\n"
+    ))
+    .await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+            1 = a (1.1)
+            ┌──────┬───────────┬───────────────────────┬─────────┬───────────┬──────┐
+            │ node ┆ role      ┆ url                   ┆ state   ┆ details   ┆ sees │
+            ╞══════╪═══════════╪═══════════════════════╪═════════╪═══════════╪══════╡
+            │ sc1  ┆ scheduler ┆ http://localhost:4000 ┆ present ┆ records 1 ┆      │
+            │ s1   ┆ storage   ┆ http://localhost:3000 ┆ frozen  ┆           ┆      │
+            │ s2   ┆ storage   ┆ http://localhost:3001 ┆ present ┆ records 1 ┆      │
+            │ w1   ┆ worker    ┆ http://localhost:4001 ┆ present ┆ records 1 ┆      │
+            └──────┴───────────┴───────────────────────┴─────────┴───────────┴──────┘
+        "]],
+    );
+    let told = ran.toys.told();
+    let after_the_ring: Vec<&str> = told.lines().skip(3).collect();
+    expect![[r"
+        pcs: freeze s1
+        pcs: unfreeze s1
+        s1: links
+        s1: s2/1 (2) is dead
+        pcs: close"]]
+    .assert_eq(&after_the_ring.join("\n"));
 }
 
 #[tokio::test]
@@ -552,6 +608,35 @@ async fn a_storage_node_that_does_not_answer_is_left_out_of_listings_and_of_wait
     let ran = run_with(toys.clone(), "await converged\n", connected).await;
     assert_eq!(ran.outcome, Outcome::Well, "{}", ran.messages());
     by_hand.close().await;
+}
+
+#[tokio::test]
+async fn the_faults_of_a_cluster_by_hand_end_with_the_script_and_a_refusal_is_said() {
+    let toys = Toys::new();
+    let _cluster = started_by_hand(&toys).await;
+    let connected = |config: &mut Config| {
+        config.connect = Some(Address::parse("http://localhost:4000").unwrap());
+    };
+    let ran = run_with(toys.clone(), "cut sc1 s1\n", connected).await;
+    ran.check(
+        Outcome::Well,
+        &expect![[r"
+        1 = a (1.1)
+    "]],
+    );
+    let told = toys.told();
+    let links: Vec<&str> = told.lines().filter(|line| line.contains("links")).collect();
+    expect![[r"
+        sc1: links http://localhost:3000 cut 0 ms 0 %;
+        sc1: links"]]
+    .assert_eq(&links.join("\n"));
+
+    toys.world.lock().unwrap().allows_no_faults = true;
+    let ran = run_with(toys.clone(), "expect-fail cut sc1 s1\n", connected).await;
+    expect![[r"
+        failed as expected: node `sc1`: this node allows no network faults
+    "]]
+    .assert_eq(&ran.messages());
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub struct Scheduler {
     pub ignored: Option<u64>,
     #[command(flatten)]
     pub ring: RingArguments,
+    #[command(flatten)]
+    pub faults: FaultArguments,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -93,6 +95,8 @@ pub struct Storage {
     /// The data that this node had is lost for good: begin with an empty directory and copy what the others have
     #[arg(long, requires = "data")]
     pub replace: bool,
+    #[command(flatten)]
+    pub faults: FaultArguments,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -143,6 +147,21 @@ pub struct Worker {
         hide_env_values = true
     )]
     pub allow_native: bool,
+    #[command(flatten)]
+    pub faults: FaultArguments,
+}
+
+/// What any node may be asked to do to its own messages.
+#[derive(Debug, Clone, Args)]
+pub struct FaultArguments {
+    /// Obey `partition`, `cut`, `delay` and `loss` of scripts: whoever reaches this node can then cut it off
+    #[arg(
+        long,
+        env = "MARIONETTE_ALLOW_FAULTS",
+        value_parser = FalseyValueParser::new(),
+        hide_env_values = true
+    )]
+    pub allow_faults: bool,
 }
 
 /// For clap: its error names the argument and the text.

@@ -81,6 +81,22 @@ fn the_courses_extra_number_of_a_scheduler_is_ignored() {
 }
 
 #[test]
+fn a_node_obeys_network_faults_when_it_is_told_to() {
+    for (line, allows) in [
+        ("storage s1 http://h:1 0 --allow-faults", true),
+        ("storage s1 http://h:1 0", false),
+        ("scheduler sc1 http://h:1 --allow-faults", true),
+        (
+            "worker w1 http://h:1 0 --scheduler http://h:2 --allow-faults",
+            true,
+        ),
+        ("pcs", false),
+    ] {
+        assert_eq!(parse(line).unwrap().allows_faults(), allows, "{line}");
+    }
+}
+
+#[test]
 fn a_ring_is_read_with_its_settings() {
     let line = "storage s2 http://h:2 10 --ring s1=http://h:1,s2=http://h:2 --replication 1 --commit fail-stop";
     let Command::Storage(storage) = parse(line).unwrap() else {

@@ -82,6 +82,11 @@ pub fn is_running(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
 }
 
+/// True while the process is stopped by SIGSTOP.
+pub fn is_frozen(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state == 'T')
+}
+
 /// The processes that `pid` has started and that still run.
 pub fn children_of(pid: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap();

@@ -4,61 +4,113 @@
 
 mod courier;
 mod listener;
+mod streams;
+mod transport;
+
+pub use transport::{Connection, Listening, Transport};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 
 use self::courier::GrpcCourier;
+use self::transport::Tcp;
+use super::faults::Faults;
 use super::outbox::Outbox;
 use super::{
     Address, BoxFuture, Bytes, Fabric, MESSAGE_BYTES_MAX, Router, Serving, Status, check_size,
+    machine,
 };
+use crate::proto;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Without it a client waits for ever on a peer that a partition has cut off.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without it a client waits for ever on a peer that a partition has cut off. A connection is given up when the peer has
+/// been silent for the sum of both, also while it is idle: the next message finds a new one.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The URL of the peer that asks, where faults are allowed: see [`super::faults`].
+const CALLER_HEADER: &str = "marionette-caller";
 
 /// This process's end of the network.
 #[derive(Clone)]
 pub struct GrpcFabric {
     channels: Channels,
     outbox: Arc<Outbox>,
+    faults: Arc<Faults>,
 }
 
 impl Default for GrpcFabric {
     fn default() -> Self {
-        let channels = Channels::default();
+        Self::new(Tcp, false)
+    }
+}
+
+impl GrpcFabric {
+    /// As the default, but it obeys [`proto::faults`].
+    pub fn with_faults() -> Self {
+        Self::new(Tcp, true)
+    }
+
+    /// Over another network than that of the machine.
+    pub fn over(transport: impl Transport) -> Self {
+        Self::new(transport, false)
+    }
+
+    fn new(transport: impl Transport, allow_faults: bool) -> Self {
+        let channels = Channels {
+            transport: Arc::new(transport),
+            peers: Arc::default(),
+        };
+        let faults = Arc::new(Faults::new(allow_faults));
+        let courier = GrpcCourier {
+            channels: channels.clone(),
+            faults: Arc::clone(&faults),
+            sender: machine::random(),
+        };
         Self {
-            outbox: Outbox::new(GrpcCourier(channels.clone())),
+            outbox: Outbox::new(courier, Arc::clone(&faults)),
             channels,
+            faults,
         }
     }
 }
 
-#[derive(Clone, Default)]
-struct Channels(Arc<Mutex<BTreeMap<Address, Channel>>>);
+#[derive(Clone)]
+struct Channels {
+    transport: Arc<dyn Transport>,
+    peers: Arc<Mutex<BTreeMap<Address, Channel>>>,
+}
 
 impl Channels {
     /// The channel to a peer, connected when it is first used.
     fn to(&self, peer: &Address) -> Result<Channel, Status> {
-        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(peer) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = peers.get(peer) {
             return Ok(channel.clone());
         }
+        let (transport, to) = (Arc::clone(&self.transport), peer.clone());
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let connecting = tokio::time::timeout(CONNECT_TIMEOUT, transport.connect(&to));
+            async {
+                let in_time = connecting.await.map_err(|_| {
+                    let limit_ms = CONNECT_TIMEOUT.as_millis();
+                    std::io::Error::other(format!("no connection within {limit_ms} ms"))
+                });
+                in_time?.map(TokioIo::new)
+            }
+        });
         let channel = Endpoint::from_shared(peer.url().to_owned())
             .map_err(|error| Status::invalid(format!("{peer} is not a URL: {error}")))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .connect_lazy();
-        channels.insert(peer.clone(), channel.clone());
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(connector);
+        peers.insert(peer.clone(), channel.clone());
         Ok(channel)
     }
 }
@@ -74,13 +126,17 @@ async fn unary(
     to: &Address,
     method: &'static str,
     body: Bytes,
+    caller: Option<&Address>,
 ) -> Result<Bytes, Status> {
     let mut client = client(channel);
     // A peer that is not there fails here, before the request is sent: nothing has happened yet.
     client.ready().await.map_err(|error| {
         Status::unavailable(format!("{to}: cannot be reached: {}", root_cause(&error)))
     })?;
-    let request = tonic::Request::new(body);
+    let mut request = tonic::Request::new(body);
+    if let Some(url) = caller.and_then(|caller| caller.url().parse().ok()) {
+        request.metadata_mut().insert(CALLER_HEADER, url);
+    }
     match client
         .unary(request, PathAndQuery::from_static(method), BytesCodec)
         .await
@@ -90,7 +146,8 @@ async fn unary(
     }
 }
 
-/// Tells "never sent" from "outcome unknown": only a refused connection and the peer's own answers are certain.
+/// Tells "never sent" from "outcome unknown": only a connection that was not made and the peer's own answers are
+/// certain.
 fn call_failure(to: &Address, status: tonic::Status) -> Status {
     let Some(error) = std::error::Error::source(&status) else {
         return Status::from(status);
@@ -98,9 +155,7 @@ fn call_failure(to: &Address, status: tonic::Status) -> Status {
     let cause = root_cause(error);
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
+        if error.is::<tonic::ConnectError>() {
             return Status::unavailable(format!("{to}: cannot be reached: {cause}"));
         }
         next = error.source();
@@ -126,10 +181,14 @@ impl Fabric for GrpcFabric {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Status>> {
-        let (channels, to) = (self.channels.clone(), to.clone());
+        let (channels, faults, to) = (self.channels.clone(), Arc::clone(&self.faults), to.clone());
         Box::pin(async move {
             check_size(&body)?;
-            let answer = unary(channels.to(&to)?, &to, method, body);
+            let channel = channels.to(&to)?;
+            let answer = async {
+                faults.cross(&to).await;
+                unary(channel, &to, method, body, faults.caller()).await
+            };
             match tokio::time::timeout(timeout, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Err(Status::timeout(format!(
@@ -151,7 +210,12 @@ impl Fabric for GrpcFabric {
     }
 
     fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>> {
-        Box::pin(listener::serve(at.clone(), router))
+        let (transport, faults) = (
+            Arc::clone(&self.channels.transport),
+            Arc::clone(&self.faults),
+        );
+        let router = router.with(proto::faults::Server(Arc::clone(&faults)));
+        Box::pin(listener::serve(transport, at.clone(), router, faults))
     }
 }
 

@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::faults::Faults;
 use super::outbox::{Courier, Letter, Outbox};
 use super::{Address, BoxFuture, Bytes, Duration, Fabric, Router, Serving, Status, check_size};
+use crate::proto;
 
 /// First port given out for port 0.
 const EPHEMERAL_PORT_FIRST: u16 = 49_152;
 
-/// A network within this process; clones are ends of the same network.
+/// One end of a network within this process; clones are the same end, [`LocalFabric::another_end`] is another node's.
 #[derive(Clone)]
 pub struct LocalFabric {
     network: Network,
     outbox: Arc<Outbox>,
+    faults: Arc<Faults>,
 }
 
 #[derive(Clone, Default)]
@@ -24,16 +27,33 @@ struct Network(Arc<Mutex<BTreeMap<Address, Listener>>>);
 #[derive(Clone)]
 struct Listener {
     router: Router,
+    faults: Arc<Faults>,
     /// Closed when the node stops serving: its unfinished answers are lost, as with a killed process.
     alive: watch::Receiver<()>,
 }
 
 impl Default for LocalFabric {
     fn default() -> Self {
-        let network = Network::default();
+        Self::end_of(Network::default())
+    }
+}
+
+impl LocalFabric {
+    /// For a node with faults of its own.
+    pub fn another_end(&self) -> Self {
+        Self::end_of(self.network.clone())
+    }
+
+    fn end_of(network: Network) -> Self {
+        let faults = Arc::new(Faults::new(true));
+        let courier = LocalCourier {
+            network: network.clone(),
+            faults: Arc::clone(&faults),
+        };
         Self {
-            outbox: Outbox::new(network.clone()),
+            outbox: Outbox::new(courier, Arc::clone(&faults)),
             network,
+            faults,
         }
     }
 }
@@ -43,13 +63,24 @@ impl Network {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn deliver(&self, to: &Address, method: &str, body: Bytes) -> Result<Bytes, Status> {
+    /// The answer, and the faults of who gives it.
+    async fn deliver(
+        &self,
+        to: &Address,
+        method: &str,
+        body: Bytes,
+    ) -> Result<(Result<Bytes, Status>, Arc<Faults>), Status> {
         let listener = self.lock().get(to).cloned();
-        let Some(Listener { router, mut alive }) = listener else {
+        let Some(Listener {
+            router,
+            faults,
+            mut alive,
+        }) = listener
+        else {
             return Err(Status::unavailable(format!("nobody listens at {to}")));
         };
         tokio::select! {
-            answer = router.handle(method, body) => answer,
+            answer = router.handle(method, body) => Ok((answer, faults)),
             _ = alive.changed() => Err(Status::timeout(format!("{to} stopped before it answered"))),
         }
     }
@@ -63,19 +94,27 @@ impl Fabric for LocalFabric {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Status>> {
-        let (network, to) = (self.network.clone(), to.clone());
+        let (network, faults, to) = (self.network.clone(), Arc::clone(&self.faults), to.clone());
         Box::pin(async move {
             check_size(&body)?;
-            // A task of its own: a caller that gives up does not stop the handler, as with a real peer.
-            let delivery = tokio::spawn({
-                let to = to.clone();
-                async move { network.deliver(&to, method, body).await }
-            });
-            match tokio::time::timeout(timeout, delivery).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(failure)) => Err(Status::internal(format!(
-                    "the handler at {to} failed: {failure}"
-                ))),
+            let answer = async {
+                faults.cross(&to).await;
+                // A task of its own: a caller that gives up does not stop the handler, as with a real peer.
+                let delivery = tokio::spawn({
+                    let to = to.clone();
+                    async move { network.deliver(&to, method, body).await }
+                });
+                let delivered = delivery.await.map_err(|failure| {
+                    Status::internal(format!("the handler at {to} failed: {failure}"))
+                })?;
+                let (answer, peer_faults) = delivered?;
+                if let Some(caller) = faults.caller() {
+                    peer_faults.cross(caller).await;
+                }
+                answer
+            };
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(answer) => answer,
                 Err(_) => Err(Status::timeout(format!(
                     "{to} did not answer within {} ms",
                     timeout.as_millis()
@@ -95,7 +134,8 @@ impl Fabric for LocalFabric {
     }
 
     fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>> {
-        let (network, at) = (self.network.clone(), at.clone());
+        let (network, faults, at) = (self.network.clone(), Arc::clone(&self.faults), at.clone());
+        let router = router.with(proto::faults::Server(Arc::clone(&faults)));
         Box::pin(async move {
             let mut nodes = network.lock();
             let address = match at.port() {
@@ -112,7 +152,13 @@ impl Fabric for LocalFabric {
                 ));
             }
             let (alive_sender, alive) = watch::channel(());
-            nodes.insert(address.clone(), Listener { router, alive });
+            faults.listens_at(&address);
+            let listener = Listener {
+                router,
+                faults,
+                alive,
+            };
+            nodes.insert(address.clone(), listener);
             drop(nodes);
             let stop = Unlisten {
                 network,
@@ -139,13 +185,22 @@ impl Drop for Unlisten {
     }
 }
 
-impl Courier for Network {
+struct LocalCourier {
+    network: Network,
+    faults: Arc<Faults>,
+}
+
+impl Courier for LocalCourier {
     fn carry(&self, to: Address, mut letters: mpsc::Receiver<Letter>) -> BoxFuture<'static, ()> {
-        let network = self.clone();
+        let (network, faults) = (self.network.clone(), Arc::clone(&self.faults));
         Box::pin(async move {
             while let Some(letter) = letters.recv().await {
                 tokio::time::sleep_until(letter.due).await;
-                if let Err(lost) = network.deliver(&to, letter.method, letter.body).await {
+                if faults.is_cut(&to) {
+                    continue;
+                }
+                let delivered = network.deliver(&to, letter.method, letter.body).await;
+                if let Err(lost) = delivered.and_then(|(answer, _)| answer) {
                     tracing::debug!(%to, method = letter.method, %lost, "one-way message not handled");
                 }
             }

@@ -9,8 +9,12 @@
 //!
 //! Promises: a call ends within its timeout; messages sent to one peer arrive in order or not at all; every queue
 //! is bounded. A failed call with [`Kind::Unavailable`] never reached the peer's handler.
+//!
+//! Both lose and delay what they are told to lose and delay by [`crate::proto::faults`], which they answer themselves
+//! (`faults.rs`); the gRPC fabric only when it was made to allow it.
 
 mod address;
+mod faults;
 mod grpc;
 mod local;
 mod machine;
@@ -18,8 +22,9 @@ mod outbox;
 
 pub use address::{Address, AddressError};
 pub use bytes::Bytes;
+pub use faults::{FAULT_DELAY_MS_MAX, FAULTY_LINKS_MAX};
 pub use futures::future::BoxFuture;
-pub use grpc::GrpcFabric;
+pub use grpc::{Connection, GrpcFabric, Listening, Transport};
 pub use local::LocalFabric;
 pub use std::time::Duration;
 

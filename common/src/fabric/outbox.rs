@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Address, Bytes, Duration, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Status, check_size};
+use super::faults::{Faults, Verdict};
+use super::{
+    Address, Bytes, Duration, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Status, check_size, machine,
+};
 
 /// A one-way message, not to leave before `due`.
 pub(super) struct Letter {
@@ -42,7 +45,8 @@ impl Drop for Waiting {
     }
 }
 
-/// Carries the letters of one peer; runs for as long as the fabric lives.
+/// Carries the letters of one peer; runs for as long as the fabric lives. Loses those which become due while the link is
+/// cut.
 pub(super) trait Courier: Send + Sync + 'static {
     fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> super::BoxFuture<'static, ()>;
 }
@@ -54,13 +58,15 @@ struct Queue {
 
 pub(super) struct Outbox {
     courier: Box<dyn Courier>,
+    faults: Arc<Faults>,
     peers: Mutex<BTreeMap<Address, Queue>>,
 }
 
 impl Outbox {
-    pub fn new(courier: impl Courier) -> Arc<Self> {
+    pub fn new(courier: impl Courier, faults: Arc<Faults>) -> Arc<Self> {
         Arc::new(Self {
             courier: Box::new(courier),
+            faults,
             peers: Mutex::default(),
         })
     }
@@ -73,6 +79,10 @@ impl Outbox {
         delay: Duration,
     ) -> Result<(), Status> {
         check_size(&body)?;
+        let Verdict::Deliver { delay: more_delay } = self.faults.verdict(to, machine::random())
+        else {
+            return Ok(());
+        };
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = peers.entry(to.clone()).or_insert_with(|| {
             let (letters, receiver) = mpsc::channel(OUTBOX_MESSAGES_MAX);
@@ -86,7 +96,7 @@ impl Outbox {
             ))
         };
         let letter = Letter {
-            due: Instant::now() + delay,
+            due: Instant::now() + delay + more_delay,
             method,
             _waiting: Waiting::new(body.len(), &queue.bytes).ok_or_else(full)?,
             body,

@@ -53,6 +53,14 @@ pub enum Request {
         session: String,
         name: String,
     },
+    Freeze {
+        session: String,
+        name: String,
+    },
+    Unfreeze {
+        session: String,
+        name: String,
+    },
     Watch {
         session: String,
         after: u64,
@@ -84,6 +92,10 @@ pub enum Input {
     Ready {
         process: ProcessId,
     },
+    /// `Freeze` or `Unfreeze` was sent to it, in the order of the outputs.
+    Signalled {
+        process: ProcessId,
+    },
     /// It was reaped. The last input about a process.
     Exited {
         process: ProcessId,
@@ -98,8 +110,13 @@ pub enum Input {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
+    /// A frozen process ends as well.
     Terminate,
     Kill,
+    /// Answered by `Signalled`.
+    Freeze,
+    /// Answered by `Signalled`.
+    Unfreeze,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -68,6 +68,11 @@ impl Core {
             Input::Launched { process, pid } => self.launched(process, pid, out),
             Input::LaunchFailed { process, why } => self.launch_failed(process, why, out),
             Input::Ready { process } => self.ready(process, out),
+            Input::Signalled { process } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.signalled(out);
+                }
+            }
             Input::Exited {
                 process,
                 how,
@@ -113,6 +118,14 @@ impl Core {
                 let process = self.process(now_ms, &session, &name)?;
                 process.waiters.push(call);
                 process.terminate(now_ms, out);
+            }
+            Request::Freeze { session, name } => {
+                let process = self.process(now_ms, &session, &name)?;
+                process.pause(call, Signal::Freeze, out)?;
+            }
+            Request::Unfreeze { session, name } => {
+                let process = self.process(now_ms, &session, &name)?;
+                process.pause(call, Signal::Unfreeze, out)?;
             }
             Request::Watch {
                 session: name,
@@ -250,12 +263,7 @@ impl Core {
     /// Forgets a process and answers those who waited for its end.
     fn reaped(&mut self, id: ProcessId, out: &mut Vec<Output>) -> Option<Process> {
         let process = self.processes.remove(&id)?;
-        for &call in &process.waiters {
-            out.push(Output::Answer {
-                call,
-                answer: Ok(Answer::Done),
-            });
-        }
+        process.answer_all(out);
         if let Some(session) = self.sessions.get_mut(&process.spec.session) {
             session.processes.remove(&process.spec.name);
         }

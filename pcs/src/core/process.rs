@@ -1,9 +1,16 @@
 //! One process, from the order to start it until it was reaped.
 
-use super::messages::{CallId, Output, ProcessId, ProcessView, Signal, Spec, What};
+use std::collections::VecDeque;
+
+use super::messages::{
+    Answer, CallId, Output, PcsError, ProcessId, ProcessView, Signal, Spec, What,
+};
 
 /// How long a process may take to end after SIGTERM, before SIGKILL.
 pub const STOP_GRACE_MS: u64 = 5_000;
+
+/// Most calls to freeze or unfreeze a process that wait at once.
+pub const SIGNALLERS_MAX: usize = 8;
 
 /// Why a process is made to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub struct Process {
     pub starter: CallId,
     /// Wait until it was reaped.
     pub waiters: Vec<CallId>,
+    /// Wait until they have frozen or unfrozen it, the oldest first.
+    signallers: VecDeque<CallId>,
 }
 
 impl Process {
@@ -44,6 +53,7 @@ impl Process {
             ending: None,
             starter,
             waiters: Vec::new(),
+            signallers: VecDeque::new(),
         }
     }
 
@@ -74,6 +84,55 @@ impl Process {
         let reason = self.ending.map_or(reason, |(_, first)| first);
         self.ending = Some((Ending::Killed, reason));
         self.signal(Signal::Kill, out);
+    }
+
+    /// Freezes or unfreezes it; answered when that was done.
+    pub fn pause(
+        &mut self,
+        call: CallId,
+        signal: Signal,
+        out: &mut Vec<Output>,
+    ) -> Result<(), PcsError> {
+        if self.pid.is_none() {
+            return Err(self.is_gone());
+        }
+        if self.signallers.len() == SIGNALLERS_MAX {
+            return Err(PcsError::Full {
+                what: "signals that wait for a process",
+                max: SIGNALLERS_MAX,
+            });
+        }
+        self.signallers.push_back(call);
+        self.signal(signal, out);
+        Ok(())
+    }
+
+    /// The oldest order to freeze or unfreeze it was carried out.
+    pub fn signalled(&mut self, out: &mut Vec<Output>) {
+        let answer = Ok(Answer::Done);
+        let call = self.signallers.pop_front();
+        out.extend(call.map(|call| Output::Answer { call, answer }));
+    }
+
+    /// It was reaped: who waited for its end has it, who wanted to freeze it has not.
+    pub fn answer_all(&self, out: &mut Vec<Output>) {
+        let ended = self.waiters.iter().map(|call| (call, Ok(Answer::Done)));
+        let gone = self
+            .signallers
+            .iter()
+            .map(|call| (call, Err(self.is_gone())));
+        out.extend(
+            ended
+                .chain(gone)
+                .map(|(&call, answer)| Output::Answer { call, answer }),
+        );
+    }
+
+    fn is_gone(&self) -> PcsError {
+        PcsError::NoSuchProcess {
+            session: self.spec.session.clone(),
+            name: self.spec.name.clone(),
+        }
     }
 
     /// Kills it when it has had its time to end by itself.

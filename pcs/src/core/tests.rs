@@ -82,6 +82,16 @@ impl Bench {
         self.request(Request::Kill { session, name })
     }
 
+    fn freeze(&mut self, session: &str, name: &str) -> Vec<Output> {
+        let (session, name) = (session.to_owned(), name.to_owned());
+        self.request(Request::Freeze { session, name })
+    }
+
+    fn unfreeze(&mut self, session: &str, name: &str) -> Vec<Output> {
+        let (session, name) = (session.to_owned(), name.to_owned());
+        self.request(Request::Unfreeze { session, name })
+    }
+
     fn watch(&mut self, session: &str, after: u64, wait_ms: u64) -> Vec<Output> {
         let session = session.to_owned();
         self.request(Request::Watch {
@@ -457,4 +467,54 @@ fn processes_are_bounded_and_listed() {
         ready: false,
     };
     assert_eq!(views[0], first);
+}
+
+#[test]
+fn freezing_and_unfreezing_are_answered_in_order_when_they_were_done() {
+    let mut b = bench();
+    let process = b.started("a", "s1");
+    assert_eq!(b.freeze("a", "s1"), [signal(process, Signal::Freeze)]);
+    let froze = b.last_call;
+    assert_eq!(b.unfreeze("a", "s1"), [signal(process, Signal::Unfreeze)]);
+    let unfroze = b.last_call;
+    assert_eq!(b.step(Input::Signalled { process }), [done(froze)]);
+    assert_eq!(b.step(Input::Signalled { process }), [done(unfroze)]);
+    assert_eq!(b.step(Input::Signalled { process }), []);
+}
+
+#[test]
+fn a_frozen_process_is_stopped_and_killed_like_any_other() {
+    let mut b = bench();
+    let process = b.started("a", "s1");
+    b.freeze("a", "s1");
+    assert_eq!(b.stop("a", "s1"), [signal(process, Signal::Terminate)]);
+    assert_eq!(b.kill("a", "s1"), [signal(process, Signal::Kill)]);
+}
+
+#[test]
+fn a_process_that_ends_before_it_was_frozen_is_said_to_be_gone() {
+    let mut b = bench();
+    let process = b.started("a", "s1");
+    b.freeze("a", "s1");
+    let out = b.step(exited(process));
+    let gone = PcsError::NoSuchProcess {
+        session: "a".to_owned(),
+        name: "s1".to_owned(),
+    };
+    assert_eq!(error(&out), &gone);
+    assert_eq!(error(&b.freeze("a", "s1")), &gone);
+    // One that does not exist yet neither.
+    b.request(Request::Start(spec("a", "s1")));
+    assert_eq!(error(&b.unfreeze("a", "s1")), &gone);
+}
+
+#[test]
+fn waiting_signals_are_bounded() {
+    let mut b = bench();
+    b.started("a", "s1");
+    for _ in 0..process::SIGNALLERS_MAX {
+        b.freeze("a", "s1");
+    }
+    let full = b.freeze("a", "s1");
+    assert!(matches!(error(&full), PcsError::Full { .. }), "{full:?}");
 }

@@ -80,7 +80,7 @@ impl Tender {
             self.relay(Stream::Output, output),
             self.relay(Stream::Error, error)
         ));
-        let how = match select(relays, std::pin::pin!(reap(child, signals))).await {
+        let how = match select(relays, std::pin::pin!(self.reap(child, signals))).await {
             Either::Left((_, reaped)) => reaped.await,
             Either::Right((how, relays)) => {
                 let _ = timeout(&*self.fabric, DRAIN_WAIT, relays).await;
@@ -102,6 +102,31 @@ impl Tender {
                 last_words,
             })
             .await;
+    }
+
+    /// Signals the child as ordered until it has ended; says how it ended.
+    async fn reap(
+        &self,
+        mut child: tokio::process::Child,
+        mut signals: mpsc::Receiver<Signal>,
+    ) -> String {
+        let process = self.process;
+        loop {
+            tokio::select! {
+                biased;
+                ended = child.wait() => return match ended {
+                    Ok(status) => describe(status),
+                    Err(error) => format!("lost: {error}"),
+                },
+                Some(signal) = signals.recv() => {
+                    send(&child, signal);
+                    if matches!(signal, Signal::Freeze | Signal::Unfreeze) {
+                        // The server has ended when this fails.
+                        let _ = self.inputs.send(Input::Signalled { process }).await;
+                    }
+                }
+            }
+        }
     }
 
     async fn relay<R: AsyncRead + Unpin>(&self, stream: Stream, reader: Option<BufReader<R>>) {
@@ -151,30 +176,21 @@ fn is_readiness_line(line: &str, name: &str) -> bool {
     address.is_some_and(|address| readiness_line(name, &address) == line)
 }
 
-/// Signals the child as ordered until it has ended; says how it ended.
-async fn reap(mut child: tokio::process::Child, mut signals: mpsc::Receiver<Signal>) -> String {
-    loop {
-        tokio::select! {
-            biased;
-            ended = child.wait() => return match ended {
-                Ok(status) => describe(status),
-                Err(error) => format!("lost: {error}"),
-            },
-            Some(signal) = signals.recv() => send(&child, signal),
-        }
-    }
-}
-
 fn send(child: &tokio::process::Child, signal: Signal) {
     let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else {
         return;
     };
-    let signal = match signal {
-        Signal::Terminate => UnixSignal::SIGTERM,
-        Signal::Kill => UnixSignal::SIGKILL,
+    let signals: &[UnixSignal] = match signal {
+        // A frozen process hears the first only when it goes on.
+        Signal::Terminate => &[UnixSignal::SIGTERM, UnixSignal::SIGCONT],
+        Signal::Kill => &[UnixSignal::SIGKILL],
+        Signal::Freeze => &[UnixSignal::SIGSTOP],
+        Signal::Unfreeze => &[UnixSignal::SIGCONT],
     };
-    if let Err(error) = kill(Pid::from_raw(pid), signal) {
-        tracing::warn!(pid, %signal, %error, "a signal was not delivered");
+    for signal in signals {
+        if let Err(error) = kill(Pid::from_raw(pid), *signal) {
+            tracing::warn!(pid, %signal, %error, "a signal was not delivered");
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the PCSs say of the nodes: ready, exited, and the silence of a PCS itself.
 
-use super::{CALL_MAX, Cluster, Node, Phase};
+use super::{CALL_MAX, Cluster, Node, Phase, State};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::{Address, Serving};
 use common::proto::process_event::What;
-use common::proto::{Exited, ProcessEvent, SetDebugRequest, WatchRequest};
+use common::proto::{Exited, Link, ProcessEvent, SetDebugRequest, WatchRequest};
 use common::proto::{node, pcs};
 use common::types::Ring;
 use futures::future::join_all;
@@ -130,17 +130,15 @@ impl Cluster {
         Ok(())
     }
 
-    async fn introduce(
-        &self,
-        name: &str,
-        node: &Node,
-        ring: Option<&Ring>,
-        debug: Option<String>,
-    ) -> Result<(), Failure> {
-        if let Some(url) = debug {
-            self.tell_debug(node.address.clone(), url).await?;
+    async fn introduce(&self, name: &str, node: &Node, news: &News) -> Result<(), Failure> {
+        if !news.faulty_links.is_empty() {
+            let links = news.faulty_links.clone();
+            self.set_faults(&node.address, links).await?;
         }
-        match ring {
+        if let Some(url) = &news.debug {
+            self.tell_debug(node.address.clone(), url.clone()).await?;
+        }
+        match &news.ring {
             Some(ring) => self.introduce_ring(name, node, ring).await,
             None => Ok(()),
         }
@@ -184,40 +182,28 @@ pub(super) async fn watch(cluster: Arc<Cluster>, pcs: Address) {
 /// Tells a node that has just become ready what it must know, and only then lets commands use it.
 async fn settle(cluster: Arc<Cluster>, name: String) {
     loop {
-        let (node, ring, debug) = {
+        let (node, news) = {
             let state = cluster.state();
-            let debug = state
-                .debug
-                .as_ref()
-                .map(|serving| serving.address.to_string());
             let Some(node) = state.nodes.get(&name) else {
                 return;
             };
-            (node.clone(), state.ring.clone(), debug)
+            (node.clone(), News::of(&state, &name))
         };
-        if let Err(failure) = cluster
-            .introduce(&name, &node, ring.as_deref(), debug.clone())
-            .await
-        {
+        if let Err(failure) = cluster.introduce(&name, &node, &news).await {
             cluster.start_failed(&name, &failure.message());
             return;
         }
         // What was changed meanwhile must be told as well.
         let told_all = cluster.change(|state| {
-            let same_ring = state.ring.is_some() == ring.is_some();
-            let same_debug = state
-                .debug
-                .as_ref()
-                .map(|serving| serving.address.to_string())
-                == debug;
+            let told_all = News::of(state, &name) == news;
             let node = state
                 .nodes
                 .get_mut(&name)
                 .filter(|node| node.phase == Phase::Starting)?;
-            if same_ring && same_debug {
+            if told_all {
                 node.phase = Phase::Ready;
             }
-            Some(same_ring && same_debug)
+            Some(told_all)
         });
         match told_all {
             Some(true) => {
@@ -227,6 +213,27 @@ async fn settle(cluster: Arc<Cluster>, name: String) {
             }
             Some(false) => {}
             None => return,
+        }
+    }
+}
+
+/// What a node must know.
+#[derive(PartialEq)]
+struct News {
+    /// Set once.
+    ring: Option<Arc<Ring>>,
+    /// Where its debug lines go.
+    debug: Option<String>,
+    faulty_links: Vec<Link>,
+}
+
+impl News {
+    fn of(state: &State, node: &str) -> Self {
+        let debug = state.debug.as_ref();
+        Self {
+            ring: state.ring.clone(),
+            debug: debug.map(|serving| serving.address.to_string()),
+            faulty_links: state.faulty_links(node),
         }
     }
 }

@@ -36,6 +36,7 @@ impl Cluster {
             node.registered = false;
             node.previous_pid = node.pid.take();
             node.incarnation = 0;
+            node.frozen = false;
             if node.role == Role::Scheduler {
                 // A new scheduler knows nobody, and counts runs from 1 again.
                 state.scheduler_restarts += 1;
@@ -69,8 +70,40 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops everything that was started here.
+    /// Stops a node's process where it is.
+    pub async fn freeze(&self, name: &str) -> Result<(), Failure> {
+        let (client, request) = self.running(name).await?;
+        client.freeze(&request).await?;
+        self.note_frozen(name, true);
+        Ok(())
+    }
+
+    /// Lets a frozen node go on, and tells it what it has missed.
+    pub async fn unfreeze(&self, name: &str) -> Result<(), Failure> {
+        let (client, request) = self.running(name).await?;
+        client.unfreeze(&request).await?;
+        self.note_frozen(name, false);
+        self.tell_faults([name]).await?;
+        self.tell_deaths(name).await
+    }
+
+    fn note_frozen(&self, name: &str, frozen: bool) {
+        self.change(|state| {
+            if let Some(node) = state.nodes.get_mut(name) {
+                node.frozen = frozen;
+            }
+        });
+    }
+
+    /// Stops everything that was started here, and ends the faults of what was not.
     pub async fn close(&self) {
+        if self.connected
+            && let Err(failure) = self.heal().await
+        {
+            let why = failure.message();
+            self.output
+                .message(format!("the network is not healed: {why}"));
+        }
         self.tasks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -207,6 +240,8 @@ impl Cluster {
         if node.role != Role::Scheduler {
             arguments.push(node.gossip_delay_ms.to_string());
         }
+        // What a person at the prompt will ask for is not known before.
+        arguments.push("--allow-faults".to_owned());
         if node.role == Role::Worker {
             let patience = self.settings().patience();
             let scheduler = self.wait_for(patience, |state| {

@@ -39,6 +39,8 @@ pub struct Node {
     pub previous_pid: Option<u32>,
     /// Of a storage node that has taken the ring, which tells this life from its others; 0: unknown.
     pub incarnation: u64,
+    /// Its process was stopped where it was, by `freeze`.
+    pub frozen: bool,
 }
 
 impl Node {
@@ -53,6 +55,7 @@ impl Node {
             pid: None,
             previous_pid: None,
             incarnation: 0,
+            frozen: false,
         }
     }
 
@@ -68,11 +71,17 @@ impl Node {
             pid: None,
             previous_pid: None,
             incarnation: 0,
+            frozen: false,
         }
     }
 
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Ready, and not frozen: it hears what it is told.
+    pub fn is_awake(&self) -> bool {
+        self.is_ready() && !self.frozen
     }
 }
 

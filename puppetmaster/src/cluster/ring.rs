@@ -120,6 +120,19 @@ impl Cluster {
             fresh: false,
         };
         self.set_ring(name, node, &request).await?;
+        self.tell_deaths_to(node, ring).await
+    }
+
+    /// Tells a node that may have missed it who is dead.
+    pub(super) async fn tell_deaths(&self, name: &str) -> Result<(), Failure> {
+        let ring = self.state().ring.clone();
+        match (self.node(name), ring) {
+            (Some(node), Some(ring)) => self.tell_deaths_to(&node, &ring).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn tell_deaths_to(&self, node: &Node, ring: &Ring) -> Result<(), Failure> {
         let dead = self
             .nodes()
             .into_iter()
@@ -179,7 +192,7 @@ impl Cluster {
         let living = self
             .nodes()
             .into_iter()
-            .filter(|(other, node)| other != name && node.is_ready());
+            .filter(|(other, node)| other != name && node.is_awake());
         let telling = living.map(|(other, node)| {
             let certificate = &certificate;
             async move { self.insist_on_death(&other, &node, certificate).await }
@@ -194,7 +207,7 @@ impl Cluster {
             let Err(failure) = self.tell_death(node, certificate).await else {
                 return;
             };
-            if !self.node(name).is_some_and(|node| node.is_ready()) {
+            if !self.node(name).is_some_and(|node| node.is_awake()) {
                 return;
             }
             if self.fabric.now_ms() >= until_ms {

@@ -71,6 +71,7 @@ impl Interpreter {
                 let short = why.split(';').next().unwrap_or_default();
                 (unheard, format!("dead: {short}"))
             }
+            Phase::Ready if node.frozen => (unheard, "frozen".to_owned()),
             Phase::Ready => {
                 let client = node::Client::new(
                     self.cluster.fabric.clone(),

@@ -7,7 +7,7 @@ use super::command::{Command, Condition, Durability, Name, NewNode, Role, Settin
 use super::parse::parse_command;
 use super::table::{Argument, Entry};
 use common::diagnostic::{Diagnostic, Line, Word, did_you_mean};
-use common::fabric::Address;
+use common::fabric::{Address, FAULT_DELAY_MS_MAX};
 use common::types::{CommitMode, RECORD_ID_BYTES_MAX, VALUE_BYTES_MAX, Version};
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const REPEAT_COUNT_MAX: u32 = 1_000_000;
 const SETTING_NUMBER_MAX: u32 = 1_000_000;
 /// The bare word for "no such record".
 pub const ABSENT: &str = "-";
+
+/// Stands between two groups of names.
+const GROUP_END: &str = "|";
 
 /// What is left to read of a line.
 pub struct Arguments<'a> {
@@ -91,6 +94,35 @@ impl<'a> Arguments<'a> {
     pub fn node(&mut self) -> Result<Name, Diagnostic> {
         let word = self.required()?;
         self.node_name(word)
+    }
+
+    /// Groups of names with `|` between them, and commas or blanks between names.
+    pub fn groups(&mut self) -> Result<Vec<Vec<Name>>, Diagnostic> {
+        let first = self.required()?;
+        let rest = std::mem::take(&mut self.words);
+        let pieces = std::iter::once(first).chain(rest).flat_map(pieces);
+        let mut groups = vec![Vec::new()];
+        for piece in pieces {
+            match groups.last_mut() {
+                Some(group) if piece.text != GROUP_END => group.push(self.node_name(&piece)?),
+                _ => groups.push(Vec::new()),
+            }
+        }
+        if groups.len() < 2 || groups.iter().any(Vec::is_empty) {
+            let message = format!("`{}` needs two or more groups of nodes", self.entry.name);
+            return Err(self.wrong(first, message));
+        }
+        Ok(groups)
+    }
+
+    pub fn link_delay_ms(&mut self) -> Result<u32, Diagnostic> {
+        let word = self.required()?;
+        self.number(word, 0, FAULT_DELAY_MS_MAX, " of milliseconds")
+    }
+
+    pub fn percent(&mut self) -> Result<u32, Diagnostic> {
+        let word = self.required()?;
+        self.number(word, 0, 100, " of percent")
     }
 
     pub fn file(&mut self) -> Result<Name, Diagnostic> {
@@ -343,4 +375,30 @@ impl<'a> Arguments<'a> {
             )),
         }
     }
+}
+
+/// A word cut into names, without the commas, and group ends.
+fn pieces(word: &Word) -> Vec<Word> {
+    let mut pieces = Vec::new();
+    let mut column = word.column;
+    for part in word.text.split_inclusive([',', '|']) {
+        let name = part.trim_end_matches([',', '|']);
+        let length = name.chars().count();
+        let mut add = |text: &str, column, length| {
+            pieces.push(Word {
+                text: text.to_owned(),
+                column,
+                length,
+                quoted: word.quoted,
+            });
+        };
+        if length > 0 {
+            add(name, column, length);
+        }
+        if part.ends_with(GROUP_END) {
+            add(GROUP_END, column + length, 1);
+        }
+        column += part.chars().count();
+    }
+    pieces
 }

@@ -238,6 +238,9 @@ pub fn check_command(
         Command::Crash { node } | Command::Stop { node } | Command::Start { node } => {
             check.own_node(node)
         }
+        Command::Freeze { node } | Command::Unfreeze { node } => check.own_node(node),
+        Command::Partition { groups } => check.groups(groups),
+        Command::Fault { from, to, .. } => check.link(from, to),
         Command::Set(setting) => check.setting(setting),
         Command::ExpectRun { run, run_word, .. } => {
             [check.scheduler(), check.run(*run, run_word)].concat()
@@ -275,6 +278,7 @@ pub fn check_command(
         }
         | Command::Debug
         | Command::Status
+        | Command::Heal
         | Command::Wait { .. }
         | Command::Echo { .. }
         | Command::Help { .. }

@@ -153,6 +153,14 @@ impl Condition {
     }
 }
 
+/// What can be wrong with all that one node sends to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Cut,
+    Delay { delay_ms: u32 },
+    Loss { percent: u32 },
+}
+
 /// One command of a script or of a person at the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -185,6 +193,22 @@ pub enum Command {
     Start {
         node: Name,
     },
+    Freeze {
+        node: Name,
+    },
+    Unfreeze {
+        node: Name,
+    },
+    /// At least two, none of them empty.
+    Partition {
+        groups: Vec<Vec<Name>>,
+    },
+    Fault {
+        from: Name,
+        to: Name,
+        fault: Fault,
+    },
+    Heal,
     Wait {
         duration: Duration,
     },
@@ -270,6 +294,11 @@ impl Command {
             | Self::Crash { .. }
             | Self::Stop { .. }
             | Self::Start { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Partition { .. }
+            | Self::Fault { .. }
+            | Self::Heal
             | Self::Wait { .. }
             | Self::Set(_)
             | Self::Await { .. }

@@ -40,6 +40,13 @@ fn offer(before: &[&str], word: &str, nodes: &[String]) -> Offer {
         Place::Node => starting(nodes.iter().map(String::as_str).collect()),
         Place::Argument(argument) => match argument.kind {
             Kind::Node => starting(nodes.iter().map(String::as_str).collect()),
+            Kind::Groups => {
+                let behind = word.rfind([',', '|']).map_or(0, |separator| separator + 1);
+                let before = word.get(..behind).unwrap_or_default();
+                let names: Vec<String> =
+                    nodes.iter().map(|name| format!("{before}{name}")).collect();
+                starting(names.iter().map(String::as_str).collect())
+            }
             Kind::AtNode => starting(vec!["at"]),
             Kind::File => Offer::File(word.to_owned()),
             Kind::Setting => starting(Setting::NAMES.iter().map(|(name, _)| *name).collect()),
@@ -74,6 +81,13 @@ fn kind_at<'a>(entry: &'static Entry, arguments: &'a [&'a str]) -> Place<'a> {
         && let Some(words) = arguments.get(inner..).filter(|words| !words.is_empty())
     {
         return Place::Inner(words);
+    }
+    if let Some(groups) = entry
+        .arguments
+        .first()
+        .filter(|first| first.kind == Kind::Groups)
+    {
+        return Place::Argument(groups);
     }
     let at = entry
         .arguments
@@ -138,6 +152,9 @@ mod tests {
         check("write 23 ", &expect!["9: "]);
         check("write 23 11 at ", &expect!["15: sc1 s1 s2"]);
         check("crash s1 ", &expect!["9: "]);
+        check("cut s1 s", &expect!["7: sc1 s1 s2"]);
+        check("partition s1,s", &expect!["10: s1,sc1 s1,s1 s1,s2"]);
+        check("partition s1 | s", &expect!["15: sc1 s1 s2"]);
         check("nothing x", &expect!["8: "]);
     }
 }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn every_example_of_the_table_is_read_as_its_own_command() {
-        for entry in table::TABLE {
+        for entry in table::entries() {
             let parsed = parse_script("demo.pm", entry.example);
             assert_eq!(parsed.errors, [], "{}", entry.example);
             assert_eq!(parsed.statements.len(), 1, "{}", entry.example);
@@ -165,6 +165,76 @@ mod tests {
                 Set(Seed(7))
                 Set(Timeout(5s))
                 Set(Operators(lib))
+            "]],
+        );
+    }
+
+    #[test]
+    fn faults_name_links_and_groups() {
+        check(
+            "partition s1,s2 | s3\npartition s1 s2|s3, s4 |s5\ncut a b\ndelay a b 20\nloss a b 30\nheal\nfreeze s1\nunfreeze s1",
+            &expect![[r"
+                Partition { groups: [[s1, s2], [s3]] }
+                Partition { groups: [[s1, s2], [s3, s4], [s5]] }
+                Fault { from: a, to: b, fault: Cut }
+                Fault { from: a, to: b, fault: Delay { delay_ms: 20 } }
+                Fault { from: a, to: b, fault: Loss { percent: 30 } }
+                Heal
+                Freeze { node: s1 }
+                Unfreeze { node: s1 }
+            "]],
+        );
+        check(
+            "partition s1,s2\npartition |s1\npartition s1 | s/2,s3\ncut a\ndelay a b soon\nloss a b 101\nheal all",
+            &expect![[r"
+                error: `partition` needs two or more groups of nodes
+                 --> demo.pm:1:11
+                  |
+                1 | partition s1,s2
+                  |           ^^^^^
+                  = hint: partition A,B | C,D
+
+                error: `partition` needs two or more groups of nodes
+                 --> demo.pm:2:11
+                  |
+                2 | partition |s1
+                  |           ^^^
+                  = hint: partition A,B | C,D
+
+                error: `s/2` is not a node's name
+                 --> demo.pm:3:16
+                  |
+                3 | partition s1 | s/2,s3
+                  |                ^^^
+                  = hint: a name is 1 to 64 letters, digits, `_`, `-` and `.`, and starts with a letter or digit
+
+                error: `cut` needs B
+                 --> demo.pm:4:7
+                  |
+                4 | cut a
+                  |       ^
+                  = hint: cut A B
+
+                error: `soon` is not a whole number of milliseconds
+                 --> demo.pm:5:11
+                  |
+                5 | delay a b soon
+                  |           ^^^^
+                  = hint: delay A B MS
+
+                error: `101` is not between 0 and 100
+                 --> demo.pm:6:10
+                  |
+                6 | loss a b 101
+                  |          ^^^
+                  = hint: loss A B PERCENT
+
+                error: `all` is too much for `heal`
+                 --> demo.pm:7:6
+                  |
+                7 | heal all
+                  |      ^^^
+                  = hint: heal
             "]],
         );
     }

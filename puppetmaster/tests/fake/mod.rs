@@ -25,6 +25,8 @@ pub struct World {
     pub ring: Option<Ring>,
     /// Whom every toy suspects, by name.
     pub suspected: Vec<String>,
+    /// Every toy refuses network faults.
+    pub allows_no_faults: bool,
     was_busy: bool,
     /// "s1: ring fresh", "s2: s1 is dead", "pcs: close", in order.
     pub told: Vec<String>,
@@ -187,6 +189,7 @@ impl pcs::Service for Pcs {
             pid,
         });
         let router = Router::default()
+            .with(faults::Server(toy.clone()))
             .with(node::Server(toy.clone()))
             .with(storage::Server(toy.clone()));
         let router = router.with(scheduler::Server(toy));
@@ -229,6 +232,16 @@ impl pcs::Service for Pcs {
 
     async fn stop(&self, request: ProcessRequest) -> Result<Empty, Status> {
         self.kill(request).await
+    }
+
+    async fn freeze(&self, request: ProcessRequest) -> Result<Empty, Status> {
+        self.0.tell(format!("pcs: freeze {}", request.name));
+        Ok(Empty {})
+    }
+
+    async fn unfreeze(&self, request: ProcessRequest) -> Result<Empty, Status> {
+        self.0.tell(format!("pcs: unfreeze {}", request.name));
+        Ok(Empty {})
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchResponse, Status> {
@@ -341,6 +354,22 @@ impl node::Service for Toy {
             std::time::Duration::from_secs(1),
         );
         client.debug(&line).await
+    }
+}
+
+impl faults::Service for Toy {
+    async fn set_faults(&self, request: SetFaultsRequest) -> Result<Empty, Status> {
+        if self.world().allows_no_faults {
+            return Err(Status::refused("this node allows no network faults"));
+        }
+        let link = |link: &Link| {
+            let cut = if link.cut { " cut" } else { "" };
+            let (peer, delay_ms, loss_percent) = (&link.peer, link.delay_ms, link.loss_percent);
+            format!(" {peer}{cut} {delay_ms} ms {loss_percent} %;")
+        };
+        let links: String = request.links.iter().map(link).collect();
+        self.toys.tell(format!("{}: links{links}", self.name));
+        Ok(Empty {})
     }
 }
 

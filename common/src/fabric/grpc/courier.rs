@@ -1,11 +1,14 @@
 //! One-way messages over gRPC: one client stream per peer, batches of letters as frames.
 
+use std::sync::Arc;
+
 use futures::future::FutureExt;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{BytesCodec, Channels, client};
+use crate::fabric::faults::Faults;
 use crate::fabric::outbox::{Courier, Letter};
 use crate::fabric::{Address, BoxFuture, Bytes, Status, encode};
 use crate::proto::{Frame, OneWay};
@@ -16,23 +19,43 @@ const FRAMES_IN_FLIGHT_MAX: usize = 4;
 /// A frame closes at this size.
 const FRAME_BYTES_TARGET: usize = 1 << 20;
 
-pub(super) struct GrpcCourier(pub Channels);
+pub(super) struct GrpcCourier {
+    pub channels: Channels,
+    pub faults: Arc<Faults>,
+    /// See [`Frame`].
+    pub sender: u64,
+}
 
 impl Courier for GrpcCourier {
     fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> BoxFuture<'static, ()> {
-        let channels = self.0.clone();
-        Box::pin(carry(channels, to, letters))
+        let (channels, faults) = (self.channels.clone(), Arc::clone(&self.faults));
+        Box::pin(carry(channels, faults, self.sender, to, letters))
     }
 }
 
 /// Opens a stream for the first letter and a new one whenever it breaks; what was in the broken one is lost.
-async fn carry(channels: Channels, to: Address, mut letters: mpsc::Receiver<Letter>) {
+async fn carry(
+    channels: Channels,
+    faults: Arc<Faults>,
+    sender: u64,
+    to: Address,
+    mut letters: mpsc::Receiver<Letter>,
+) {
+    let mut stream = 0;
     while let Some(letter) = letters.recv().await {
         let (frames, queue) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-        let stream = open(&channels, &to, queue);
-        let feed = feed(letter, &mut letters, frames);
+        stream += 1;
+        let frame = |messages| {
+            let frame = Frame {
+                messages,
+                sender,
+                stream,
+            };
+            (!faults.is_cut(&to)).then(|| encode(&frame))
+        };
+        let feed = feed(letter, &mut letters, frames, frame);
         let outcome = tokio::select! {
-            outcome = stream => outcome,
+            outcome = open(&channels, &to, queue) => outcome,
             () = feed => return,
         };
         if let Err(status) = outcome {
@@ -41,7 +64,8 @@ async fn carry(channels: Channels, to: Address, mut letters: mpsc::Receiver<Lett
     }
 }
 
-async fn open(
+/// Sends the frames; returns when the stream has ended.
+pub(super) async fn open(
     channels: &Channels,
     to: &Address,
     frames: mpsc::Receiver<Bytes>,
@@ -58,8 +82,13 @@ async fn open(
     Ok(())
 }
 
-/// Moves letters into frames as they become due; ends when the fabric does.
-async fn feed(first: Letter, letters: &mut mpsc::Receiver<Letter>, frames: mpsc::Sender<Bytes>) {
+/// Moves letters into frames as they become due; ends when the fabric does. What is not made a frame is lost.
+async fn feed(
+    first: Letter,
+    letters: &mut mpsc::Receiver<Letter>,
+    frames: mpsc::Sender<Bytes>,
+    frame: impl Fn(Vec<OneWay>) -> Option<Bytes>,
+) {
     let mut next = Some(first);
     while let Some(letter) = next.take() {
         tokio::time::sleep_until(letter.due).await;
@@ -78,7 +107,9 @@ async fn feed(first: Letter, letters: &mut mpsc::Receiver<Letter>, frames: mpsc:
                 None => break,
             }
         }
-        if frames.send(encode(&Frame { messages })).await.is_err() {
+        if let Some(frame) = frame(messages)
+            && frames.send(frame).await.is_err()
+        {
             // The stream broke; `carry` notices by its outcome.
             return std::future::pending().await;
         }

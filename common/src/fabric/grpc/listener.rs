@@ -1,38 +1,43 @@
 //! The listening end: every gRPC method of a node goes to its router.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
-use tonic::transport::server::TcpIncoming;
 
 use super::courier::SEND_METHOD;
-use super::{BytesCodec, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
+use super::streams::Streams;
+use super::transport::{Listening, Transport};
+use super::{BytesCodec, CALLER_HEADER, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
+use crate::fabric::faults::Faults;
 use crate::fabric::{
-    Address, BoxFuture, Bytes, Kind, MESSAGE_BYTES_MAX, Router, Serving, Status, decode, encode,
+    Address, BoxFuture, Bytes, MESSAGE_BYTES_MAX, Router, Serving, Status, decode, encode,
 };
 use crate::proto::{Empty, Frame};
 
-pub(super) async fn serve(at: Address, router: Router) -> Result<Serving, Status> {
-    let listener = bind(&at).await?;
-    let port = listener
-        .local_addr()
-        .map_err(|error| Status::internal(error.to_string()))?
-        .port();
+pub(super) async fn serve(
+    transport: Arc<dyn Transport>,
+    at: Address,
+    router: Router,
+    faults: Arc<Faults>,
+) -> Result<Serving, Status> {
+    let Listening { port, connections } = transport.listen(&at).await?;
+    let address = at.with_port(port);
+    faults.listens_at(&address);
     let (stop, alive) = watch::channel(());
     let mut stopped = alive.clone();
+    let service = RouterService {
+        router,
+        streams: Arc::default(),
+        faults,
+        alive,
+    };
     let server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .serve_with_incoming(
-            RouterService { router, alive },
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-        );
+        .serve_with_incoming(service, connections);
     let task = tokio::spawn(async move {
         tokio::select! {
             ended = server => if let Err(error) = ended { tracing::error!(%error, "the gRPC server ended") },
@@ -41,57 +46,16 @@ pub(super) async fn serve(at: Address, router: Router) -> Result<Serving, Status
     });
     drop(task);
     Ok(Serving {
-        address: at.with_port(port),
+        address,
         _stop: Box::new(stop),
     })
-}
-
-/// How often a port that is still being released by a predecessor is tried again.
-const BIND_ATTEMPTS_MAX: u32 = 5;
-const BIND_RETRY: Duration = Duration::from_millis(50);
-
-async fn bind(at: &Address) -> Result<TcpListener, Status> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => Status::new(
-            Kind::AlreadyExists,
-            format!(
-                "{at} is taken: another process listens on port {}",
-                at.port()
-            ),
-        ),
-        _ => Status::unavailable(format!("cannot listen at {at}: {error}")),
-    };
-    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host(at.authority())
-        .await
-        .map_err(failed)?
-        .collect();
-    // `localhost` means one address to all nodes, whatever the resolver's order.
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let address = addresses
-        .first()
-        .ok_or_else(|| Status::unavailable(format!("{at} has no address")))?;
-    if !address.ip().is_loopback() {
-        return Err(Status::refused(format!(
-            "{at} is not a loopback address: Marionette does not listen beyond this machine without TLS"
-        )));
-    }
-    let mut attempt = 1;
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error)
-                if error.kind() == std::io::ErrorKind::AddrInUse && attempt < BIND_ATTEMPTS_MAX =>
-            {
-                attempt += 1;
-                tokio::time::sleep(BIND_RETRY).await;
-            }
-            other => return other.map_err(failed),
-        }
-    }
 }
 
 #[derive(Clone)]
 struct RouterService {
     router: Router,
+    streams: Arc<Streams>,
+    faults: Arc<Faults>,
     /// Closed when the node stops serving: connections may outlive the listener, answers must not.
     alive: watch::Receiver<()>,
 }
@@ -108,8 +72,14 @@ impl tower::Service<http::Request<tonic::body::Body>> for RouterService {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let RouterService { router, mut alive } = self.clone();
+        let RouterService {
+            router,
+            streams,
+            faults,
+            mut alive,
+        } = self.clone();
         let method = request.uri().path().to_owned();
+        let caller = caller(&request);
         Box::pin(async move {
             if alive.has_changed().is_err() {
                 return Ok(tonic::Status::unavailable("the node has stopped").into_http());
@@ -118,11 +88,17 @@ impl tower::Service<http::Request<tonic::body::Body>> for RouterService {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
             let answer = async {
-                if method == SEND_METHOD {
-                    grpc.client_streaming(OneWayMethod(router), request).await
+                let answer = if method == SEND_METHOD {
+                    grpc.client_streaming(OneWayMethod { router, streams }, request)
+                        .await
                 } else {
                     grpc.unary(UnaryMethod { router, method }, request).await
+                };
+                // A lost answer waits here until its caller gives up and resets the stream.
+                if let Some(caller) = caller {
+                    faults.cross(&caller).await;
                 }
+                answer
             };
             Ok(tokio::select! {
                 answer = answer => answer,
@@ -132,6 +108,12 @@ impl tower::Service<http::Request<tonic::body::Body>> for RouterService {
             })
         })
     }
+}
+
+/// Which peer asks, if it says so.
+fn caller(request: &http::Request<tonic::body::Body>) -> Option<Address> {
+    let header = request.headers().get(CALLER_HEADER)?;
+    Address::parse(header.to_str().ok()?).ok()
 }
 
 struct UnaryMethod {
@@ -163,7 +145,10 @@ impl tower::Service<tonic::Request<Bytes>> for UnaryMethod {
 }
 
 /// Handles the one-way messages of one peer, in order.
-struct OneWayMethod(Router);
+struct OneWayMethod {
+    router: Router,
+    streams: Arc<Streams>,
+}
 
 impl tower::Service<tonic::Request<tonic::Streaming<Bytes>>> for OneWayMethod {
     type Response = tonic::Response<Bytes>;
@@ -175,11 +160,19 @@ impl tower::Service<tonic::Request<tonic::Streaming<Bytes>>> for OneWayMethod {
     }
 
     fn call(&mut self, request: tonic::Request<tonic::Streaming<Bytes>>) -> Self::Future {
-        let router = self.0.clone();
+        let (router, streams) = (self.router.clone(), Arc::clone(&self.streams));
         Box::pin(async move {
             let mut frames = request.into_inner();
+            let mut sender = None;
             while let Some(frame) = frames.next().await {
-                for message in decode::<Frame>(frame?)?.messages {
+                let frame = decode::<Frame>(frame?)?;
+                let sender = sender.get_or_insert_with(|| streams.of(frame.sender));
+                let mut newest = sender.lock().await;
+                if frame.stream < *newest {
+                    return Err(tonic::Status::aborted("a newer stream has taken over"));
+                }
+                *newest = frame.stream;
+                for message in frame.messages {
                     if let Err(status) = router.handle(&message.method, message.body).await {
                         tracing::debug!(method = message.method, %status, "one-way message not handled");
                     }

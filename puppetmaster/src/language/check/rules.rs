@@ -8,6 +8,7 @@ use common::application::Application;
 use common::diagnostic::{Diagnostic, Line, did_you_mean};
 use common::fabric::Address;
 use common::types::Ring;
+use std::collections::BTreeSet;
 
 /// One line, and what exists when it is executed.
 pub(super) struct Check<'a> {
@@ -137,6 +138,27 @@ impl Check<'_> {
             }
             Some(_) => Vec::new(),
         }
+    }
+
+    /// Every node is in one group.
+    pub fn groups(&self, groups: &[Vec<Name>]) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
+        let mut seen = BTreeSet::new();
+        for name in groups.iter().flatten() {
+            errors.extend(self.node(name, None));
+            if !seen.insert(name.text()) {
+                errors.push(self.at(name, format!("`{name}` is named twice")));
+            }
+        }
+        errors
+    }
+
+    pub fn link(&self, from: &Name, to: &Name) -> Vec<Diagnostic> {
+        let mut errors = [self.node(from, None), self.node(to, None)].concat();
+        if from.text() == to.text() {
+            errors.push(self.at(to, "a node has no link to itself"));
+        }
+        errors
     }
 
     fn may_have(&self, role: Role) -> bool {

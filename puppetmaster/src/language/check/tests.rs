@@ -370,3 +370,59 @@ fn a_name_is_taken_also_by_an_earlier_line_that_is_wrong() {
         "]],
     );
 }
+
+#[test]
+fn faults_are_between_different_nodes_that_exist() {
+    check(
+        &format!(
+            "{CLUSTER}partition s1 | sc1,w1\ncut s1 w1\ndelay w1 s1 5\nloss w1 sc1 100\nfreeze s1\nunfreeze s1\nheal\n"
+        ),
+        &expect![""],
+    );
+    check(
+        &format!(
+            "{CLUSTER}partition s1,s2 | w1,s1\ncut s1 s1\ndelay s1 nobody 5\nloss w2 s1 5\nfreeze s9\n"
+        ),
+        &expect![[r"
+            error: there is no node `s2`
+             --> dir/demo.pm:4:14
+              |
+            4 | partition s1,s2 | w1,s1
+              |              ^^
+              = hint: did you mean `s1`?
+
+            error: `s1` is named twice
+             --> dir/demo.pm:4:22
+              |
+            4 | partition s1,s2 | w1,s1
+              |                      ^^
+
+            error: a node has no link to itself
+             --> dir/demo.pm:5:8
+              |
+            5 | cut s1 s1
+              |        ^^
+
+            error: there is no node `nobody`
+             --> dir/demo.pm:6:10
+              |
+            6 | delay s1 nobody 5
+              |          ^^^^^^
+              = hint: known: sc1, s1, w1
+
+            error: there is no node `w2`
+             --> dir/demo.pm:7:6
+              |
+            7 | loss w2 s1 5
+              |      ^^
+              = hint: did you mean `w1`?
+
+            error: there is no node `s9`
+             --> dir/demo.pm:8:8
+              |
+            8 | freeze s9
+              |        ^^
+              = hint: did you mean `s1`?
+        "]],
+    );
+}

@@ -1,0 +1,211 @@
+//! Marionette's own commands, but for those that harm.
+
+use super::{APP_FILE, Argument, Entry, INPUT, Kind, optional, required};
+use crate::language::command::Command;
+
+const KEY: Argument = required("KEY", Kind::Free);
+const AT: Argument = optional("at ID", Kind::AtNode);
+const COMMAND: Argument = required("COMMAND", Kind::Command);
+
+pub(super) static TABLE: &[Entry] = &[
+    Entry {
+        name: "set",
+        aliases: &[],
+        arguments: &[
+            required("NAME", Kind::Setting),
+            required("VALUE", Kind::Free),
+        ],
+        help: "Sets replication, max_versions, commit or operators (before the first node), durability, seed or timeout.",
+        example: "set replication 2",
+        read: |a| Ok(Command::Set(a.setting()?)),
+    },
+    Entry {
+        name: "run",
+        aliases: &[],
+        arguments: &[INPUT, APP_FILE],
+        help: "Runs the application on INPUT, waits for its outcome and prints it.",
+        example: "run 23 app",
+        read: |a| {
+            Ok(Command::Run {
+                input: a.text()?,
+                application: a.file()?,
+            })
+        },
+    },
+    Entry {
+        name: "read",
+        aliases: &[],
+        arguments: &[KEY, optional("NUMBER.REPLICA", Kind::Free), AT],
+        help: "Reads a record: its newest version or the one named (7.2, or 7.2+1 with a step), at any or at one node.",
+        example: "read 23 7.2 at s1",
+        read: |a| {
+            Ok(Command::Read {
+                key: a.key()?,
+                version: a.optional_version()?,
+                at: a.target()?,
+            })
+        },
+    },
+    Entry {
+        name: "write",
+        aliases: &[],
+        arguments: &[KEY, required("VALUE", Kind::Free), AT],
+        help: "Writes a record, held by as many replicas as `set durability` says before it is answered.",
+        example: "write 23 11 at s1",
+        read: |a| {
+            Ok(Command::Write {
+                key: a.key()?,
+                value: a.value()?,
+                at: a.target()?,
+            })
+        },
+    },
+    Entry {
+        name: "updateIf",
+        aliases: &[],
+        arguments: &[
+            KEY,
+            required("OLD", Kind::Free),
+            required("NEW", Kind::Free),
+            AT,
+        ],
+        help: "Sets a record to NEW if its value is OLD; `-` as OLD: if there is no such record.",
+        example: "updateIf 23 11 12",
+        read: |a| {
+            let (key, old) = (a.key()?, a.value_or_absent()?);
+            Ok(Command::UpdateIf {
+                key,
+                old,
+                new: a.value()?,
+                at: a.target()?,
+            })
+        },
+    },
+    Entry {
+        name: "history",
+        aliases: &[],
+        arguments: &[KEY, AT],
+        help: "Shows every kept version of a record, newest first.",
+        example: "history 23",
+        read: |a| {
+            Ok(Command::History {
+                key: a.key()?,
+                at: a.target()?,
+            })
+        },
+    },
+    Entry {
+        name: "await",
+        aliases: &[],
+        arguments: &[
+            required("ready|runs|converged", Kind::Condition),
+            optional("MS", Kind::Free),
+        ],
+        help: "Waits until all nodes are ready, all runs have ended, or all replicas agree; fails when MS pass.",
+        example: "await converged 5000",
+        read: |a| {
+            Ok(Command::Await {
+                condition: a.condition()?,
+                limit: a.optional_limit()?,
+            })
+        },
+    },
+    Entry {
+        name: "expect",
+        aliases: &[],
+        arguments: &[KEY, required("VALUE", Kind::Free), AT],
+        help: "Checks what a read of the record gives now; `-` as VALUE: that there is no such record.",
+        example: "expect 23 12",
+        read: |a| {
+            Ok(Command::Expect {
+                key: a.key()?,
+                value: a.value_or_absent()?,
+                at: a.target()?,
+            })
+        },
+    },
+    Entry {
+        name: "expect-run",
+        aliases: &[],
+        arguments: &[required("N", Kind::Free), required("OUTPUT", Kind::Free)],
+        help: "Waits for run N, counted from 1, and checks its output.",
+        example: "expect-run 1 end",
+        read: |a| {
+            let (run, run_word) = a.run()?;
+            Ok(Command::ExpectRun {
+                run,
+                run_word,
+                output: a.text()?,
+            })
+        },
+    },
+    Entry {
+        name: "expect-fail",
+        aliases: &[],
+        arguments: &[COMMAND],
+        help: "Checks that a command fails.",
+        example: "expect-fail read nobody",
+        read: |a| {
+            Ok(Command::ExpectFail {
+                command: a.command()?,
+            })
+        },
+    },
+    Entry {
+        name: "runs",
+        aliases: &[],
+        arguments: &[],
+        help: "Lists the runs with their state, output, workers and times.",
+        example: "runs",
+        read: |_| Ok(Command::Runs),
+    },
+    Entry {
+        name: "repeat",
+        aliases: &[],
+        arguments: &[required("N", Kind::Free), COMMAND],
+        help: "Executes a command N times.",
+        example: "repeat 100 client 23 app",
+        read: |a| {
+            Ok(Command::Repeat {
+                count: a.count()?,
+                command: a.command()?,
+            })
+        },
+    },
+    Entry {
+        name: "include",
+        aliases: &[],
+        arguments: &[required("FILE", Kind::File)],
+        help: "Executes the commands of another script.",
+        example: "include cluster.pm",
+        read: |a| Ok(Command::Include { file: a.file()? }),
+    },
+    Entry {
+        name: "echo",
+        aliases: &[],
+        arguments: &[optional("TEXT", Kind::Free)],
+        help: "Prints the text.",
+        example: "echo and now the crash",
+        read: |a| Ok(Command::Echo { text: a.rest()? }),
+    },
+    Entry {
+        name: "help",
+        aliases: &["?"],
+        arguments: &[optional("COMMAND", Kind::CommandName)],
+        help: "Lists the commands, or explains one.",
+        example: "help storage",
+        read: |a| {
+            Ok(Command::Help {
+                command: a.optional_text()?,
+            })
+        },
+    },
+    Entry {
+        name: "exit",
+        aliases: &["quit"],
+        arguments: &[],
+        help: "Ends the script here.",
+        example: "exit",
+        read: |_| Ok(Command::Exit),
+    },
+];
