@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt::Write;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "types",
     "node",
     "puppetmaster",

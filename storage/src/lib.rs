@@ -16,8 +16,8 @@ pub mod disk;
 pub mod engine;
 pub mod node;
 pub mod server;
-pub mod sim;
 pub mod service;
+pub mod sim;
 
 use std::path::PathBuf;
 use std::sync::Arc;

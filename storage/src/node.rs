@@ -47,7 +47,13 @@ impl Node {
             Self::begin(now_ms, gossip_delay_ms, recovered, changes, Start::Fresh)
         } else {
             let changes = vec![founded];
-            Self::begin(now_ms, gossip_delay_ms, recovered, changes, Start::Restarted)
+            Self::begin(
+                now_ms,
+                gossip_delay_ms,
+                recovered,
+                changes,
+                Start::Restarted,
+            )
         }
     }
 
@@ -63,7 +69,13 @@ impl Node {
             ..recovered.durable.founding.clone()
         };
         let changes = vec![Change::Founded(founding)];
-        Self::begin(now_ms, gossip_delay_ms, recovered, changes, Start::Restarted)
+        Self::begin(
+            now_ms,
+            gossip_delay_ms,
+            recovered,
+            changes,
+            Start::Restarted,
+        )
     }
 
     /// The same life, after the engine has failed: back to what was durable, and read-only.

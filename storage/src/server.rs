@@ -152,7 +152,10 @@ impl Server {
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), Ended> {
         let mut tick = self.fabric.sleep(TICK);
         loop {
-            let pending = self.member.as_ref().map_or(0, |member| member.node.pending());
+            let pending = self
+                .member
+                .as_ref()
+                .map_or(0, |member| member.node.pending());
             let has_room = pending < PENDING_MAX;
             tokio::select! {
                 done = self.writer.done() => match done {

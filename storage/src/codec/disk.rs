@@ -38,6 +38,7 @@ pub fn encode_change(change: &Change) -> Bytes {
         Change::Joined => Encoded::Joined(Empty {}),
         Change::Founded(founding) => Encoded::Founded(encode_founding(&founding)),
         Change::Disk { replica, disk } => Encoded::Disk(proto::Disk { replica, disk }),
+        Change::Death { replica, dead } => Encoded::Death(proto::Death { replica, dead }),
     };
     encode(&proto::DiskChange {
         change: Some(change),
@@ -89,6 +90,7 @@ pub fn decode_change(bytes: Bytes) -> Decoded<Change> {
         Encoded::Joined(Empty {}) => Change::Joined,
         Encoded::Founded(founding) => Change::Founded(decode_founding(founding)?),
         Encoded::Disk(proto::Disk { replica, disk }) => Change::Disk { replica, disk },
+        Encoded::Death(proto::Death { replica, dead }) => Change::Death { replica, dead },
     })
 }
 
@@ -206,6 +208,7 @@ pub struct DiskNode {
     pub founding: Founding,
     pub joined: bool,
     pub disks: Vec<(u32, u64)>,
+    pub dead: Vec<u32>,
 }
 
 pub fn encode_disk_node(sequence: u64, durable: &Durable) -> Vec<u8> {
@@ -218,6 +221,7 @@ pub fn encode_disk_node(sequence: u64, durable: &Durable) -> Vec<u8> {
         founding: Some(encode_founding(&durable.founding)),
         joined: durable.joined,
         disks: durable.disks.iter().map(disk).collect(),
+        dead: durable.dead.iter().copied().collect(),
     })
     .into()
 }
@@ -233,5 +237,6 @@ pub fn decode_disk_node(bytes: Bytes) -> Decoded<DiskNode> {
             .into_iter()
             .map(|of| (of.replica, of.disk))
             .collect(),
+        dead: node.dead,
     })
 }

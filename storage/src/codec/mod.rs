@@ -327,6 +327,8 @@ fn encode_page(page: StatePage) -> proto::StatePage {
         records: page.records.into_iter().map(Into::into).collect(),
         timestamps: page.timestamps.into_iter().map(timestamp).collect(),
         next: page.next,
+        is_member: page.is_member,
+        dead: page.dead,
     }
 }
 
@@ -341,5 +343,7 @@ fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
             .map(|of| (of.partition, decode_timestamp(of.timestamp)))
             .collect(),
         next: page.next,
+        is_member: page.is_member,
+        dead: page.dead,
     })
 }

@@ -57,6 +57,8 @@ pub struct Durable {
     pub joined: bool,
     /// The data of the other replicas, as they were first heard of.
     pub disks: BTreeMap<ReplicaId, u64>,
+    /// Members that have died while this node was one, and did not come back.
+    pub dead: BTreeSet<ReplicaId>,
     undecided: BTreeSet<RecordId>,
     hashes: BTreeMap<PartitionId, Hashes>,
 }
@@ -82,6 +84,7 @@ impl Durable {
             spreads: held.iter().map(|id| (*id, Spread::default())).collect(),
             joined: false,
             disks: BTreeMap::new(),
+            dead: BTreeSet::new(),
             undecided: BTreeSet::new(),
             hashes: held.into_iter().map(|id| (id, empty.clone())).collect(),
         }
@@ -98,6 +101,13 @@ impl Durable {
             Change::Joined => self.joined = true,
             Change::Disk { replica, disk } => {
                 self.disks.insert(*replica, *disk);
+            }
+            Change::Death { replica, dead } => {
+                if *dead {
+                    self.dead.insert(*replica);
+                } else {
+                    self.dead.remove(replica);
+                }
             }
             Change::CaughtUp {
                 partition,

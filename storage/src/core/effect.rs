@@ -119,6 +119,8 @@ pub enum Change {
     Founded(Founding),
     /// Which data another replica has.
     Disk { replica: ReplicaId, disk: u64 },
+    /// A member has died while this node was one, or has begun a new life.
+    Death { replica: ReplicaId, dead: bool },
     /// State was copied from another replica up to this timestamp.
     CaughtUp {
         partition: PartitionId,

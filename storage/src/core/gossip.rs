@@ -100,16 +100,17 @@ impl Partition {
             .unwrap_or_default()
     }
 
-    /// A restarted peer may have lost what it said that it had, and may number anew what nobody has applied. It is
-    /// asked at `check_ms` what it has.
-    fn forget_predecessor(&mut self, replica: ReplicaId, check_ms: u64, spread: &Spread) {
-        self.waiting.retain(|entry| entry.origin != replica);
+    /// A restarted peer may have lost what it said that it had, and may number anew what nobody has applied; and it does
+    /// not know what this node has. They tell one another; by `check_ms` that should be known.
+    fn begin_link(&mut self, peer: ReplicaId, now_ms: u64, check_ms: u64, spread: &Spread) {
+        self.waiting.retain(|entry| entry.origin != peer);
         let asks = !spread.log().is_empty();
         let link = Link {
+            send_ms: (spread.timestamp != Timestamp::default()).then_some(now_ms),
             check: asks.then(|| (check_ms, spread.timestamp.clone())),
             ..Link::default()
         };
-        self.links.insert(replica, link);
+        self.links.insert(peer, link);
     }
 
     /// True when nothing is to be sent or looked at again.
@@ -193,27 +194,15 @@ impl Storage {
         state.truncate(&mut self.durable, partition, &self.members);
     }
 
-    /// Tells all peers what this node has, after a restart: they may have believed that it had more.
-    pub(super) fn announce(&mut self, now_ms: u64) {
-        for (id, partition) in &mut self.partitions {
-            let is_empty = self
-                .durable
-                .spread(*id)
-                .is_none_or(|spread| spread.timestamp == Timestamp::default());
-            if is_empty {
-                continue;
-            }
-            for peer in &partition.replicas {
-                if *peer != self.me {
-                    partition.links.entry(*peer).or_default().send_by(now_ms);
-                }
-            }
-            self.stirring.insert(*id);
+    /// After a start nothing is known of the peers, nor to them of this node.
+    pub(super) fn begin_links(&mut self, now_ms: u64) {
+        for (peer, _) in self.members.clone().iter() {
+            self.begin_links_to(now_ms, peer);
         }
     }
 
     /// A member has begun a new life: what its predecessor had and said is no longer known of it.
-    pub(super) fn forget_predecessor(&mut self, now_ms: u64, member: ReplicaId) {
+    pub(super) fn begin_links_to(&mut self, now_ms: u64, member: ReplicaId) {
         let check_ms = now_ms + self.members.round_trip_ms();
         for (id, partition) in &mut self.partitions {
             if let Some(spread) = self
@@ -221,7 +210,7 @@ impl Storage {
                 .spread(*id)
                 .filter(|_| partition.replicas.contains(&member))
             {
-                partition.forget_predecessor(member, check_ms, spread);
+                partition.begin_link(member, now_ms, check_ms, spread);
                 self.stirring.insert(*id);
             }
         }
@@ -345,7 +334,7 @@ impl Storage {
                 let is_late = !link.known.covers(&expected);
                 link.check = Some((again_ms, spread.timestamp.clone()));
                 // A suspect gets nothing until it answers: it may be gone for ever.
-                if is_late && self.members.believed_alive(now_ms, peer) {
+                if is_late && self.members.in_sight(now_ms, peer) {
                     letters.add(peer, link.gossip(self.me, id, spread, true), out);
                 }
             }

@@ -6,7 +6,9 @@
 //!
 //! A node that comes back with its data needs less: under `commit majority` nothing, for its promises and votes are
 //! those that it gave. Under `commit fail-stop` the others may have gone on without it; it copies what they have
-//! accepted, and waits until gossip has brought what they had decided.
+//! accepted, and waits until gossip has brought what they had decided. One of them must be a member: when all have
+//! failed, the last to fail may know what nobody else does, and being dead is no excuse for it. Nodes keep whom they
+//! have seen die (Skeen, "Determining the Last Process to Fail", 1985), and those need not be waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -59,8 +61,15 @@ impl Pull {
     }
 }
 
-/// What a joining node waits for, besides the copies under way: what each member had when it was asked.
-pub type Awaited = BTreeMap<ReplicaId, Vec<(PartitionId, Timestamp)>>;
+/// What another node has said to a joining one.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    is_member: bool,
+    /// Whom it has seen die.
+    dead: BTreeSet<ReplicaId>,
+    /// What it had, and gossip has to bring.
+    expected: Vec<(PartitionId, Timestamp)>,
+}
 
 impl Storage {
     /// Whether a node that has started has to join before it votes.
@@ -71,41 +80,96 @@ impl Storage {
 
     /// Begins to copy from all members; the requests leave with the next tick.
     pub(super) fn start_joining(&mut self) {
+        self.pulls.clear();
+        let living: Vec<ReplicaId> = self.members.living().collect();
+        for member in living {
+            self.join_from(member);
+        }
+    }
+
+    /// Begins to copy from a member, or anew.
+    pub(super) fn join_from(&mut self, member: ReplicaId) {
         self.copies = self.copies.wrapping_add(1);
         let what = if self.durable.joined {
             What::Undecided
         } else {
             What::All
         };
-        self.awaited.clear();
-        self.pulls = self
-            .members
-            .living()
-            .map(|member| (member, Pull::new(self.copies, what.clone())))
-            .collect();
+        self.pulls.insert(member, Pull::new(self.copies, what));
     }
 
     pub(super) fn finish_joining(&mut self, out: &mut Outputs) {
-        if self.joined || !self.pulls.is_empty() {
+        let is_done = self.pulls.is_empty() && self.waits_for().is_empty();
+        if self.joined || !is_done {
             return;
         }
-        let has = |(partition, expected): &(PartitionId, Timestamp)| {
-            self.durable
-                .spread(*partition)
-                .is_none_or(|spread| spread.timestamp.covers(expected))
-        };
-        let awaits = |(member, expected): (&ReplicaId, &Vec<_>)| {
-            !self.members.is_certified_dead(*member) && !expected.iter().all(has)
-        };
-        if self.awaited.iter().any(awaits) {
-            return;
-        }
-        self.awaited.clear();
         self.joined = true;
+        self.answers.clear();
         // The others are told at once, not at the next heartbeat.
         self.heartbeat_due_ms = 0;
         if !self.durable.joined {
             self.persist(Change::Joined, out);
+        }
+        let dead: Vec<ReplicaId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.certified_dead)
+            .map(|(replica, _)| replica)
+            .collect();
+        for replica in dead {
+            self.note_death(replica, true, out);
+        }
+    }
+
+    /// Whom a joining node still has to hear, or whose updates have not all come.
+    pub fn waits_for(&self) -> Vec<ReplicaId> {
+        let complete = |replica: &ReplicaId| {
+            let answer = self.answers.get(replica)?;
+            self.has_all(answer).then_some(answer)
+        };
+        let others: Vec<ReplicaId> = self.members.iter().map(|(replica, _)| replica).collect();
+        let answers: Vec<&Answer> = others.iter().filter_map(complete).collect();
+        let heard_member = answers.iter().any(|answer| answer.is_member);
+        let fail_stop = self.ring().commit == CommitMode::FailStop;
+        let is_excused = |replica: &ReplicaId| {
+            let is_dead = self.members.is_certified_dead(*replica);
+            let went_before_us = self.durable.dead.contains(replica)
+                && answers.iter().all(|answer| answer.dead.contains(replica));
+            is_dead && (self.forgets(*replica) || (fail_stop && heard_member))
+                || (fail_stop && went_before_us)
+        };
+        let waited_for = others
+            .iter()
+            .filter(|replica| complete(replica).is_none() && !is_excused(replica));
+        waited_for.copied().collect()
+    }
+
+    fn has_all(&self, answer: &Answer) -> bool {
+        answer.expected.iter().all(|(partition, expected)| {
+            self.durable
+                .spread(*partition)
+                .is_none_or(|spread| spread.timestamp.covers(expected))
+        })
+    }
+
+    /// True for a node whose records die with its process.
+    fn forgets(&self, replica: ReplicaId) -> bool {
+        let own = self.durable.founding.disk;
+        self.durable.disks.get(&replica).copied().unwrap_or(own) == 0
+    }
+
+    /// A member has died, or is back: kept, so that after a failure of all it is known who was the last.
+    pub(super) fn note_death(&mut self, replica: ReplicaId, dead: bool, out: &mut Outputs) {
+        if self.durable.dead.contains(&replica) != dead {
+            self.persist(Change::Death { replica, dead }, out);
+        }
+    }
+
+    /// A node died while this one was joining: what it has said is of no use unless all of it is here.
+    pub(super) fn forget_answer(&mut self, replica: ReplicaId) {
+        let is_incomplete = |answer: &Answer| !self.has_all(answer);
+        if self.answers.get(&replica).is_some_and(is_incomplete) {
+            self.answers.remove(&replica);
         }
     }
 
@@ -181,6 +245,8 @@ impl Storage {
             after: request.after,
             records: Vec::new(),
             timestamps: Vec::new(),
+            is_member: self.joined,
+            dead: self.durable.dead.iter().copied().collect(),
             next: None,
         };
         let wanted = Wants::new(self, to, request.scope);
@@ -228,7 +294,7 @@ impl Storage {
         if let Some(state) = self.members.get_mut(member) {
             state.joining = true;
         }
-        self.forget_predecessor(now_ms, member);
+        self.begin_links_to(now_ms, member);
     }
 
     pub(super) fn take_state(
@@ -248,27 +314,36 @@ impl Storage {
             pull.timestamps = page.timestamps;
         }
         pull.due_ms = now_ms;
+        let answer = Answer {
+            is_member: page.is_member,
+            dead: page.dead.into_iter().collect(),
+            expected: Vec::new(),
+        };
         for record in page.records {
             self.take_join_record(now_ms, record, out);
         }
         match (page.next, self.pulls.get_mut(&from)) {
             (Some(next), Some(pull)) => pull.after = next,
-            _ => self.end_pull(now_ms, from, out),
+            _ => self.end_pull(now_ms, from, answer, out),
         }
         self.finish_joining(out);
         self.tick_pulls(now_ms, out);
     }
 
-    fn end_pull(&mut self, now_ms: u64, from: ReplicaId, out: &mut Outputs) {
+    fn end_pull(&mut self, now_ms: u64, from: ReplicaId, mut answer: Answer, out: &mut Outputs) {
         let Some(pull) = self.pulls.remove(&from) else {
             return;
         };
+        let joins = !matches!(pull.what, What::Partitions(_));
         if matches!(pull.what, What::Undecided) {
-            self.awaited.insert(from, pull.timestamps);
+            answer.expected = pull.timestamps;
         } else {
             for (partition, timestamp) in pull.timestamps {
                 self.catch_up(now_ms, partition, timestamp, out);
             }
+        }
+        if joins {
+            self.answers.insert(from, answer);
         }
         if !pull.next.is_empty() {
             self.start_pull(from, pull.next);

@@ -139,6 +139,13 @@ impl Members {
             .is_some_and(|member| member.certified_dead)
     }
 
+    /// Heard of lately, member or not.
+    pub fn in_sight(&self, now_ms: u64, replica: ReplicaId) -> bool {
+        self.others
+            .get(&replica)
+            .is_some_and(|member| !member.is_suspected(now_ms))
+    }
+
     pub fn believed_alive(&self, now_ms: u64, replica: ReplicaId) -> bool {
         replica == self.me
             || self

@@ -227,6 +227,10 @@ pub struct StatePage {
     pub records: Vec<JoinRecord>,
     /// On the first page: what the sender has applied of the partitions asked for.
     pub timestamps: Vec<(PartitionId, Timestamp)>,
+    /// The sender is a member; otherwise it is joining itself.
+    pub is_member: bool,
+    /// Whom the sender has seen die.
+    pub dead: Vec<ReplicaId>,
     /// Where the next page begins; absent on the last.
     pub next: Option<RecordId>,
 }

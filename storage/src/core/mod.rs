@@ -35,7 +35,7 @@ pub use self::effect::{Change, Envelope, Halt, Input, Level, Output, Refusal, Re
 use self::client::{WaitingRead, WaitingWrite, Write};
 use self::durable::Durable;
 use self::gossip::Partition;
-use self::join::{Awaited, Pull};
+use self::join::{Answer, Pull};
 use self::members::{HEARTBEAT_MS, Heard, Members};
 use self::message::{Accepted, Ballot, LogRecord, Message, Outcome};
 use self::planted::Planted;
@@ -64,7 +64,8 @@ pub struct Storage {
     waiting_reads: Vec<WaitingRead>,
     /// Copies of state under way, by member.
     pulls: BTreeMap<ReplicaId, Pull>,
-    awaited: Awaited,
+    /// What the others have said to this node while it was joining.
+    answers: BTreeMap<ReplicaId, Answer>,
     /// Since when a member's data was seen to differ from this node's.
     differing_since_ms: BTreeMap<ReplicaId, u64>,
     /// Names the latest copy; begins at the incarnation, so that no two lives of a node share a name.
@@ -107,7 +108,7 @@ impl Storage {
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             pulls: BTreeMap::new(),
-            awaited: BTreeMap::new(),
+            answers: BTreeMap::new(),
             differing_since_ms: BTreeMap::new(),
             copies: founding.incarnation,
             joined: true,
@@ -141,7 +142,7 @@ impl Storage {
             let due_ms = now_ms + self.patience_ms(&record);
             self.active.entry(record).or_default().due_ms = due_ms;
         }
-        self.announce(now_ms);
+        self.begin_links(now_ms);
     }
 
     /// Handles one input and appends what must be done, in order.
@@ -216,7 +217,13 @@ impl Storage {
         match self.members.hear(now_ms, from, incarnation) {
             Heard::Nobody => return,
             Heard::Known => {}
-            Heard::Reborn => self.forget_predecessor(now_ms, from),
+            Heard::Reborn => {
+                self.note_death(from, false, out);
+                self.begin_links_to(now_ms, from);
+                if !self.joined {
+                    self.join_from(from);
+                }
+            }
         }
         if known != Some(disk) {
             let replica = from;
@@ -338,6 +345,10 @@ impl Storage {
         self.members.certify_death(replica, incarnation);
         if self.members.is_certified_dead(replica) {
             self.pulls.remove(&replica);
+            self.forget_answer(replica);
+            if self.joined {
+                self.note_death(replica, true, out);
+            }
         }
         if !self.joined {
             // What the dead node decided may have reached the others after they were asked: ask again.
@@ -371,6 +382,7 @@ impl Storage {
             return;
         }
         self.tick_pulls(now_ms, out);
+        self.finish_joining(out);
         self.tick_updates(now_ms, out);
         self.tick_gossip(now_ms, out);
         self.flush_gossip(now_ms, out);

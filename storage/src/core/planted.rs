@@ -1,6 +1,9 @@
 //! Bugs planted on purpose, behind the feature `planted-bugs`: simulation and model check must catch each of them.
 //! Without the feature none can be chosen, and every question whether one is planted is answered at compile time.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::effect::Change;
 use super::record::RecordChange;
 
@@ -48,6 +51,29 @@ impl Bug {
         Self::LiteralNumbering,
         Self::GossipOutOfOrder,
     ];
+}
+
+impl fmt::Display for Bug {
+    /// `QuorumOfHalf` as `quorum-of-half`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, c) in format!("{self:?}").char_indices() {
+            if c.is_uppercase() && place > 0 {
+                f.write_str("-")?;
+            }
+            write!(f, "{}", c.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Bug {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(|bug| bug.to_string()).join(", ");
+        let known = Self::ALL.into_iter().find(|bug| bug.to_string() == text);
+        known.ok_or_else(|| format!("`{text}` is no planted bug: expected one of {}", names()))
+    }
 }
 
 /// The bug of one node, if any.

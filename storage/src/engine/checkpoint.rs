@@ -68,7 +68,7 @@ impl Checkpointer {
             Change::CaughtUp { partition, .. } => {
                 self.dirty.insert(Part::Spread(*partition));
             }
-            Change::Joined | Change::Founded(_) | Change::Disk { .. } => {
+            Change::Joined | Change::Founded(_) | Change::Disk { .. } | Change::Death { .. } => {
                 self.dirty.insert(Part::Node);
             }
         }

@@ -265,6 +265,7 @@ impl Recovery {
                 let mut durable = Durable::new(node.founding);
                 durable.joined = node.joined;
                 durable.disks = node.disks.into_iter().collect();
+                durable.dead = node.dead.into_iter().collect();
                 self.node = node.sequence;
                 self.durable = Some(durable);
             }
@@ -348,7 +349,7 @@ impl Recovery {
                 record: false,
                 spread: newer(self.spreads.get(partition)),
             },
-            Change::Joined | Change::Founded(_) | Change::Disk { .. } => {
+            Change::Joined | Change::Founded(_) | Change::Disk { .. } | Change::Death { .. } => {
                 if sequence <= self.node {
                     return Ok(());
                 }

@@ -51,17 +51,18 @@ impl Recorder {
         };
         match (&mut operation.action, reply) {
             (Action::Read { answer, .. }, Reply::Read(result))
-            | (
-                Action::Read { answer, .. },
-                Reply::Update(Outcome::Mismatch { found: result }),
-            ) => *answer = Some(Answer { at, result }),
+            | (Action::Read { answer, .. }, Reply::Update(Outcome::Mismatch { found: result })) => {
+                *answer = Some(Answer { at, result })
+            }
             (Action::Write { answer, .. }, Reply::Written(result)) => {
                 *answer = Some(Answer { at, result });
             }
             (Action::Update { answer, .. }, Reply::Update(result)) => {
                 *answer = Some(Answer { at, result });
             }
-            (action, reply) => self.wrong.push(format!("{action:?} was answered by {reply:?}")),
+            (action, reply) => self
+                .wrong
+                .push(format!("{action:?} was answered by {reply:?}")),
         }
     }
 
@@ -107,7 +108,8 @@ impl Recorder {
                 });
                 (replica, state)
             });
-            self.history.finals.insert(record, finals.collect());
+            let finals = finals.collect();
+            self.history.finals.insert(record, finals);
         }
         (self.wrong, check_all(&self.history))
     }

@@ -9,9 +9,9 @@ use super::chance::Chance;
 use super::settings::Settings;
 use crate::core::durable::Founding;
 use crate::core::{Input, Output};
+use crate::disk::DiskError;
 use crate::disk::LogSettings;
 use crate::disk::sim::{Fault, Operation, SimFiles, SimTable};
-use crate::disk::DiskError;
 use crate::engine::store::{Medium, Store, SyncMode};
 use crate::engine::writer::Batch;
 use crate::engine::{Engine, EngineError, EngineStats};
@@ -42,8 +42,10 @@ pub struct Machine {
     pub disk: Disk,
     pub life: Option<Life>,
     pub frozen_until_ms: u64,
-    /// Nobody has to look after a node that failed for good.
-    pub lives: u64,
+    /// Of the life that runs or was the last.
+    pub last_incarnation: u64,
+    /// It crashes after so many more outputs.
+    pub doomed: Option<u64>,
 }
 
 /// One run of the node's process.
@@ -71,12 +73,9 @@ impl Machine {
             disk: Disk::default(),
             life: None,
             frozen_until_ms: 0,
-            lives: 0,
+            last_incarnation: 0,
+            doomed: None,
         }
-    }
-
-    pub fn incarnation(&self) -> Option<u64> {
-        self.life.as_ref().map(|life| life.incarnation)
     }
 
     /// Starts the process on what its disk holds. `fresh`: the cluster is new.
@@ -102,7 +101,7 @@ impl Machine {
             None => {
                 let founding = Founding {
                     replica: self.me,
-                    ring: settings.ring(),
+                    ring: settings.ring.clone(),
                     disk: if settings.durable { incarnation } else { 0 },
                     replaces: false,
                     incarnation,
@@ -122,12 +121,13 @@ impl Machine {
             stats: EngineStats::default(),
             in_flight: None,
         });
-        self.lives += 1;
+        self.last_incarnation = incarnation;
         Ok(())
     }
 
     /// The machine goes down: what was not synced is lost, kept or torn as chance has it.
     pub fn crash(&mut self, chance: &mut Chance) {
+        self.doomed = None;
         if let Some(mut life) = self.life.take()
             && let Some(batch) = life.in_flight.take()
             && chance.percent(50)
@@ -170,7 +170,12 @@ impl Life {
     }
 
     /// The disk is done with the batch: what it has released, and what is next.
-    pub fn disk_done(&mut self, now_ms: u64, delay_ms: u64, disk_ms: u64) -> Result<Effects, EngineError> {
+    pub fn disk_done(
+        &mut self,
+        now_ms: u64,
+        delay_ms: u64,
+        disk_ms: u64,
+    ) -> Result<Effects, EngineError> {
         let Some(batch) = self.in_flight.take() else {
             return Ok(Effects::default());
         };

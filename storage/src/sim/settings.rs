@@ -1,9 +1,9 @@
 //! What is simulated: drawn from the seed within a profile of faults.
 
+use std::fmt;
 use std::str::FromStr;
 
-use common::fabric::Address;
-use common::types::{CommitMode, Ring, RingNode};
+use common::types::{CommitMode, Ring, RingError};
 
 use super::chance::Chance;
 use crate::core::planted::Bug;
@@ -31,20 +31,30 @@ impl FromStr for Profile {
     }
 }
 
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Mild => "mild",
+            Self::Harsh => "harsh",
+        })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub seed: u64,
     pub profile: Profile,
     pub bug: Option<Bug>,
-    pub nodes: u32,
-    pub commit: CommitMode,
+    /// Notes every event.
+    pub log: bool,
+    pub ring: Ring,
     /// False: nodes keep their records in memory only.
     pub durable: bool,
     /// Clients work and faults happen for so long; then all is healed.
     pub duration_ms: u64,
     pub clients: u64,
     pub records: u64,
-    pub max_versions: u32,
     pub gossip_delay_ms: u64,
     pub latency_ms: (u64, u64),
     pub loss_percent: u64,
@@ -58,26 +68,22 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn draw(seed: u64, profile: Profile) -> Self {
+    pub fn draw(seed: u64, profile: Profile) -> Result<Self, RingError> {
         let chance = &mut Chance::new(seed ^ 0x5EED);
         let harsh = profile == Profile::Harsh;
         let faults = profile != Profile::None;
         let slow = chance.percent(20);
-        Self {
+        let ring = draw_ring(chance)?;
+        Ok(Self {
             seed,
             profile,
             bug: None,
-            nodes: if chance.percent(25) { 5 } else { 3 },
-            commit: if chance.percent(60) {
-                CommitMode::Majority
-            } else {
-                CommitMode::FailStop
-            },
+            log: false,
+            ring,
             durable: chance.percent(85),
             duration_ms: chance.between(10_000, 30_000),
             clients: chance.between(2, 6),
             records: chance.between(2, 6),
-            max_versions: if chance.percent(20) { 3 } else { 100 },
             gossip_delay_ms: if chance.percent(15) { 200 } else { 0 },
             latency_ms: (1, if slow { 400 } else { 15 }),
             loss_percent: if harsh {
@@ -98,23 +104,26 @@ impl Settings {
                 Profile::Mild => 5_000,
                 Profile::Harsh => chance.between(400, 3_000),
             },
-        }
+        })
     }
+}
 
-    /// A few partitions, so that records meet in one and some records have another coordinator.
-    pub fn ring(&self) -> Ring {
-        let node = |replica| RingNode {
-            name: format!("s{replica}"),
-            replica,
-            address: Address::local(u16::try_from(replica).unwrap_or(u16::MAX)),
-        };
-        Ring {
-            epoch: 1,
-            nodes: (1..=self.nodes).map(node).collect(),
-            replication: self.nodes,
-            partitions: 3,
-            commit: self.commit,
-            max_versions: self.max_versions,
-        }
-    }
+/// All records on all nodes. A few partitions, so that records meet in one and some have another coordinator.
+fn draw_ring(chance: &mut Chance) -> Result<Ring, RingError> {
+    let count = if chance.percent(25) { 5 } else { 3 };
+    let nodes: Vec<String> = (1..=count)
+        .map(|id| format!("s{id}=localhost:{id}"))
+        .collect();
+    let commit = if chance.percent(60) {
+        CommitMode::Majority
+    } else {
+        CommitMode::FailStop
+    };
+    let max_versions = if chance.percent(20) { 3 } else { 100 };
+    let nodes = Ring::parse_nodes(&nodes.join(","))?;
+    let ring = Ring::new(nodes, Some(count), commit, max_versions)?;
+    Ok(Ring {
+        partitions: 3,
+        ..ring
+    })
 }

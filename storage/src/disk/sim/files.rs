@@ -43,6 +43,13 @@ impl SimFiles {
         self.disk().bytes_max = bytes_max;
     }
 
+    /// Of all files.
+    pub fn bytes(&self) -> u64 {
+        let disk = self.disk();
+        let bytes = disk.contents.values().map(|content| content.bytes.len());
+        bytes.sum::<usize>() as u64
+    }
+
     pub fn plan(&self, fault: Fault) {
         self.disk().faults.planned.push(fault);
     }
