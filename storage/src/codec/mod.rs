@@ -329,6 +329,14 @@ fn encode_page(page: StatePage) -> proto::StatePage {
         next: page.next,
         is_member: page.is_member,
         dead: page.dead,
+        lives: page
+            .lives
+            .into_iter()
+            .map(|(replica, incarnation)| proto::Life {
+                replica,
+                incarnation,
+            })
+            .collect(),
     }
 }
 
@@ -345,5 +353,10 @@ fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
         next: page.next,
         is_member: page.is_member,
         dead: page.dead,
+        lives: page
+            .lives
+            .into_iter()
+            .map(|life| (life.replica, life.incarnation))
+            .collect(),
     })
 }

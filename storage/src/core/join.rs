@@ -247,6 +247,7 @@ impl Storage {
             timestamps: Vec::new(),
             is_member: self.joined,
             dead: self.durable.dead.iter().copied().collect(),
+            lives: self.members.lives(),
             next: None,
         };
         let wanted = Wants::new(self, to, request.scope);
@@ -319,6 +320,12 @@ impl Storage {
             dead: page.dead.into_iter().collect(),
             expected: Vec::new(),
         };
+        // A certificate of an earlier life may have come after a later one has joined.
+        for (replica, incarnation) in page.lives {
+            if self.members.learn(replica, incarnation) {
+                self.reborn(now_ms, replica, out);
+            }
+        }
         for record in page.records {
             self.take_join_record(now_ms, record, out);
         }

@@ -98,6 +98,27 @@ impl Members {
         }
     }
 
+    /// Another node knows this life of a member. True: it was not known here, or taken for dead with an earlier one.
+    pub fn learn(&mut self, replica: ReplicaId, incarnation: u64) -> bool {
+        let Some(member) = self.others.get_mut(&replica) else {
+            return false;
+        };
+        let is_new = incarnation > member.incarnation && incarnation > member.dead_through;
+        if is_new {
+            member.incarnation = incarnation;
+            member.certified_dead = false;
+        }
+        is_new
+    }
+
+    /// The lives of those that are not certified dead, as far as they are known.
+    pub fn lives(&self) -> Vec<(ReplicaId, u64)> {
+        self.iter()
+            .filter(|(_, member)| !member.certified_dead && member.incarnation != 0)
+            .map(|(replica, member)| (replica, member.incarnation))
+            .collect()
+    }
+
     /// This incarnation of a replica (0: whichever is known) will never speak again. The certificate may come late:
     /// a successor that was heard already goes on living.
     pub fn certify_death(&mut self, replica: ReplicaId, incarnation: u64) {

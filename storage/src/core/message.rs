@@ -231,6 +231,8 @@ pub struct StatePage {
     pub is_member: bool,
     /// Whom the sender has seen die.
     pub dead: Vec<ReplicaId>,
+    /// The others, in the lives in which the sender knows them.
+    pub lives: Vec<(ReplicaId, u64)>,
     /// Where the next page begins; absent on the last.
     pub next: Option<RecordId>,
 }

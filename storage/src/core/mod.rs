@@ -216,20 +216,23 @@ impl Storage {
         }
         match self.members.hear(now_ms, from, incarnation) {
             Heard::Nobody => return,
-            Heard::Known => {}
-            Heard::Reborn => {
-                self.note_death(from, false, out);
-                self.begin_links_to(now_ms, from);
-                if !self.joined {
-                    self.join_from(from);
-                }
-            }
+            Heard::Known => self.note_death(from, false, out),
+            Heard::Reborn => self.reborn(now_ms, from, out),
         }
         if known != Some(disk) {
             let replica = from;
             self.persist(Change::Disk { replica, disk }, out);
         }
         self.peer(now_ms, from, message, out);
+    }
+
+    /// A member has begun a new life.
+    fn reborn(&mut self, now_ms: u64, member: ReplicaId, out: &mut Outputs) {
+        self.note_death(member, false, out);
+        self.begin_links_to(now_ms, member);
+        if !self.joined {
+            self.join_from(member);
+        }
     }
 
     fn peer(&mut self, now_ms: u64, from: ReplicaId, message: Message, out: &mut Outputs) {
