@@ -6,9 +6,9 @@
 //!
 //! A node that comes back with its data needs less: under `commit majority` nothing, for its promises and votes are
 //! those that it gave. Under `commit fail-stop` the others may have gone on without it; it copies what they have
-//! accepted, and waits until gossip has brought what they had decided. One of them must be a member: when all have
-//! failed, the last to fail may know what nobody else does, and being dead is no excuse for it. Nodes keep whom they
-//! have seen die (Skeen, "Determining the Last Process to Fail", 1985), and those need not be waited for.
+//! accepted, and waits until gossip has brought what they had decided. Being dead is no excuse for those that it does not
+//! hear: the last one to fail may know what nobody else does. Nodes keep whom they have seen die (Skeen, "Determining the
+//! Last Process to Fail", 1985), and only those need not be waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -129,14 +129,16 @@ impl Storage {
         };
         let others: Vec<ReplicaId> = self.members.iter().map(|(replica, _)| replica).collect();
         let answers: Vec<&Answer> = others.iter().filter_map(complete).collect();
-        let heard_member = answers.iter().any(|answer| answer.is_member);
         let fail_stop = self.ring().commit == CommitMode::FailStop;
         let is_excused = |replica: &ReplicaId| {
-            let is_dead = self.members.is_certified_dead(*replica);
+            // A member that has seen it die has counted this node ever since it asked.
+            let went_before_a_member = answers
+                .iter()
+                .any(|answer| answer.is_member && answer.dead.contains(replica));
             let went_before_us = self.durable.dead.contains(replica)
                 && answers.iter().all(|answer| answer.dead.contains(replica));
-            is_dead && (self.forgets(*replica) || (fail_stop && heard_member))
-                || (fail_stop && went_before_us)
+            let forgot = self.members.is_certified_dead(*replica) && self.forgets(*replica);
+            forgot || fail_stop && (went_before_a_member || went_before_us)
         };
         let waited_for = others
             .iter()
@@ -200,6 +202,18 @@ impl Storage {
         self.copies = self.copies.wrapping_add(1);
         let pull = Pull::new(self.copies, What::Partitions(partitions));
         self.pulls.insert(from, pull);
+    }
+
+    /// While a node joins, others die, or hear of deaths: it asks again until it has heard enough.
+    pub(super) fn tick_joining(&mut self, now_ms: u64, out: &mut Outputs) {
+        if self.joined {
+            return;
+        }
+        self.finish_joining(out);
+        if !self.joined && self.pulls.is_empty() && now_ms >= self.join_again_ms {
+            self.join_again_ms = now_ms + 2 * self.members.round_trip_ms();
+            self.start_joining();
+        }
     }
 
     /// Asks for the next pages, and again for those that did not come.

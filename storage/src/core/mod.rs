@@ -71,6 +71,7 @@ pub struct Storage {
     /// Names the latest copy; begins at the incarnation, so that no two lives of a node share a name.
     copies: u64,
     joined: bool,
+    join_again_ms: u64,
     read_only: Option<String>,
     heartbeat_due_ms: u64,
     planted: Planted,
@@ -112,6 +113,7 @@ impl Storage {
             differing_since_ms: BTreeMap::new(),
             copies: founding.incarnation,
             joined: true,
+            join_again_ms: 0,
             read_only: None,
             heartbeat_due_ms: now_ms,
             planted: Planted::default(),
@@ -384,8 +386,8 @@ impl Storage {
         if self.read_only.is_some() {
             return;
         }
+        self.tick_joining(now_ms, out);
         self.tick_pulls(now_ms, out);
-        self.finish_joining(out);
         self.tick_updates(now_ms, out);
         self.tick_gossip(now_ms, out);
         self.flush_gossip(now_ms, out);
