@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::types::{RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
+use common::types::{CommitMode, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
 use super::chance::Chance;
 use crate::check::{Action, Operation, ReadKind, Test};
@@ -171,7 +171,13 @@ impl Request {
     }
 
     /// As the history has it.
-    pub fn operation(&self, client: &Client, replica: ReplicaId, invoked_at: u64) -> Operation {
+    pub fn operation(
+        &self,
+        client: &Client,
+        commit: CommitMode,
+        replica: ReplicaId,
+        invoked_at: u64,
+    ) -> Operation {
         let (id, answer) = (self.id.clone(), None);
         let update = |test, new| Action::Update {
             id,
@@ -186,7 +192,11 @@ impl Request {
             },
             What::Write { value, level, .. } => Action::Write {
                 value,
-                level,
+                level: match (level, commit) {
+                    // Updates go on without a majority that has died: only all replicas bind them.
+                    (Level::Majority, CommitMode::FailStop) => Level::One,
+                    (level, _) => level,
+                },
                 answer: None,
             },
             What::Ask(Ask::Read) => Action::Read {

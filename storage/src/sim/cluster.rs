@@ -356,9 +356,10 @@ impl Cluster {
         if !is_there {
             return self.rest(client);
         }
+        let commit = self.settings.ring.commit;
         let place = self
             .recorder
-            .asked(request.operation(state, replica, self.now_ms));
+            .asked(request.operation(state, commit, replica, self.now_ms));
         self.sequence += 1;
         let token = self.sequence;
         let until_ms = self.now_ms + PATIENCE_MS;
