@@ -49,7 +49,7 @@ pub struct Pin {
 }
 
 /// Which version a read wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
     /// The newest at the replica, but none older than this one.
     Newest {

@@ -11,7 +11,7 @@ use crate::fabric::Address;
 use crate::proto;
 
 /// Which replicas must agree to an update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommitMode {
     /// A majority of the record's replicas, crashed ones counted.
     Majority,

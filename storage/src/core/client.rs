@@ -18,7 +18,7 @@ pub const WAITING_WRITES_MAX: usize = 16_384;
 pub const WAITING_MS_MAX: u64 = 60_000;
 
 /// A read of a version that has not arrived.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct WaitingRead {
     token: Token,
     record: RecordId,
@@ -27,7 +27,7 @@ pub struct WaitingRead {
 }
 
 /// A write that is not yet at as many replicas as its level demands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct WaitingWrite {
     token: Token,
     level: Level,

@@ -18,7 +18,7 @@ use super::{Output, Outputs, Reply, Storage};
 /// A fenced coordinator tries again after this long, times its place in the replica set.
 pub const FENCED_MS: u64 = 50;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Coordinator {
     pub(super) ballot: Ballot,
     batch: VecDeque<UpdateId>,
@@ -27,7 +27,7 @@ pub struct Coordinator {
     phase: Phase,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 enum Phase {
     /// Collecting votes; the accepted record with the highest slot and ballot so far.
     Prepare { best: Option<Accepted> },

@@ -69,6 +69,22 @@ struct Hashes {
     buckets: [u64; BUCKETS],
 }
 
+/// The ring never changes, and what is derived adds nothing.
+impl std::hash::Hash for Durable {
+    fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        let Founding {
+            replica,
+            disk,
+            replaces,
+            incarnation,
+            ring: _,
+        } = self.founding;
+        let founding = (replica, disk, replaces, incarnation);
+        let durable = (&self.records, &self.spreads, self.joined, &self.disks);
+        std::hash::Hash::hash(&(founding, durable), hasher);
+    }
+}
+
 impl Durable {
     pub fn new(founding: Founding) -> Self {
         let placement = Placement::new(&founding.ring);

@@ -12,7 +12,7 @@ use super::timestamp::Timestamp;
 pub type Token = u64;
 
 /// How many replicas hold a write durably before the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Level {
     One,
     Majority,

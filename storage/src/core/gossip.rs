@@ -24,7 +24,7 @@ const MESSAGE_BYTES_TARGET: usize = 1 << 20;
 const ACKNOWLEDGE_MS: u64 = 200;
 
 /// The part of a partition's gossip that a restart begins anew; the rest is its [`Spread`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Partition {
     pub(super) replicas: Vec<ReplicaId>,
     waiting: Vec<Entry>,
@@ -32,7 +32,7 @@ pub struct Partition {
 }
 
 /// What goes to one peer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 struct Link {
     /// What the peer has said that it has.
     known: Timestamp,

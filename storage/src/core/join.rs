@@ -29,7 +29,7 @@ const PAGE_LOOKS_MAX: usize = 10_000;
 const DIFFERENCE_MS_MAX: u64 = 5_000;
 
 /// A copy of a member's state under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Pull {
     copy: u64,
     what: What,
@@ -41,7 +41,7 @@ pub struct Pull {
     next: BTreeSet<PartitionId>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 enum What {
     All,
     Undecided,

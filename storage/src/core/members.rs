@@ -36,7 +36,7 @@ pub enum Heard {
     Reborn,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Members {
     me: ReplicaId,
     commit: CommitMode,

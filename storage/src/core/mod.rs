@@ -46,7 +46,9 @@ use self::updates::Updates;
 pub(crate) type Outputs = Vec<Output>;
 
 /// One storage node. See the module's documentation for its promises.
-#[derive(Debug, Clone)]
+///
+/// Equal hashes: nodes that behave alike from now on; so a model check knows a state that it has seen.
+#[derive(Debug, Clone, Hash)]
 pub struct Storage {
     me: ReplicaId,
     gossip_delay_ms: u64,

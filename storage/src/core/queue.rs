@@ -14,7 +14,7 @@ use super::{Output, Outputs, Refusal, Reply, Storage, Token};
 pub const QUEUE_MAX: usize = 1_024;
 
 /// What goes on for a record: its queue, and the term that this node coordinates.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub struct Activity {
     pub(super) queue: VecDeque<Queued>,
     pub(super) coordinator: Option<Coordinator>,
@@ -24,7 +24,7 @@ pub struct Activity {
     pub(super) forward_ms: u64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Queued {
     pub(super) update: Update,
     /// Who forwarded it; absent: a client of this node.

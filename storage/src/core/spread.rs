@@ -10,7 +10,7 @@ pub const LOG_ENTRIES_MAX: usize = 4_096;
 /// Bytes of the entries kept.
 pub const LOG_BYTES_MAX: usize = 4 << 20;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Spread {
     /// What was applied here.
     pub timestamp: Timestamp,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use common::types::{CommitMode, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
 use super::chance::Chance;
+use super::settings::Settings;
 use crate::check::{Action, Operation, ReadKind, Test};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Input, Level, Reply, Token};
@@ -67,11 +68,12 @@ impl Client {
         }
     }
 
-    /// What it wants next. Records called `u…` get updates and linearizable reads only.
-    pub fn next(&mut self, chance: &mut Chance, records: u64) -> Request {
+    /// What it wants next. Records called `u…` get updates and linearizable reads only; and all do when nodes forget,
+    /// because they give the numbers of plain writes that are lost again.
+    pub fn next(&mut self, chance: &mut Chance, settings: &Settings) -> Request {
         self.sequence += 1;
-        let number = chance.below(records);
-        let only_updates = number.is_multiple_of(2);
+        let number = chance.below(settings.records);
+        let only_updates = number.is_multiple_of(2) || !settings.durable;
         let record = format!("{}{number}", if only_updates { "u" } else { "m" });
         let seen = self.seen.get(&record).cloned();
         let version = seen.as_ref().map_or(Version::NULL, |seen| seen.version);

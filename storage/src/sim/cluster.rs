@@ -18,6 +18,10 @@ use crate::core::message::Message;
 use crate::core::{Envelope, Input, Output, Refusal, Reply, Storage, Token};
 
 pub const TICK_MS: u64 = 25;
+/// Longest rest of a client after an answer.
+const REST_MS: u64 = 150;
+/// And after a refusal, or when nobody is there.
+const REFUSED_MS: u64 = 1_000;
 
 #[derive(Debug)]
 enum Event {
@@ -336,10 +340,10 @@ impl Cluster {
                 self.ask(client, call.request, call.tries + 1);
             }
             // Its outcome stays unknown.
-            Some(_) => self.rest(client),
+            Some(_) => self.rest(client, REST_MS),
             None if self.is_closing => {}
             None => {
-                let request = state.next(&mut self.chance, self.settings.records);
+                let request = state.next(&mut self.chance, &self.settings);
                 self.ask(client, request, 1);
             }
         }
@@ -354,7 +358,7 @@ impl Cluster {
             return;
         };
         if !is_there {
-            return self.rest(client);
+            return self.rest(client, REFUSED_MS);
         }
         let commit = self.settings.ring.commit;
         let place = self
@@ -394,13 +398,16 @@ impl Cluster {
                 self.recorder.answered_by(call.place, self.now_ms, reply);
             }
             Err(Refusal::Unknown) => {}
-            Err(_) => self.recorder.refused(call.place),
+            Err(_) => {
+                self.recorder.refused(call.place);
+                return self.rest(client, REFUSED_MS);
+            }
         }
-        self.rest(client);
+        self.rest(client, REST_MS);
     }
 
-    fn rest(&mut self, client: usize) {
-        let due_ms = self.now_ms + self.chance.between(1, 150);
+    fn rest(&mut self, client: usize, longest_ms: u64) {
+        let due_ms = self.now_ms + self.chance.between(1, longest_ms);
         self.at(due_ms, Event::Client(client));
     }
 }

@@ -1,0 +1,126 @@
+//! The configurations that are checked: small ones always, large ones when asked for.
+
+use common::types::CommitMode;
+
+use crate::config::{ANYWHERE, Asking, Config, Fault, Writing, read, swap};
+use crate::model::{MISMATCH, READ, TAKEN_OVER, UPDATED};
+
+const fn write(value: &'static str, at: &'static [usize]) -> Writing {
+    Writing { value, at }
+}
+
+/// Both want to replace the first value.
+fn rivals() -> Vec<Asking> {
+    vec![swap(1, "a", "b", &[0]), swap(2, "a", "c", &[1])]
+}
+
+/// A minute is enough for all of them.
+pub fn small() -> Vec<Config> {
+    vec![
+        Config {
+            askings: rivals(),
+            timeouts: 1,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("rivals")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0]), swap(2, "b", "c", &[0])],
+            gossip: true,
+            possible: vec![UPDATED, MISMATCH],
+            ..Config::new("chain")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0]), swap(1, "a", "b", &[1])],
+            timeouts: 1,
+            nacks: true,
+            possible: vec![UPDATED, TAKEN_OVER],
+            ..Config::new("repeat")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", ANYWHERE)],
+            timeouts: 1,
+            crashes: 1,
+            fault: Fault::Torn,
+            possible: vec![UPDATED, TAKEN_OVER],
+            ..Config::new("crash")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0])],
+            writings: vec![write("x", ANYWHERE)],
+            timeouts: 1,
+            gossip: true,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("write")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0]), read(2, ANYWHERE)],
+            writings: vec![write("x", ANYWHERE)],
+            possible: vec![UPDATED, MISMATCH, READ],
+            ..Config::new("read")
+        },
+        Config {
+            writings: vec![write("x", &[0]), write("y", &[0]), write("z", ANYWHERE)],
+            gossip: true,
+            crashes: 1,
+            fault: Fault::Torn,
+            ..Config::new("gossip")
+        },
+        Config {
+            commit: CommitMode::FailStop,
+            askings: rivals(),
+            timeouts: 1,
+            crashes: 1,
+            fault: Fault::Die,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("fail-stop")
+        },
+    ]
+}
+
+/// Minutes to an hour each, in the release profile.
+pub fn large() -> Vec<Config> {
+    vec![
+        Config {
+            askings: rivals(),
+            writings: vec![write("x", ANYWHERE)],
+            timeouts: 1,
+            crashes: 1,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("rivals, write and crash")
+        },
+        Config {
+            askings: rivals(),
+            timeouts: 2,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("rivals in two terms")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0]), swap(1, "a", "b", &[1])],
+            timeouts: 2,
+            crashes: 1,
+            nacks: true,
+            fault: Fault::Torn,
+            possible: vec![UPDATED, TAKEN_OVER],
+            ..Config::new("repeat and crash")
+        },
+        Config {
+            commit: CommitMode::FailStop,
+            askings: vec![swap(1, "a", "b", &[0]), swap(2, "b", "c", &[1])],
+            timeouts: 2,
+            crashes: 2,
+            fault: Fault::Die,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("the last survivor")
+        },
+        Config {
+            commit: CommitMode::FailStop,
+            askings: vec![swap(1, "a", "b", &[0])],
+            timeouts: 2,
+            crashes: 1,
+            gossip: true,
+            fault: Fault::Return,
+            possible: vec![UPDATED, TAKEN_OVER],
+            ..Config::new("return")
+        },
+    ]
+}

@@ -1,0 +1,62 @@
+//! Model check of the production core: every schedule of small configurations, driven by stateright.
+//!
+//! Each run prints the states it has seen. Those in which a minute does not suffice are ignored unless asked for:
+//! `cargo test --release -p storage --test model -- --ignored --nocapture`.
+//!
+//! - `config`: what a configuration says · `cluster`: nodes and letters · `model`: what may happen
+//! - `history`: the invariants · `configs`: the configurations
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+#[cfg(feature = "planted-bugs")]
+mod bugs;
+mod cluster;
+mod config;
+mod configs;
+mod explore;
+mod history;
+mod model;
+mod show;
+
+use config::Config;
+use explore::{Violation, explore};
+
+fn check(configs: &[Config]) {
+    for config in configs {
+        if let Some(Violation {
+            broken, schedule, ..
+        }) = explore(config)
+        {
+            let (name, schedule) = (config.name, schedule.join("\n"));
+            panic!("{name}: {broken:?} is broken:\n{schedule}");
+        }
+    }
+}
+
+#[test]
+fn every_schedule_of_the_small_configurations_keeps_the_promises() {
+    check(&configs::small());
+}
+
+#[test]
+#[ignore = "takes about an hour"]
+fn every_schedule_of_the_large_configurations_keeps_the_promises() {
+    check(&configs::large());
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn every_planted_bug_breaks_a_promise() {
+    for bug in storage::core::planted::Bug::ALL {
+        let found = explore::shortest(&bugs::config(bug));
+        let Violation {
+            broken, schedule, ..
+        } = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+        println!("{bug:?}: {broken:?} after {} steps", schedule.len());
+    }
+}
