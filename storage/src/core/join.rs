@@ -62,7 +62,7 @@ impl Pull {
 }
 
 /// What another node has said to a joining one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub struct Answer {
     is_member: bool,
     /// Whom it has seen die.

@@ -182,6 +182,12 @@ impl<F: Files> Log<F> {
             active.bytes = active.synced_bytes;
         }
         self.last = self.synced;
+        // A segment whose start has failed: what a later sync says of its bytes would be worth nothing.
+        let next = format::segment_name(self.last + 1);
+        let is_active = self.active.is_some_and(|active| active.first == self.last + 1);
+        if !is_active && self.files.list()?.contains(&next) {
+            self.files.remove(&next)?;
+        }
         self.counters.syncs += 1;
         self.files.sync_directory()?;
         self.poisoned = None;
