@@ -139,9 +139,14 @@ impl Client {
 }
 
 impl Request {
-    pub fn record(&self) -> &str {
-        &self.record
+    /// The same again. A read is a new one, or the answer to the last try could be older than this one.
+    pub fn again(mut self, tries: u32) -> Self {
+        if matches!(self.what, What::Ask(Ask::Read)) {
+            self.id.origin = format!("{}#{tries}", self.id.origin);
+        }
+        self
     }
+
 
     pub fn input(&self, token: Token) -> Input {
         let record = self.record.clone();

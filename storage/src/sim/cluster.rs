@@ -337,7 +337,8 @@ impl Cluster {
         match state.call.take() {
             Some(call) if call.until_ms > self.now_ms => state.call = Some(call),
             Some(call) if Client::may_repeat(&call) => {
-                self.ask(client, call.request, call.tries + 1);
+                let tries = call.tries + 1;
+                self.ask(client, call.request.again(tries), tries);
             }
             // Its outcome stays unknown.
             Some(_) => self.rest(client, REST_MS),
