@@ -22,10 +22,14 @@ mod configs;
 mod explore;
 #[path = "../tests/model/history.rs"]
 mod history;
+#[path = "../tests/model/invariants.rs"]
+mod invariants;
 #[path = "../tests/model/model.rs"]
 mod model;
 #[path = "../tests/model/show.rs"]
 mod show;
+#[path = "../tests/model/state.rs"]
+mod state;
 
 use std::process::ExitCode;
 use std::time::Instant;

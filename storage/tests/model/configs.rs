@@ -3,7 +3,7 @@
 use common::types::CommitMode;
 
 use crate::config::{ANYWHERE, Asking, Config, Fault, Writing, read, swap};
-use crate::model::{MISMATCH, READ, TAKEN_OVER, UPDATED};
+use crate::model::{MISMATCH, READ, REJOINED, TAKEN_OVER, UPDATED};
 
 const fn write(value: &'static str, at: &'static [usize]) -> Writing {
     Writing { value, at }
@@ -47,9 +47,8 @@ pub fn small() -> Vec<Config> {
         Config {
             askings: vec![swap(1, "a", "b", &[0])],
             writings: vec![write("x", ANYWHERE)],
-            timeouts: 1,
             gossip: true,
-            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            possible: vec![UPDATED, MISMATCH],
             ..Config::new("write")
         },
         Config {
@@ -74,20 +73,23 @@ pub fn small() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("fail-stop")
         },
+        Config {
+            nodes: 2,
+            commit: CommitMode::FailStop,
+            askings: vec![swap(1, "a", "b", &[0])],
+            timeouts: 1,
+            crashes: 1,
+            gossip: true,
+            fault: Fault::Return,
+            possible: vec![UPDATED, REJOINED],
+            ..Config::new("return")
+        },
     ]
 }
 
-/// Minutes to an hour each, in the release profile.
+/// Minutes each, in the release profile.
 pub fn large() -> Vec<Config> {
     vec![
-        Config {
-            askings: rivals(),
-            writings: vec![write("x", ANYWHERE)],
-            timeouts: 1,
-            crashes: 1,
-            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
-            ..Config::new("rivals, write and crash")
-        },
         Config {
             askings: rivals(),
             timeouts: 2,
@@ -95,18 +97,55 @@ pub fn large() -> Vec<Config> {
             ..Config::new("rivals in two terms")
         },
         Config {
-            askings: vec![swap(1, "a", "b", &[0]), swap(1, "a", "b", &[1])],
-            timeouts: 2,
+            askings: rivals(),
+            timeouts: 1,
             crashes: 1,
-            nacks: true,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("rivals and a crash")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0])],
+            writings: vec![write("x", ANYWHERE)],
+            timeouts: 1,
+            crashes: 1,
             fault: Fault::Torn,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("write and crash")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0])],
+            writings: vec![write("x", ANYWHERE)],
+            timeouts: 1,
+            gossip: true,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("write and gossip")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0]), swap(1, "a", "b", &[1])],
+            timeouts: 1,
+            crashes: 1,
             possible: vec![UPDATED, TAKEN_OVER],
             ..Config::new("repeat and crash")
         },
         Config {
+            askings: vec![swap(1, "a", "b", &[0]), read(2, &[1])],
+            writings: vec![write("x", &[2])],
+            timeouts: 1,
+            possible: vec![UPDATED, MISMATCH, READ, TAKEN_OVER],
+            ..Config::new("read and takeover")
+        },
+        Config {
+            askings: rivals(),
+            writings: vec![write("x", &[2])],
+            timeouts: 1,
+            crashes: 1,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("rivals, write and crash")
+        },
+        Config {
             commit: CommitMode::FailStop,
             askings: vec![swap(1, "a", "b", &[0]), swap(2, "b", "c", &[1])],
-            timeouts: 2,
+            timeouts: 1,
             crashes: 2,
             fault: Fault::Die,
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
@@ -115,12 +154,12 @@ pub fn large() -> Vec<Config> {
         Config {
             commit: CommitMode::FailStop,
             askings: vec![swap(1, "a", "b", &[0])],
-            timeouts: 2,
+            timeouts: 1,
             crashes: 1,
             gossip: true,
             fault: Fault::Return,
-            possible: vec![UPDATED, TAKEN_OVER],
-            ..Config::new("return")
+            possible: vec![UPDATED, TAKEN_OVER, REJOINED],
+            ..Config::new("return among three")
         },
     ]
 }

@@ -20,8 +20,10 @@ mod config;
 mod configs;
 mod explore;
 mod history;
+mod invariants;
 mod model;
 mod show;
+mod state;
 
 use config::Config;
 use explore::{Violation, explore};
@@ -29,11 +31,13 @@ use explore::{Violation, explore};
 fn check(configs: &[Config]) {
     for config in configs {
         if let Some(Violation {
-            broken, schedule, ..
+            broken,
+            schedule,
+            decided,
         }) = explore(config)
         {
-            let (name, schedule) = (config.name, schedule.join("\n"));
-            panic!("{name}: {broken:?} is broken:\n{schedule}");
+            let (name, steps) = (config.name, [schedule, decided].concat().join("\n"));
+            panic!("{name}: {broken:?} is broken:\n{steps}");
         }
     }
 }
