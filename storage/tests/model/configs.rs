@@ -58,7 +58,7 @@ pub fn small() -> Vec<Config> {
             ..Config::new("read")
         },
         Config {
-            writings: vec![write("x", &[0]), write("y", &[0]), write("z", ANYWHERE)],
+            writings: vec![write("x", &[0]), write("y", &[0]), write("z", &[1])],
             gossip: true,
             crashes: 1,
             fault: Fault::Torn,
@@ -66,11 +66,11 @@ pub fn small() -> Vec<Config> {
         },
         Config {
             commit: CommitMode::FailStop,
-            askings: rivals(),
+            askings: vec![swap(1, "a", "b", &[0])],
             timeouts: 1,
             crashes: 1,
             fault: Fault::Die,
-            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            possible: vec![UPDATED, TAKEN_OVER],
             ..Config::new("fail-stop")
         },
         Config {
@@ -90,12 +90,14 @@ pub fn small() -> Vec<Config> {
 /// Minutes each, in the release profile.
 pub fn large() -> Vec<Config> {
     vec![
+        // 1,202,603 states.
         Config {
             askings: rivals(),
             timeouts: 2,
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("rivals in two terms")
         },
+        // 594,562 states.
         Config {
             askings: rivals(),
             timeouts: 1,
@@ -103,6 +105,7 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("rivals and a crash")
         },
+        // 139,625 states.
         Config {
             askings: vec![swap(1, "a", "b", &[0])],
             writings: vec![write("x", ANYWHERE)],
@@ -112,6 +115,7 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("write and crash")
         },
+        // 370,358 states.
         Config {
             askings: vec![swap(1, "a", "b", &[0])],
             writings: vec![write("x", ANYWHERE)],
@@ -120,6 +124,7 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("write and gossip")
         },
+        // 146,738 states.
         Config {
             askings: vec![swap(1, "a", "b", &[0]), swap(1, "a", "b", &[1])],
             timeouts: 1,
@@ -127,6 +132,7 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, TAKEN_OVER],
             ..Config::new("repeat and crash")
         },
+        // 116,088 states.
         Config {
             askings: vec![swap(1, "a", "b", &[0]), read(2, &[1])],
             writings: vec![write("x", &[2])],
@@ -142,6 +148,17 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("rivals, write and crash")
         },
+        // 140,937 states.
+        Config {
+            commit: CommitMode::FailStop,
+            askings: rivals(),
+            timeouts: 1,
+            crashes: 1,
+            fault: Fault::Die,
+            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+            ..Config::new("rivals in fail-stop")
+        },
+        // 454,257 states.
         Config {
             commit: CommitMode::FailStop,
             askings: vec![swap(1, "a", "b", &[0]), swap(2, "b", "c", &[1])],
@@ -151,6 +168,7 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
             ..Config::new("the last survivor")
         },
+        // 1,685,193 states.
         Config {
             commit: CommitMode::FailStop,
             askings: vec![swap(1, "a", "b", &[0])],

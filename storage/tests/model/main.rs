@@ -48,7 +48,7 @@ fn every_schedule_of_the_small_configurations_keeps_the_promises() {
 }
 
 #[test]
-#[ignore = "takes about an hour"]
+#[ignore = "takes a quarter of an hour, in the release profile"]
 fn every_schedule_of_the_large_configurations_keeps_the_promises() {
     check(&configs::large());
 }
