@@ -140,14 +140,6 @@ pub fn large() -> Vec<Config> {
             possible: vec![UPDATED, MISMATCH, READ, TAKEN_OVER],
             ..Config::new("read and takeover")
         },
-        Config {
-            askings: rivals(),
-            writings: vec![write("x", &[2])],
-            timeouts: 1,
-            crashes: 1,
-            possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
-            ..Config::new("rivals, write and crash")
-        },
         // 140,937 states.
         Config {
             commit: CommitMode::FailStop,
@@ -180,4 +172,17 @@ pub fn large() -> Vec<Config> {
             ..Config::new("return among three")
         },
     ]
+}
+
+/// As in the README of the design's model: two swaps, a write, a crash, a second term. Seven minutes on two busy cores
+/// did not suffice to see all its states.
+pub fn design() -> Config {
+    Config {
+        askings: rivals(),
+        writings: vec![write("x", &[2])],
+        timeouts: 1,
+        crashes: 1,
+        possible: vec![UPDATED, MISMATCH, TAKEN_OVER],
+        ..Config::new("rivals, write and crash")
+    }
 }

@@ -53,6 +53,12 @@ fn every_schedule_of_the_large_configurations_keeps_the_promises() {
     check(&configs::large());
 }
 
+#[test]
+#[ignore = "takes longer than anyone has waited"]
+fn every_schedule_of_the_configuration_of_the_design_keeps_the_promises() {
+    check(&[configs::design()]);
+}
+
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn every_planted_bug_breaks_a_promise() {
