@@ -22,10 +22,14 @@ mod configs;
 mod explore;
 #[path = "../tests/model/history.rs"]
 mod history;
+#[path = "../tests/model/invariants.rs"]
+mod invariants;
 #[path = "../tests/model/model.rs"]
 mod model;
 #[path = "../tests/model/show.rs"]
 mod show;
+#[path = "../tests/model/state.rs"]
+mod state;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -37,7 +41,7 @@ use explore::{Violation, explore, shortest};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let all = [configs::small(), configs::large()].concat();
+    let all = [configs::small(), configs::large(), vec![configs::design()]].concat();
     let started = Instant::now();
     let found = match arguments[..] {
         ["--bug", name] => bug(name).map(|bug| shortest(&bugs::config(bug))),

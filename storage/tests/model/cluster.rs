@@ -9,7 +9,6 @@ use common::placement::Placement;
 use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, UpdateId, Version};
 use storage::core::durable::{Durable, Founding};
 use storage::core::message::{Ballot, Message};
-#[cfg(feature = "planted-bugs")]
 use storage::core::planted::Bug;
 use storage::core::record::{Record, RecordChange};
 use storage::core::updates::Updates;
@@ -86,8 +85,9 @@ impl Letter {
             promised, decided, ..
         } = node.updates();
         match &self.envelope.message {
-            Message::Vote { ballot, .. } | Message::Prepare { ballot, .. } => ballot < promised,
-            Message::Commit { ballot, .. } => ballot < promised,
+            Message::Prepare { ballot, .. }
+            | Message::Vote { ballot, .. }
+            | Message::Commit { ballot, .. } => ballot < promised,
             Message::Committed { ballot, slot, .. } => ballot < promised || slot <= decided,
             _ => false,
         }
@@ -269,18 +269,21 @@ impl Hash for Node {
 }
 
 fn start(config: &Config, now_ms: u64, durable: &Durable, start: Start) -> Storage {
-    let core = Storage::new(now_ms, 0, durable.clone(), start);
-    #[cfg(feature = "planted-bugs")]
-    let core = {
-        let mut core = core;
-        let reuses = Some(Bug::NumberReusedAfterRestart);
-        // A fresh node has no number to give again.
-        let is_planted = config.bug != reuses || start == Start::Restarted;
-        let bug = config.bug.filter(|_| is_planted);
-        bug.into_iter().for_each(|bug| core.plant(bug));
-        core
-    };
-    #[cfg(not(feature = "planted-bugs"))]
-    let _ = config;
+    let mut core = Storage::new(now_ms, 0, durable.clone(), start);
+    // A fresh node has no number to give again.
+    let is_early = start == Start::Fresh && config.bug == Some(Bug::NumberReusedAfterRestart);
+    if let Some(bug) = config.bug.filter(|_| !is_early) {
+        plant(&mut core, bug);
+    }
     core
+}
+
+#[cfg(feature = "planted-bugs")]
+fn plant(core: &mut Storage, bug: Bug) {
+    core.plant(bug);
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn plant(_: &mut Storage, bug: Bug) {
+    panic!("{bug:?} needs the feature `planted-bugs`");
 }

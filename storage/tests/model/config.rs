@@ -1,7 +1,6 @@
 //! Configurations: who asks what, and how much may go wrong.
 
 use common::types::CommitMode;
-#[cfg(feature = "planted-bugs")]
 use storage::core::planted::Bug;
 
 /// A place in the replica set; 0 coordinates as long as nobody's patience is over.
@@ -68,7 +67,6 @@ pub struct Config {
     pub inside: bool,
     /// What must happen in some schedule, lest the check be empty.
     pub possible: Vec<&'static str>,
-    #[cfg(feature = "planted-bugs")]
     pub bug: Option<Bug>,
 }
 
@@ -87,17 +85,12 @@ impl Config {
             nacks: false,
             inside: true,
             possible: Vec::new(),
-            #[cfg(feature = "planted-bugs")]
             bug: None,
         }
     }
 
     /// A planted bug may make promises go back; otherwise what is below them is lost as well as delivered.
     pub fn is_sound(&self) -> bool {
-        #[cfg(feature = "planted-bugs")]
-        let is_sound = self.bug.is_none();
-        #[cfg(not(feature = "planted-bugs"))]
-        let is_sound = true;
-        is_sound
+        self.bug.is_none()
     }
 }

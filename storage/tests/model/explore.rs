@@ -26,7 +26,7 @@ fn violation(checker: &impl Checker<Cluster>) -> Option<Violation> {
     let history = path.last_state().history.clone();
     Some(Violation {
         broken: history.broken,
-        schedule: show::schedule(path),
+        schedule: show::schedule(&checker.model().config, path),
         decided: history.log.values().map(show::record).collect(),
     })
 }
@@ -52,6 +52,7 @@ pub fn explore(config: &Config) -> Option<Violation> {
 
 /// The shortest way to a broken promise, if there is one. stateright keeps the last that it comes across, so the search
 /// is repeated below its depth until it finds nothing.
+#[cfg(feature = "planted-bugs")]
 pub fn shortest(config: &Config) -> Option<Violation> {
     let mut found: Option<Violation> = None;
     loop {

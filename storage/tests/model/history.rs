@@ -1,6 +1,6 @@
 //! What has happened, as far as the invariants of STORAGE.md §8 ask for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use common::types::{RecordVersion, ReplicaId, UpdateId, Version};
@@ -73,6 +73,8 @@ pub struct History {
     pub writings: Vec<bool>,
     pub timeouts: u8,
     pub crashes: u8,
+    /// The lives whose end somebody has heard of: whose, which, and who.
+    pub certified: BTreeSet<(ReplicaId, u64, ReplicaId)>,
     /// By update id: what it must see.
     floors: BTreeMap<UpdateId, Version>,
     pub answers: BTreeMap<UpdateId, Answer>,
@@ -92,6 +94,7 @@ impl History {
             writings: vec![true; config.writings.len()],
             timeouts: config.timeouts,
             crashes: config.crashes,
+            certified: BTreeSet::new(),
             floors: BTreeMap::new(),
             answers: BTreeMap::new(),
             log: BTreeMap::new(),
@@ -118,7 +121,8 @@ impl History {
     pub fn answer(&mut self, id: &UpdateId, answer: Answer) {
         match &answer {
             Answer::Update(outcome) => {
-                let is_decided = |record: &LogRecord| record.id == *id && record.outcome == *outcome;
+                let is_decided =
+                    |record: &LogRecord| record.id == *id && record.outcome == *outcome;
                 let is_decided = self.log.values().any(is_decided);
                 self.require(is_decided, Broken::Durability);
             }

@@ -20,8 +20,10 @@ mod config;
 mod configs;
 mod explore;
 mod history;
+mod invariants;
 mod model;
 mod show;
+mod state;
 
 use config::Config;
 use explore::{Violation, explore};
@@ -29,11 +31,13 @@ use explore::{Violation, explore};
 fn check(configs: &[Config]) {
     for config in configs {
         if let Some(Violation {
-            broken, schedule, ..
+            broken,
+            schedule,
+            decided,
         }) = explore(config)
         {
-            let (name, schedule) = (config.name, schedule.join("\n"));
-            panic!("{name}: {broken:?} is broken:\n{schedule}");
+            let (name, steps) = (config.name, [schedule, decided].concat().join("\n"));
+            panic!("{name}: {broken:?} is broken:\n{steps}");
         }
     }
 }
@@ -44,9 +48,15 @@ fn every_schedule_of_the_small_configurations_keeps_the_promises() {
 }
 
 #[test]
-#[ignore = "takes about an hour"]
+#[ignore = "takes a quarter of an hour, in the release profile"]
 fn every_schedule_of_the_large_configurations_keeps_the_promises() {
     check(&configs::large());
+}
+
+#[test]
+#[ignore = "takes longer than anyone has waited"]
+fn every_schedule_of_the_configuration_of_the_design_keeps_the_promises() {
+    check(&[configs::design()]);
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -4,28 +4,35 @@ use common::types::{RecordVersion, ReplicaId};
 use stateright::Path;
 use storage::core::message::{Accepted, Ballot, EntryKind, LogRecord, Message, Outcome};
 
-use crate::model::{Action, Event, State};
+use crate::config::{Asking, Config};
+use crate::state::{Action, Event, State};
 
 /// One line per step.
-pub fn schedule(path: Path<State, Action>) -> Vec<String> {
+pub fn schedule(config: &Config, path: Path<State, Action>) -> Vec<String> {
     let mut lines = Vec::new();
     for (state, action) in path.into_vec() {
         let Some(action) = action else { continue };
         let torn = action.torn_at.map_or(String::new(), |change| {
             format!(", and crashes before change {change}")
         });
-        lines.push(format!("{}{torn}", event(&state, &action.event)));
+        lines.push(format!("{}{torn}", event(config, &state, &action.event)));
     }
     lines
 }
 
-fn event(state: &State, event: &Event) -> String {
+fn event(config: &Config, state: &State, event: &Event) -> String {
     match event {
-        Event::Ask(index, at) => format!("s{at} is asked for {index}"),
-        Event::Write(index, at) => format!("s{at} takes write {index}"),
+        Event::Ask(index, at) => {
+            let Asking { id, swap, .. } = config.askings[*index];
+            let asked = swap.map_or("a read".to_owned(), |(old, new)| format!("{old} -> {new}"));
+            format!("s{at} is asked for u{id}: {asked}")
+        }
+        Event::Write(index, at) => format!("s{at} writes {}", config.writings[*index].value),
         Event::TimeOut(at) => format!("s{at} loses patience"),
         Event::Crash(at) => format!("s{at} crashes"),
-        Event::Certify { dead, at } => format!("s{at} hears that s{dead} is dead"),
+        Event::Certify { dead, life, at } => {
+            format!("s{at} hears that life {life} of s{dead} is over")
+        }
         Event::Return(at) => format!("s{at} returns"),
         Event::Deliver(to, fingerprint) => {
             let letter = state.letter(*fingerprint);
@@ -49,7 +56,11 @@ fn message(message: &Message) -> String {
             ..
         } => {
             let accepted = accepted.as_ref().map_or("nothing".to_owned(), accepting);
-            format!("VOTE {}, {} decided, accepted {accepted}", ballot(of), digest.decided)
+            format!(
+                "VOTE {}, {} decided, accepted {accepted}",
+                ballot(of),
+                digest.decided
+            )
         }
         Message::Commit {
             ballot: of,
@@ -62,7 +73,9 @@ fn message(message: &Message) -> String {
         Message::Decided { state, .. } => format!("DECIDED {} slots", state.decided),
         Message::Gossip(partitions) => {
             let entries = partitions.iter().flat_map(|partition| &partition.entries);
-            let entries: Vec<_> = entries.map(|entry| kind(entry.origin, &entry.what)).collect();
+            let entries: Vec<_> = entries
+                .map(|entry| kind(entry.origin, &entry.what))
+                .collect();
             format!("GOSSIP {}", entries.join(", "))
         }
         other => format!("{other:?}"),
@@ -77,7 +90,11 @@ fn kind(origin: ReplicaId, what: &EntryKind) -> String {
 }
 
 fn accepting(accepted: &Accepted) -> String {
-    format!("{} {}", ballot(&accepted.ballot), record(&accepted.proposal))
+    format!(
+        "{} {}",
+        ballot(&accepted.ballot),
+        record(&accepted.proposal)
+    )
 }
 
 fn ballot(of: &Ballot) -> String {
