@@ -70,13 +70,14 @@ impl Writer {
         self.order(Order::Commit(batch))
     }
 
-    /// Waits for the batch under way; for ever when there is none.
+    /// Waits for the batch under way; for ever when there is none. Whoever stops waiting has taken nothing back.
     pub async fn done(&mut self) -> Done {
         if self.in_flight == 0 {
             std::future::pending::<()>().await;
         }
+        let done = self.done.recv().await;
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.done.recv().await.unwrap_or(Done::Failed(gone()))
+        done.unwrap_or(Done::Failed(gone()))
     }
 
     pub async fn recover(&self) -> Result<Option<Recovered>, EngineError> {
