@@ -87,6 +87,9 @@ pub enum ClusterError {
     Ended(ReplicaId, String),
     #[error("s{replica} {status}")]
     Asked { replica: ReplicaId, status: Status },
+    /// A bug of the test.
+    #[error("a client has failed: {0}")]
+    Client(tokio::task::JoinError),
     #[error("waited {limit:?} in vain for {what}")]
     Vain { limit: Duration, what: String },
 }
@@ -327,11 +330,29 @@ impl Cluster {
                 Err(error) => error.to_string(),
             };
             if started.elapsed() > limit {
-                let what = format!("{what}: {why}");
+                let what = format!("{what}: {why}{}", self.describe().await);
                 return Err(ClusterError::Vain { limit, what });
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// What each node says of itself, and how its log ends.
+    async fn describe(&self) -> String {
+        let mut text = String::new();
+        for replica in self.running() {
+            let said = last_words(&log_of(self.directory.path(), &format!("s{replica}")));
+            let status = self.status(replica).await.map(|status| {
+                let details = status.details.into_iter();
+                let details = details.map(|detail| format!("{} {}", detail.name, detail.value));
+                let peers = status.peers.into_iter();
+                let peers = peers.map(|peer| format!("{} {}", peer.name, peer.state));
+                details.chain(peers).collect::<Vec<_>>().join(", ")
+            });
+            let status = status.unwrap_or_else(|error| error.to_string());
+            text += &format!("\ns{replica}: {status}\n{said}");
+        }
+        text
     }
 
     /// An error if a node has ended that nobody has killed.
