@@ -193,19 +193,24 @@ impl Storage {
         state.truncate(&mut self.durable, partition, &self.members);
     }
 
-    /// Tells all peers what this node has, after a restart: they may have believed that it had more.
+    /// Tells all peers what this node has, after a restart: they may have believed that it had more. What they have is
+    /// not known any more, and they are asked for it.
     pub(super) fn announce(&mut self, now_ms: u64) {
+        let check_ms = now_ms + self.members.round_trip_ms();
         for (id, partition) in &mut self.partitions {
-            let is_empty = self
+            let Some(spread) = self
                 .durable
                 .spread(*id)
-                .is_none_or(|spread| spread.timestamp == Timestamp::default());
-            if is_empty {
+                .filter(|spread| spread.timestamp != Timestamp::default())
+            else {
                 continue;
-            }
+            };
+            let asks = !spread.log().is_empty();
             for peer in &partition.replicas {
                 if *peer != self.me {
-                    partition.links.entry(*peer).or_default().send_by(now_ms);
+                    let link = partition.links.entry(*peer).or_default();
+                    link.send_by(now_ms);
+                    link.check = asks.then(|| (check_ms, spread.timestamp.clone()));
                 }
             }
             self.stirring.insert(*id);
