@@ -349,8 +349,8 @@ impl Storage {
                 }
                 let is_late = !link.known.covers(&expected);
                 link.check = Some((again_ms, spread.timestamp.clone()));
-                // A suspect gets nothing until it answers: it may be gone for ever.
-                if is_late && self.members.believed_alive(now_ms, peer) {
+                // A suspect gets nothing until it answers: it may be gone for ever. Who is joining waits for this.
+                if is_late && !self.members.is_suspected(now_ms, peer) {
                     letters.add(peer, link.gossip(self.me, id, spread, true), out);
                 }
             }

@@ -139,6 +139,12 @@ impl Members {
             .is_some_and(|member| member.certified_dead)
     }
 
+    /// Silent for long, or not of this ring.
+    pub fn is_suspected(&self, now_ms: u64, replica: ReplicaId) -> bool {
+        let member = self.others.get(&replica);
+        member.is_none_or(|member| member.is_suspected(now_ms))
+    }
+
     pub fn believed_alive(&self, now_ms: u64, replica: ReplicaId) -> bool {
         replica == self.me
             || self
