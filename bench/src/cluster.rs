@@ -339,7 +339,7 @@ impl Cluster {
 
     /// What each node says of itself, and how its log ends.
     async fn describe(&self) -> String {
-        let mut text = String::new();
+        let mut nodes = Vec::new();
         for replica in self.running() {
             let said = last_words(&log_of(self.directory.path(), &format!("s{replica}")));
             let status = self.status(replica).await.map(|status| {
@@ -350,9 +350,9 @@ impl Cluster {
                 details.chain(peers).collect::<Vec<_>>().join(", ")
             });
             let status = status.unwrap_or_else(|error| error.to_string());
-            text += &format!("\ns{replica}: {status}\n{said}");
+            nodes.push(format!("\ns{replica}: {status}\n{said}"));
         }
-        text
+        nodes.concat()
     }
 
     /// An error if a node has ended that nobody has killed.
