@@ -370,6 +370,9 @@ impl Storage {
         if self.read_only.is_some() {
             return;
         }
+        if self.members.has_new_suspect(now_ms) {
+            self.succeed(now_ms);
+        }
         self.tick_pulls(now_ms, out);
         self.tick_updates(now_ms, out);
         self.tick_gossip(now_ms, out);
