@@ -1,9 +1,10 @@
-//! A thread on which processes are started, at wish in a network of its own.
+//! A thread on which processes are started, at wish in a network or among file systems of its own.
 //!
 //! Two settings of Linux are those of a thread: a child dies with the *thread* that has forked it (`PR_SET_PDEATHSIG`,
-//! prctl(2)), and a network namespace is entered by a thread (unshare(2)). So a launcher is a thread that lives as long
+//! prctl(2)), and a namespace is entered by a thread (unshare(2)). So a launcher is a thread that lives as long
 //! as what it has started, and nothing of it is left behind when this process ends, however it ends.
 
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -24,8 +25,10 @@ pub enum LauncherError {
     #[error("no thread could be started: {0}")]
     Thread(std::io::Error),
     /// Not root, or a container that forbids it.
-    #[error("no network namespace could be made: {0}")]
+    #[error("no namespace could be made: {0}")]
     Namespace(nix::Error),
+    #[error("`{command}` failed: {said}")]
+    Command { command: String, said: String },
     /// A bug: a job has panicked.
     #[error("a launcher's thread has ended")]
     Ended,
@@ -40,6 +43,11 @@ impl Launcher {
     /// In a new network without any interface that is up.
     pub fn in_new_network() -> Result<Self, LauncherError> {
         Self::start(|| unshare(CloneFlags::CLONE_NEWNET).map_err(LauncherError::Namespace))
+    }
+
+    /// Sees the file systems of this process; what is mounted there is seen only there, once mounts are made private.
+    pub fn in_new_mounts() -> Result<Self, LauncherError> {
+        Self::start(|| unshare(CloneFlags::CLONE_NEWNS).map_err(LauncherError::Namespace))
     }
 
     fn start(
@@ -69,6 +77,24 @@ impl Launcher {
     /// Names the thread, and so its network, to programs such as ip(8).
     pub fn thread(&self) -> Pid {
         self.thread
+    }
+
+    /// Runs a command without quotes there; an error unless it succeeds.
+    pub fn shell(&self, command: &str) -> Result<(), LauncherError> {
+        let failed = |said| LauncherError::Command {
+            command: command.to_owned(),
+            said,
+        };
+        let mut words = command.split(' ').map(str::to_owned);
+        let mut program = Command::new(words.next().unwrap_or_default());
+        program.args(words);
+        let ended = self.run(move || program.output())?;
+        let ended = ended.map_err(|error| failed(error.to_string()))?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&ended.stderr);
+        Err(failed(said.trim().to_owned()))
     }
 
     /// Does it on the thread and waits for the end. Threads that the job starts share the network.

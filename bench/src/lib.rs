@@ -3,7 +3,7 @@
 //! - [`cluster`]: processes of the real binary, which are killed, frozen and restarted · [`process`]: one of them
 //! - [`client`]: a client that writes everything down · [`workload`]: what clients do · [`verdict`]: was it right
 //! - [`kill`]: nodes die at random · [`chaos`]: which and when · [`coordinator`]: coordinators die during updates
-//! - [`partition`]: nodes are cut off from one another · [`network`]: how
+//! - [`partition`]: nodes are cut off from one another · [`network`]: how · [`full_disk`]
 //! - [`converged`]: whether they hold the same · [`binary`]: which binary · [`ports`]
 //! - [`launcher`]: the threads that start processes, in a network of their own
 //!
@@ -15,6 +15,7 @@ pub mod client;
 pub mod cluster;
 pub mod converged;
 pub mod coordinator;
+pub mod full_disk;
 pub mod kill;
 pub mod launcher;
 pub mod network;

@@ -10,7 +10,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::process::Command;
 use std::sync::Arc;
 
 use common::fabric::{Address, AddressError};
@@ -21,7 +20,7 @@ use crate::launcher::{Launcher, LauncherError};
 
 const PORT: u16 = 7_000;
 /// One for each side of a cut.
-const BRIDGES: [&str; 2] = ["side0", "side1"];
+const SIDES: [&str; 2] = ["side0", "side1"];
 const CLIENTS_BRIDGE: &str = "clients";
 
 #[derive(Debug, thiserror::Error)]
@@ -30,34 +29,33 @@ pub enum NetworkError {
     Launcher(#[from] LauncherError),
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error("`{0}` could not be run: {1}")]
-    NotRun(String, io::Error),
-    #[error("`{0}` failed: {1}")]
-    Failed(String, String),
+    #[error("cannot write {0}: {1}")]
+    Setting(String, io::Error),
 }
 
 /// Hosts are numbered like the replicas on them, from 1.
 pub struct Network {
-    switch: Arc<Launcher>,
+    switch: Launcher,
+    /// In the same network: while clients run there, cuts are made from the other thread.
+    clients: Arc<Launcher>,
     hosts: Vec<Arc<Launcher>>,
 }
 
 impl Network {
     pub fn new(hosts: u8) -> Result<Self, NetworkError> {
         let switch = Launcher::in_new_network()?;
-        for bridge in BRIDGES {
-            shell(&switch, format!("ip link add {bridge} type bridge"))?;
-            shell(&switch, format!("ip link set {bridge} up"))?;
+        for bridge in SIDES {
+            switch.shell(&format!("ip link add {bridge} type bridge"))?;
+            switch.shell(&format!("ip link set {bridge} up"))?;
         }
-        let bridge = format!("ip link add {CLIENTS_BRIDGE} type bridge");
-        shell(&switch, bridge)?;
+        switch.shell(&format!("ip link add {CLIENTS_BRIDGE} type bridge"))?;
         address(&switch, CLIENTS_BRIDGE, "127.78.0.100")?;
-        shell(
-            &switch,
-            format!("ip route add 127.77.0.0/24 dev {CLIENTS_BRIDGE} src 127.78.0.100"),
-        )?;
+        switch.shell(&format!(
+            "ip route add 127.77.0.0/24 dev {CLIENTS_BRIDGE} src 127.78.0.100"
+        ))?;
         let mut network = Self {
-            switch: Arc::new(switch),
+            clients: Arc::new(switch.run(Launcher::new)??),
+            switch,
             hosts: Vec::new(),
         };
         for host in 1..=hosts {
@@ -70,16 +68,14 @@ impl Network {
     fn add(&self, host: u8) -> Result<Launcher, NetworkError> {
         let launcher = Launcher::in_new_network()?;
         let thread = launcher.thread();
-        let both = [("peers", BRIDGES[0], 77), ("clients", CLIENTS_BRIDGE, 78)];
+        let [whole, _] = SIDES;
+        let both = [("peers", whole, 77), ("clients", CLIENTS_BRIDGE, 78)];
         for (name, bridge, network) in both {
             let link = format!("{name}{host}");
-            let commands = [
-                format!("ip link add {link} type veth peer name {name} netns {thread}"),
-                format!("ip link set {link} master {bridge} up"),
-            ];
-            for command in commands {
-                shell(&self.switch, command)?;
-            }
+            let pair = format!("{link} type veth peer name {name} netns {thread}");
+            self.switch.shell(&format!("ip link add {pair}"))?;
+            self.switch
+                .shell(&format!("ip link set {link} master {bridge} up"))?;
             address(&launcher, name, &format!("127.{network}.0.{host}"))?;
         }
         Ok(launcher)
@@ -99,15 +95,16 @@ impl Network {
 
     /// What runs here reaches every host at all times.
     pub fn clients(&self) -> &Arc<Launcher> {
-        &self.switch
+        &self.clients
     }
 
     /// Cuts these hosts off from the others.
     pub fn cut(&self, side: &BTreeSet<ReplicaId>) -> Result<(), NetworkError> {
+        let [whole, cut_off] = SIDES;
         for (host, _) in (1..).zip(&self.hosts) {
-            let bridge = BRIDGES[usize::from(side.contains(&host))];
-            let command = format!("ip link set peers{host} master {bridge}");
-            shell(&self.switch, command)?;
+            let bridge = if side.contains(&host) { cut_off } else { whole };
+            self.switch
+                .shell(&format!("ip link set peers{host} master {bridge}"))?;
         }
         Ok(())
     }
@@ -124,26 +121,8 @@ fn address(launcher: &Launcher, interface: &str, address: &str) -> Result<(), Ne
         let path = path.clone();
         launcher.run(move || std::fs::write(&path, "1"))?
     };
-    allowed.map_err(|error| NetworkError::NotRun(format!("echo 1 > {path}"), error))?;
-    shell(launcher, format!("ip link set {interface} up"))?;
-    shell(
-        launcher,
-        format!("ip address add {address}/24 dev {interface}"),
-    )
-}
-
-/// Runs a command without quotes in the launcher's network.
-fn shell(launcher: &Launcher, command: String) -> Result<(), NetworkError> {
-    let mut words = command.split(' ').map(str::to_owned);
-    let mut program = Command::new(words.next().unwrap_or_default());
-    program.args(words);
-    let ended = match launcher.run(move || program.output())? {
-        Ok(ended) => ended,
-        Err(error) => return Err(NetworkError::NotRun(command, error)),
-    };
-    if ended.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-    Err(NetworkError::Failed(command, said))
+    allowed.map_err(|error| NetworkError::Setting(path, error))?;
+    launcher.shell(&format!("ip link set {interface} up"))?;
+    let added = launcher.shell(&format!("ip address add {address}/24 dev {interface}"));
+    Ok(added?)
 }

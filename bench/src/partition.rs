@@ -12,7 +12,7 @@ use common::status::{Kind, Status};
 use common::types::ReplicaId;
 
 use crate::client::{By, Client, Clock, Session};
-use crate::cluster::{Cluster, ClusterError, PATIENCE, Settings, detail};
+use crate::cluster::{Cluster, ClusterError, PATIENCE, Settings};
 use crate::network::{Network, NetworkError};
 use crate::report;
 use crate::verdict::{Verdict, judge};
@@ -114,23 +114,27 @@ async fn drive(plan: &Plan, network: &Network) -> Result<Outcome, PartitionError
         let seed = plan.seed.wrapping_add(number);
         tasks.push(tokio::spawn(workload.clone().run(client, seed, clock)));
     }
-    let mut probe = Client::new(&cluster, "probe", Session::None, clock, FINDING_OUT)?;
+    let probe = |name| Client::new(&cluster, name, Session::None, clock, FINDING_OUT);
+    let mut probes = Probes {
+        early: probe("early")?,
+        late: probe("late")?,
+    };
     let mut cuts = Vec::new();
     for _ in 0..plan.rounds {
         tokio::time::sleep(plan.pause).await;
-        cuts.push(cut(plan, network, &cluster, &mut probe).await?);
+        cuts.push(cut(plan, network, &cluster, &mut probes).await?);
         network.heal()?;
     }
     workload.stop.store(true, Ordering::Relaxed);
-    let mut clients = vec![probe];
+    let mut clients = vec![probes.early, probes.late];
     for task in tasks {
         clients.push(task.await.map_err(ClusterError::Client)?);
     }
     let healed = Instant::now();
     cluster.await_converged(PATIENCE).await?;
     let converged_in = healed.elapsed();
-    let probed = PROBED.map(str::to_owned);
-    let records = (0..plan.records).map(record).chain(probed);
+    let records = (0..plan.records).map(record);
+    let records = records.chain(PROBED.map(str::to_owned));
     Ok(Outcome {
         cuts,
         converged_in,
@@ -138,44 +142,70 @@ async fn drive(plan: &Plan, network: &Network) -> Result<Outcome, PartitionError
     })
 }
 
-/// Records of the probe: updated at the minority, and at the majority.
+/// Clients that ask the minority just after a cut, and when it must know of it.
+struct Probes {
+    early: Client,
+    late: Client,
+}
+
+/// What they update at the minority, and at the majority.
 const PROBED: [&str; 2] = ["minority", "majority"];
 
 async fn cut(
     plan: &Plan,
     network: &Network,
     cluster: &Cluster,
-    probe: &mut Client,
+    probes: &mut Probes,
 ) -> Result<Cut, PartitionError> {
-    let [at_minority, at_majority] = PROBED;
+    let Probes { early, late } = probes;
+    let [at_minority, _] = PROBED;
+    let [first, _] = MINORITY;
     network.cut(&BTreeSet::from(MINORITY))?;
     let begun = Instant::now();
-    let ended = probe.update([MINORITY[0]], at_minority, By::Value).await;
-    let at_once = (told(ended.as_ref().err()), begun.elapsed());
+    let at_once = async {
+        let ended = early.update([first], at_minority, By::Value).await;
+        (told(ended.as_ref().err()), begun.elapsed())
+    };
+    let (at_once, cut) = futures::join!(at_once, look(plan, cluster, late, begun));
+    let cut = Cut { at_once, ..cut? };
+    tokio::time::sleep(plan.pause).await;
+    Ok(cut)
+}
+
+/// What both sides do, from when the minority suspects the others; all but `at_once`.
+async fn look(
+    plan: &Plan,
+    cluster: &Cluster,
+    probe: &mut Client,
+    begun: Instant,
+) -> Result<Cut, ClusterError> {
+    let [at_minority, at_majority] = PROBED;
     for replica in MINORITY {
         while !suspects_the_others(cluster, replica).await? {
             tokio::time::sleep(POLL).await;
         }
     }
-    let suspected_in = begun.elapsed();
-    let mut refused_in = Vec::new();
-    let mut refusal = Ok(String::new());
-    let mut reads = (0, 0);
+    let mut cut = Cut {
+        at_once: Default::default(),
+        suspected_in: begun.elapsed(),
+        refused_in: Vec::new(),
+        refusal: Ok(String::new()),
+        majority_after: Duration::ZERO,
+        reads: (0, 0),
+    };
     for replica in MINORITY {
         let asked = Instant::now();
         let ended = probe.update([replica], at_minority, By::Value).await;
-        refused_in.push(asked.elapsed());
+        cut.refused_in.push(asked.elapsed());
         let said = told(ended.as_ref().err());
         let is_typed = ended.is_err_and(|status| status.kind == Kind::Refused);
-        refusal = match (refusal, is_typed) {
-            (Ok(_), true) => Ok(said),
-            (Ok(_), false) => Err(said),
-            (wrong, _) => wrong,
-        };
+        if cut.refusal.is_ok() {
+            cut.refusal = if is_typed { Ok(said) } else { Err(said) };
+        }
         for number in 0..plan.records {
             match probe.read(replica, &record(number)).await {
-                Ok(_) => reads.0 += 1,
-                Err(_) => reads.1 += 1,
+                Ok(_) => cut.reads.0 += 1,
+                Err(_) => cut.reads.1 += 1,
             }
         }
     }
@@ -184,16 +214,8 @@ async fn cut(
     let majority = majority.filter(|replica| !MINORITY.contains(replica));
     let decided = probe.update(majority, at_majority, By::Value).await;
     decided.map_err(|status| ClusterError::Asked { replica: 3, status })?;
-    let majority_after = asked.elapsed();
-    tokio::time::sleep(plan.pause).await;
-    Ok(Cut {
-        at_once,
-        suspected_in,
-        refused_in,
-        refusal,
-        majority_after,
-        reads,
-    })
+    cut.majority_after = asked.elapsed();
+    Ok(cut)
 }
 
 fn told(error: Option<&Status>) -> String {
@@ -206,7 +228,6 @@ fn told(error: Option<&Status>) -> String {
 async fn suspects_the_others(cluster: &Cluster, replica: ReplicaId) -> Result<bool, ClusterError> {
     let status = cluster.status(replica).await?;
     let suspected = status.peers.iter().filter(|peer| peer.state == "suspected");
-    debug_assert!(!detail(&status, "state").is_empty());
     Ok(suspected.count() >= usize::from(NODES) - MINORITY.len())
 }
 
