@@ -40,7 +40,7 @@ const ROLES: [&str; 5] = ["scheduler", "storage", "worker", "puppetmaster", "pcs
 /// The rooms that touch the machine itself: wasmtime and its threads, the operating system's processes.
 const ROOMS_BESIDE_THE_FABRIC: [&str; 2] = ["worker/src/host/", "pcs/src/process/"];
 /// Which of our own packages each package may use. Tests may use every one.
-const DEPENDENCIES: [(&str, &[&str]); 9] = [
+const DEPENDENCIES: [(&str, &[&str]); 10] = [
     (
         "Cargo.toml",
         &[
@@ -59,6 +59,7 @@ const DEPENDENCIES: [(&str, &[&str]); 9] = [
     ("worker/Cargo.toml", &["common", "marionette-sdk"]),
     ("pcs/Cargo.toml", &["common"]),
     ("puppetmaster/Cargo.toml", &["common"]),
+    ("bench/Cargo.toml", &["common", "storage"]),
     ("operators/sdk/Cargo.toml", &[]),
     ("operators/std/Cargo.toml", &["marionette-sdk"]),
 ];

@@ -20,6 +20,7 @@ pub struct Member {
     /// This life and those before it will never speak again.
     dead_through: u64,
     heard_ms: u64,
+    was_suspected: bool,
     pub certified_dead: bool,
     pub joining: bool,
     pub gossip_delay_ms: u64,
@@ -52,6 +53,7 @@ impl Members {
             incarnation: 0,
             dead_through: 0,
             heard_ms: now_ms + own_delay_ms,
+            was_suspected: false,
             certified_dead: false,
             joining: false,
             gossip_delay_ms: own_delay_ms,
@@ -158,6 +160,17 @@ impl Members {
         self.others
             .get(&replica)
             .is_some_and(|member| member.certified_dead)
+    }
+
+    /// True when somebody has fallen silent since this was last asked.
+    pub fn has_new_suspect(&mut self, now_ms: u64) -> bool {
+        let mut has_new = false;
+        for member in self.others.values_mut() {
+            let is_suspected = member.is_suspected(now_ms);
+            has_new |= is_suspected && !member.was_suspected;
+            member.was_suspected = is_suspected;
+        }
+        has_new
     }
 
     /// Heard of lately, member or not.

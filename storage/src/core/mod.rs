@@ -389,6 +389,9 @@ impl Storage {
             return;
         }
         self.tick_joining(now_ms, out);
+        if self.members.has_new_suspect(now_ms) {
+            self.succeed(now_ms);
+        }
         self.tick_pulls(now_ms, out);
         self.tick_updates(now_ms, out);
         self.tick_gossip(now_ms, out);

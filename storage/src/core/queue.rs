@@ -259,6 +259,18 @@ impl Storage {
         }
     }
 
+    /// A member has fallen silent: what was forwarded to it goes to whoever coordinates now, who takes up what it left.
+    /// Nobody else does: that would fence coordinators who live.
+    pub(super) fn succeed(&mut self, now_ms: u64) {
+        for (record, activity) in &mut self.active {
+            let replicas = self.durable.placement.replicas_of(record);
+            activity.forward_ms = activity.forward_ms.min(now_ms);
+            if self.members.coordinator(now_ms, replicas) == Some(self.me) {
+                activity.due_ms = activity.due_ms.min(now_ms);
+            }
+        }
+    }
+
     /// Looks after the records whose time has come.
     pub(super) fn tick_updates(&mut self, now_ms: u64, out: &mut Outputs) {
         if !self.joined {

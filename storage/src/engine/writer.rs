@@ -138,3 +138,55 @@ fn commit(
     engine.tick(now_ms)?;
     Ok(engine.stats())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+    use std::sync::mpsc as blocking;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Has made a batch durable when it is told so.
+    struct Gate(blocking::Receiver<()>);
+
+    impl Engine for Gate {
+        fn recover(&mut self) -> Result<Option<Recovered>, EngineError> {
+            Ok(None)
+        }
+
+        fn commit(&mut self, _: &[&Change]) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn save(&mut self, _: Slice) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn tick(&mut self, _: u64) -> Result<(), EngineError> {
+            self.0.recv().map_err(|_| gone())
+        }
+
+        fn resume(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn stats(&self) -> EngineStats {
+            EngineStats::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_for_a_batch_does_not_lose_it() {
+        let (open, gate) = blocking::channel();
+        let mut writer = Writer::start(Gate(gate)).unwrap();
+        writer.commit(Batch::default()).unwrap();
+        assert!(writer.done().now_or_never().is_none());
+        assert!(writer.is_busy());
+        open.send(()).unwrap();
+        assert!(matches!(writer.done().await, Done::Committed(..)));
+        assert!(!writer.is_busy());
+    }
+}

@@ -147,7 +147,6 @@ impl Request {
         self
     }
 
-
     pub fn input(&self, token: Token) -> Input {
         let record = self.record.clone();
         let id = self.id.clone();

@@ -184,7 +184,9 @@ impl<F: Files> Log<F> {
         self.last = self.synced;
         // A segment whose start has failed: what a later sync says of its bytes would be worth nothing.
         let next = format::segment_name(self.last + 1);
-        let is_active = self.active.is_some_and(|active| active.first == self.last + 1);
+        let is_active = self
+            .active
+            .is_some_and(|active| active.first == self.last + 1);
         if !is_active && self.files.list()?.contains(&next) {
             self.files.remove(&next)?;
         }
