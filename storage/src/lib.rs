@@ -108,6 +108,13 @@ fn check_founding(config: &Config, founding: &Founding) -> Result<(), Status> {
     }
 }
 
+fn router(service: StorageService) -> Router {
+    let service = Arc::new(service);
+    Router::default()
+        .with(storage::Server(service.clone()))
+        .with(node_service::Server(service))
+}
+
 /// Serves until `shutdown` ends or the engine fails.
 pub async fn run(
     config: Config,
@@ -160,13 +167,10 @@ pub async fn run(
             .unwrap_or_else(|_| Err(Status::internal("the server ended")))
             .map_err(failed)?;
     }
-    let service = Arc::new(StorageService {
+    let router = router(StorageService {
         server: handle,
         identity,
     });
-    let router = Router::default()
-        .with(storage::Server(service.clone()))
-        .with(node_service::Server(service));
     let serving = fabric
         .serve(&config.address, router)
         .await

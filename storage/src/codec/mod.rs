@@ -14,8 +14,8 @@ use self::record::{
     encode_entry,
 };
 use crate::core::message::{
-    Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip, RecordState, Scope,
-    StatePage, StateRequest, Update,
+    Accepted, Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip,
+    RecordState, Scope, StatePage, StateRequest, Update,
 };
 use crate::core::timestamp::Timestamp;
 
@@ -66,13 +66,7 @@ pub fn encode(message: Message) -> Body {
             accepted,
             digest,
             lacking,
-        } => Body::Vote(proto::Vote {
-            record,
-            ballot: Some(ballot.into()),
-            accepted: accepted.map(Into::into),
-            digest: Some(digest.into()),
-            lacking: Some(lacking.into()),
-        }),
+        } => encode_vote(record, ballot, accepted, digest, lacking),
         Message::Commit {
             record,
             ballot,
@@ -145,6 +139,22 @@ fn encode_prepare(record: RecordId, ballot: Ballot, digest: Digest) -> Body {
         record,
         ballot: Some(ballot.into()),
         digest: Some(digest.into()),
+    })
+}
+
+fn encode_vote(
+    record: RecordId,
+    ballot: Ballot,
+    accepted: Option<Accepted>,
+    digest: Digest,
+    lacking: RecordState,
+) -> Body {
+    Body::Vote(proto::Vote {
+        record,
+        ballot: Some(ballot.into()),
+        accepted: accepted.map(Into::into),
+        digest: Some(digest.into()),
+        lacking: Some(lacking.into()),
     })
 }
 

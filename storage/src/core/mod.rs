@@ -7,7 +7,7 @@
 //! - [`queue`], [`coordinator`], `vote`: the update protocol
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member, and copies of state
-//! - [`client`]: reads and writes · [`message`]: what nodes say · [`effect`]: inputs and outputs
+//! - [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
 //! - [`planted`]: bugs for the tests to find
 
 pub mod client;
@@ -15,6 +15,7 @@ pub mod coordinator;
 pub mod durable;
 pub mod effect;
 pub mod gossip;
+mod inbox;
 pub mod join;
 pub mod members;
 pub mod message;
@@ -36,8 +37,8 @@ use self::client::{WaitingRead, WaitingWrite, Write};
 use self::durable::Durable;
 use self::gossip::Partition;
 use self::join::{Answer, Pull};
-use self::members::{HEARTBEAT_MS, Heard, Members};
-use self::message::{Accepted, Ballot, LogRecord, Message, Outcome};
+use self::members::{HEARTBEAT_MS, Members};
+use self::message::{Ballot, LogRecord, Message, Outcome};
 use self::planted::Planted;
 use self::queue::Activity;
 use self::record::RecordChange;
@@ -194,151 +195,6 @@ impl Storage {
                 self.read_only = reason;
                 self.heartbeat_due_ms = now_ms;
             }
-        }
-    }
-
-    /// Messages count only from members of the same ring that live and have the data that they had.
-    fn open(&mut self, now_ms: u64, envelope: Envelope, out: &mut Outputs) {
-        let Envelope {
-            from,
-            incarnation,
-            disk,
-            ring,
-            message,
-        } = envelope;
-        if ring != self.ring_hash {
-            return;
-        }
-        let known = self.durable.disks.get(&from).copied();
-        let replaces = matches!(message, Message::Heartbeat { replaces: true, .. });
-        if known.is_some_and(|known| known != disk) && !replaces {
-            // It may have lost promises and votes with its data, and is heard only when it says so.
-            if matches!(message, Message::Heartbeat { .. }) {
-                Self::send(from, Message::WrongDisk, out);
-            }
-            return;
-        }
-        match self.members.hear(now_ms, from, incarnation) {
-            Heard::Nobody => return,
-            Heard::Known => self.note_death(from, false, out),
-            Heard::Reborn => self.reborn(now_ms, from, out),
-        }
-        if known != Some(disk) {
-            let replica = from;
-            self.persist(Change::Disk { replica, disk }, out);
-        }
-        self.peer(now_ms, from, message, out);
-    }
-
-    /// A member has begun a new life.
-    fn reborn(&mut self, now_ms: u64, member: ReplicaId, out: &mut Outputs) {
-        self.note_death(member, false, out);
-        self.begin_links_to(now_ms, member);
-        if !self.joined {
-            self.join_from(member);
-        }
-    }
-
-    fn peer(&mut self, now_ms: u64, from: ReplicaId, message: Message, out: &mut Outputs) {
-        match message {
-            Message::Heartbeat {
-                gossip_delay_ms,
-                joining,
-                hash,
-                ..
-            } => {
-                if let Some(member) = self.members.get_mut(from) {
-                    member.gossip_delay_ms = gossip_delay_ms;
-                    let has_joined = std::mem::replace(&mut member.joining, joining) && !joining;
-                    if has_joined {
-                        self.hasten(now_ms);
-                    }
-                }
-                self.compare(now_ms, from, hash, out);
-            }
-            Message::WrongDisk => out.push(Output::Halt(Halt::WrongDisk {
-                me: self.me,
-                by: from,
-            })),
-            Message::StateRequest(request) => self.send_state(now_ms, from, request, out),
-            // What follows would have to be made durable.
-            _ if self.read_only.is_some() => {}
-            Message::Digests(digests) => self.take_digests(now_ms, from, digests, out),
-            Message::State(page) => self.take_state(now_ms, from, page, out),
-            Message::Decided { record, state } => {
-                self.take_state_of(&record, state, out);
-                self.apply_waiting(now_ms, self.durable.placement.partition(&record), out);
-            }
-            Message::Gossip(partitions) => self.take_gossip(now_ms, from, partitions, out),
-            // The rest is the update protocol, in which only members take part: a joining node's promise would be
-            // worth nothing.
-            _ if !self.joined => {}
-            update => self.peer_update(now_ms, from, update, out),
-        }
-    }
-
-    fn peer_update(&mut self, now_ms: u64, from: ReplicaId, message: Message, out: &mut Outputs) {
-        match message {
-            Message::Submit { update, decided } => {
-                self.take_submit(now_ms, from, update, decided, out);
-            }
-            Message::Prepare {
-                record,
-                ballot,
-                digest,
-            } => self.take_prepare(now_ms, from, record, ballot, &digest, out),
-            Message::Commit {
-                record,
-                ballot,
-                proposal,
-                lacking,
-            } => {
-                self.take_commit(
-                    now_ms,
-                    from,
-                    &record,
-                    Accepted { ballot, proposal },
-                    lacking,
-                    out,
-                );
-            }
-            Message::Vote {
-                record,
-                ballot,
-                accepted,
-                digest,
-                lacking,
-            } => {
-                self.take_vote(
-                    now_ms,
-                    from,
-                    &record,
-                    coordinator::Ballots {
-                        ballot,
-                        accepted,
-                        digest,
-                    },
-                    lacking,
-                    out,
-                );
-            }
-            Message::Committed {
-                record,
-                ballot,
-                slot,
-            } => self.take_committed(now_ms, from, &record, ballot, slot, out),
-            Message::ReadDone { record, id, found } => {
-                self.take_read_done(&record, &id, &found, out);
-            }
-            Message::Nack { record, promised } => self.take_nack(now_ms, &record, promised, out),
-            Message::Fetch { record, digest } => self.send_decided(from, &record, &digest, out),
-            Message::Heartbeat { .. }
-            | Message::WrongDisk
-            | Message::Digests(_)
-            | Message::Gossip(_)
-            | Message::Decided { .. }
-            | Message::StateRequest(_)
-            | Message::State(_) => {}
         }
     }
 

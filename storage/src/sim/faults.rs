@@ -3,6 +3,7 @@
 use common::types::{CommitMode, ReplicaId};
 
 use super::cluster::Cluster;
+use crate::core::Storage;
 use crate::disk::sim::{Fault, Operation};
 
 /// A broken disk is replaced by nobody: its node is started again after this long.
@@ -150,7 +151,7 @@ fn may_crash(cluster: &Cluster, victim: ReplicaId) -> bool {
         return true;
     }
     let joined = |replica: &ReplicaId| {
-        *replica != victim && cluster.core(*replica).is_some_and(|core| core.is_joined())
+        *replica != victim && cluster.core(*replica).is_some_and(Storage::is_joined)
     };
     let others = cluster
         .replicas()

@@ -52,7 +52,7 @@ impl Recorder {
         match (&mut operation.action, reply) {
             (Action::Read { answer, .. }, Reply::Read(result))
             | (Action::Read { answer, .. }, Reply::Update(Outcome::Mismatch { found: result })) => {
-                *answer = Some(Answer { at, result })
+                *answer = Some(Answer { at, result });
             }
             (Action::Write { answer, .. }, Reply::Written(result)) => {
                 *answer = Some(Answer { at, result });
@@ -86,10 +86,7 @@ impl Recorder {
     }
 
     /// All that is wrong. `nodes`: all replicas of every record, at rest.
-    pub fn check<'a>(
-        mut self,
-        nodes: impl Iterator<Item = (ReplicaId, &'a Storage)> + Clone,
-    ) -> (Vec<String>, Vec<Violation>) {
+    pub fn check(mut self, nodes: &[(ReplicaId, &Storage)]) -> (Vec<String>, Vec<Violation>) {
         self.history
             .operations
             .retain(|operation| !operation.record.is_empty());
@@ -100,13 +97,13 @@ impl Recorder {
             .map(|operation| operation.record.clone())
             .collect();
         for record in records {
-            let finals = nodes.clone().map(|(replica, core)| {
+            let finals = nodes.iter().map(|(replica, core)| {
                 let state = core.durable().record(&record);
                 let state = state.map_or_else(FinalState::default, |state| FinalState {
                     versions: state.versions().cloned().collect(),
                     floor: state.floor,
                 });
-                (replica, state)
+                (*replica, state)
             });
             let finals = finals.collect();
             self.history.finals.insert(record, finals);

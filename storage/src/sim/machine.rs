@@ -96,18 +96,17 @@ impl Machine {
             None
         };
         let delay_ms = settings.gossip_delay_ms;
-        let mut node = match recovered {
-            Some(recovered) => Node::restart(now_ms, delay_ms, recovered, incarnation),
-            None => {
-                let founding = Founding {
-                    replica: self.me,
-                    ring: settings.ring.clone(),
-                    disk: if settings.durable { incarnation } else { 0 },
-                    replaces: false,
-                    incarnation,
-                };
-                Node::found(now_ms, delay_ms, founding, fresh)
-            }
+        let mut node = if let Some(recovered) = recovered {
+            Node::restart(now_ms, delay_ms, recovered, incarnation)
+        } else {
+            let founding = Founding {
+                replica: self.me,
+                ring: settings.ring.clone(),
+                disk: if settings.durable { incarnation } else { 0 },
+                replaces: false,
+                incarnation,
+            };
+            Node::found(now_ms, delay_ms, founding, fresh)
         };
         node.checkpoint_every(settings.checkpoint_bytes);
         #[cfg(feature = "planted-bugs")]

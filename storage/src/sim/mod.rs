@@ -22,6 +22,7 @@ pub use self::settings::{Profile, Settings};
 use self::cluster::Cluster;
 use self::faults::Faults;
 use self::history::Recorder;
+use self::machine::Machine;
 use crate::core::Storage;
 
 /// After the last fault everything must be alike within this.
@@ -71,11 +72,9 @@ pub fn run(settings: Settings) -> Report {
 }
 
 fn judge(cluster: &Cluster, recorder: Recorder, has_converged: bool) -> Vec<String> {
-    let cores = cluster
-        .machines
-        .values()
-        .filter_map(|machine| Some((machine.me, cluster.core(machine.me)?)));
-    let (mut wrong, violations) = recorder.check(cores);
+    let core = |machine: &Machine| Some((machine.me, cluster.core(machine.me)?));
+    let cores: Vec<_> = cluster.machines.values().filter_map(core).collect();
+    let (mut wrong, violations) = recorder.check(&cores);
     wrong.extend(violations.iter().map(ToString::to_string));
     if !has_converged {
         wrong.push(format!(
