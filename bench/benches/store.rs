@@ -7,13 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bench::binary;
 use bench::cluster::{Cluster, Settings};
 use bench::speed::etcd::Etcd;
 use bench::speed::measure::{Figures, Span};
 use bench::speed::operation::{Operation, System};
 use bench::speed::records::{Asks, fill};
 use bench::speed::table::{Report, milliseconds};
-use bench::binary;
 use bench::speed::{Result, machine};
 use clap::{Parser, ValueEnum};
 use common::proto::Level;
@@ -163,7 +163,9 @@ async fn each(options: &Options, binary: &Path, sync: SyncMode) -> Result<()> {
     ] {
         for clients in [1, MANY] {
             let span = options.span();
-            let figures = if (operation, clients) == (Operation::Update, 1) {
+            let is_aimed_at =
+                (operation, clients, sync) == (Operation::Update, 1, SyncMode::Always);
+            let figures = if is_aimed_at {
                 uncontended_update(&mut cluster, span).await?
             } else {
                 cluster.run(operation, RECORDS, clients, span).await?

@@ -28,8 +28,7 @@ pub fn sync_times(directory: &Path, count: usize) -> Result<Vec<Duration>> {
 
 /// User and system time of a process that lives.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/schedstat");
-    // Of the main thread only, hence one line for each thread.
+    // `/proc/PID/schedstat` is of the main thread only.
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
         .map_err(|error| Trouble(format!("process {pid} has ended: {error}")))?;
     let mut total = Duration::ZERO;
@@ -39,10 +38,20 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
             continue;
         };
         let nanoseconds = text.split(' ').next().and_then(|text| text.parse().ok());
-        let unknown = || Trouble(format!("{path} is not as expected: {text}"));
+        let unknown = || Trouble(format!("`{text}` is not a thread's time on the CPU"));
         total += Duration::from_nanos(nanoseconds.ok_or_else(unknown)?);
     }
     Ok(total)
+}
+
+/// True for a process that is gone, or that only waits to be reaped.
+pub fn has_ended(pid: u32) -> bool {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The state comes after the name, which is in parentheses and may contain anything.
+    let state = text.rsplit(") ").next();
+    state.is_some_and(|state| state.starts_with('Z'))
 }
 
 /// Resident memory of a process that lives.
@@ -82,6 +91,7 @@ mod tests {
         assert!(cpu_time(me).unwrap() > Duration::ZERO);
         assert!(resident_bytes(me).unwrap() > 0);
         assert!(cpu_time(0).is_err());
+        assert!(!has_ended(me) && has_ended(0));
     }
 
     #[test]

@@ -160,7 +160,11 @@ async fn sample(servers: &impl Servers, at: Instant) -> Result<Sample> {
     tokio::time::sleep_until(at.into()).await;
     Ok(Sample {
         syncs: servers.syncs().await?,
-        cpu: servers.pids().into_iter().map(cpu_time).sum::<Result<_>>()?,
+        cpu: servers
+            .pids()
+            .into_iter()
+            .map(cpu_time)
+            .sum::<Result<_>>()?,
     })
 }
 

@@ -20,7 +20,7 @@ pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::
 #[error("{0}")]
 pub struct Trouble(pub String);
 
-const VALUE_BYTES: usize = 100;
+pub const VALUE_BYTES: usize = 100;
 
 /// What is written everywhere.
 pub fn value() -> bytes::Bytes {

@@ -11,11 +11,11 @@ use common::types::{UpdateId, Version, Wanted};
 use futures::future::try_join_all;
 use tokio::task::JoinSet;
 
-use super::{Result, Trouble, value};
-use crate::cluster::{Cluster, detail};
 use super::keys::Keys;
 use super::measure::{Figures, Servers, Span, Work, measure};
 use super::operation::{Operation, System};
+use super::{Result, Trouble, value};
+use crate::cluster::{Cluster, detail};
 
 const TIMEOUT_MS: u64 = 20_000;
 /// Clients at once that fill a cluster.
@@ -27,7 +27,9 @@ const POLL: Duration = Duration::from_millis(50);
 impl Servers for Cluster {
     fn pids(&self) -> Vec<u32> {
         let running = self.running().into_iter();
-        running.filter_map(|replica| self.pid(replica).ok()).collect()
+        running
+            .filter_map(|replica| self.pid(replica).ok())
+            .collect()
     }
 
     async fn syncs(&self) -> Result<u64> {
@@ -156,7 +158,10 @@ impl Work for Reads {
     async fn attempt(&mut self) -> Result<bool, Status> {
         let key = self.keys.next_any();
         let route = self.client.route();
-        self.client.storage.read(&key, Wanted::NEWEST, route).await?;
+        self.client
+            .storage
+            .read(&key, Wanted::NEWEST, route)
+            .await?;
         Ok(true)
     }
 }
@@ -199,7 +204,11 @@ impl Updates {
             let (place, key) = self.keys.own();
             self.keys.turn();
             let route = self.client.route();
-            let found = self.client.storage.read(&key, Wanted::NEWEST, route).await?;
+            let found = self
+                .client
+                .storage
+                .read(&key, Wanted::NEWEST, route)
+                .await?;
             if let Some(known) = self.versions.get_mut(place) {
                 *known = found.version;
             }
@@ -233,18 +242,13 @@ impl Work for Updates {
 }
 
 /// Writes the records of this range once, at level one, by many clients; returns when gossip has come to rest.
-pub async fn fill(
-    cluster: &mut Cluster,
-    records: std::ops::Range<u64>,
-) -> Result<()> {
+pub async fn fill(cluster: &mut Cluster, records: std::ops::Range<u64>) -> Result<()> {
     let mut filling = JoinSet::new();
     for (first, mut client) in (records.start..).zip(clients(cluster, FILLING_CLIENTS)) {
         let end = records.end;
         filling.spawn(async move {
             for record in (first..end).step_by(FILLING_CLIENTS as usize) {
-                client
-                    .write(&Keys::name(record), Level::One)
-                    .await?;
+                client.write(&Keys::name(record), Level::One).await?;
             }
             Ok::<_, Status>(())
         });
@@ -270,7 +274,8 @@ pub async fn settle(cluster: &mut Cluster) -> Result<()> {
             let unsettled = ["unspread", "undecided"]
                 .into_iter()
                 .find(|what| detail(&status, what) != "0");
-            let what = unsettled.map(|what| format!("s{replica}: {} {what}", detail(&status, what)));
+            let what =
+                unsettled.map(|what| format!("s{replica}: {} {what}", detail(&status, what)));
             left = left.or(what);
         }
         match left {
