@@ -3,6 +3,11 @@
 //!
 //! `cargo run --release -p bench --bin load -- [--nodes 3] [--records N] [--sync MODE]`
 
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts of a measurement are far below 2^52"
+)]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

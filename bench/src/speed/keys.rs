@@ -12,7 +12,7 @@ pub struct Keys {
     turn: u64,
 }
 
-/// SplitMix64's step.
+/// The step of `SplitMix64`.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Keys {
@@ -46,7 +46,7 @@ impl Keys {
         format!("record{record:07}")
     }
 
-    /// Any record held, in no order (SplitMix64, Steele, Lea and Flood 2014).
+    /// Any record held, in no order (`SplitMix64`, Steele, Lea and Flood 2014).
     pub fn next_any(&mut self) -> String {
         self.turn = self.turn.wrapping_add(GAMMA);
         let mut mixed = self.turn;

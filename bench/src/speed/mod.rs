@@ -4,6 +4,13 @@
 //! - [`operation`]: what is measured · [`keys`]: which records the clients touch · [`table`]: the figures
 //! - [`records`]: Marionette as it is measured · [`etcd`]: its rival
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts of a measurement are far below 2^32"
+)]
+
 pub mod etcd;
 pub mod keys;
 pub mod machine;
