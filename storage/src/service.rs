@@ -303,6 +303,9 @@ fn describe(core: &Storage, view: View) -> (Vec<(&'static str, String)>, Vec<pro
         ("records", core.record_count().to_string()),
         ("unspread", core.unspread_count().to_string()),
         ("undecided", core.undecided_count().to_string()),
+        ("syncs", view.stats.syncs.to_string()),
+        ("changes", view.stats.changes.to_string()),
+        ("log_bytes", view.stats.log_bytes.to_string()),
     ];
     let ring = core.ring();
     let peers = core.members().iter().map(|(replica, member)| {
