@@ -54,6 +54,8 @@ Variables:
   MARIONETTE_OPERATORS    worker: --operators
   MARIONETTE_SLOTS        worker: --slots
   MARIONETTE_ALLOW_NATIVE worker: --allow-native
+  MARIONETTE_DATA         storage: --data
+  MARIONETTE_SYNC         storage: --sync
   MARIONETTE_ALLOW_FAULTS scheduler, storage, worker: --allow-faults
   NO_COLOR                no colours
 

@@ -15,11 +15,6 @@ use common::fabric::{FabricHandle, GrpcFabric};
 use cli::{Cli, Command};
 use failure::Failure;
 
-/// The nodes allocate with every message: a storage node needs a tenth to a fifth less CPU for an operation than with
-/// the allocator of glibc (`cargo bench -p bench --bench store`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // First of all, and on this thread, which lives as long as the process.
     match pcs::die_with_parent().map_err(|error| Failure::not_started(error.to_string())) {

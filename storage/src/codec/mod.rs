@@ -77,11 +77,7 @@ pub fn encode(message: Message) -> Body {
             record,
             ballot,
             slot,
-        } => Body::Committed(proto::Committed {
-            record,
-            ballot: Some(ballot.into()),
-            slot,
-        }),
+        } => encode_committed(record, ballot, slot),
         Message::Decided { record, state } => Body::Decided(proto::Decided {
             record,
             state: Some(state.into()),
@@ -155,6 +151,14 @@ fn encode_vote(
         accepted: accepted.map(Into::into),
         digest: Some(digest.into()),
         lacking: Some(lacking.into()),
+    })
+}
+
+fn encode_committed(record: RecordId, ballot: Ballot, slot: u64) -> Body {
+    Body::Committed(proto::Committed {
+        record,
+        ballot: Some(ballot.into()),
+        slot,
     })
 }
 

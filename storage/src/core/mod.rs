@@ -6,12 +6,13 @@
 //! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
 //! - [`queue`], [`coordinator`], `vote`: the update protocol
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
-//! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member, and copies of state
+//! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
 //! - [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
 //! - [`planted`]: bugs for the tests to find
 
 pub mod client;
 pub mod coordinator;
+pub mod copy;
 pub mod durable;
 pub mod effect;
 pub mod gossip;
@@ -34,9 +35,10 @@ use common::types::{PartitionId, RecordId, ReplicaId, Ring, UpdateId};
 pub use self::effect::{Change, Envelope, Halt, Input, Level, Output, Refusal, Reply, Token};
 
 use self::client::{WaitingRead, WaitingWrite, Write};
+use self::copy::Pull;
 use self::durable::Durable;
 use self::gossip::Partition;
-use self::join::{Answer, Pull};
+use self::join::Answer;
 use self::members::{HEARTBEAT_MS, Members};
 use self::message::{Ballot, LogRecord, Message, Outcome};
 use self::planted::Planted;

@@ -99,6 +99,7 @@ impl Record {
             if self.writes.len() >= WRITES_MAX {
                 self.writes.remove(0);
             }
+            self.writes.reserve_exact(1);
             self.writes.push((id, version));
         }
     }
@@ -113,7 +114,11 @@ impl Record {
                 cfg!(feature = "planted-bugs") || self.versions.get(known) == Some(&made),
                 "I8: a version names two values"
             ),
-            Err(place) => self.versions.insert(place, made),
+            Err(place) => {
+                // Most records have one version, and there are many records.
+                self.versions.reserve_exact(1);
+                self.versions.insert(place, made);
+            }
         }
         if self.versions.len() > max_versions {
             let discarded = self.versions.len() - max_versions;
