@@ -6,7 +6,9 @@ mod record;
 use common::proto;
 use common::proto::Empty;
 use common::status::Status;
-use common::types::{RecordId, record_id, required, update_id, value_bounds};
+use common::types::{
+    RecordId, RecordVersion, UpdateId, record_id, required, update_id, value_bounds,
+};
 use proto::peer_message::Body;
 
 use self::record::{
@@ -50,11 +52,7 @@ pub fn encode(message: Message) -> Body {
             request: Some(encode_request(update)),
             decided,
         }),
-        Message::ReadDone { record, id, found } => Body::ReadDone(proto::ReadDone {
-            record,
-            id: Some(id.into()),
-            found: Some(found.into()),
-        }),
+        Message::ReadDone { record, id, found } => encode_read_done(record, id, found),
         Message::Prepare {
             record,
             ballot,
@@ -151,6 +149,14 @@ fn encode_vote(
         accepted: accepted.map(Into::into),
         digest: Some(digest.into()),
         lacking: Some(lacking.into()),
+    })
+}
+
+fn encode_read_done(record: RecordId, id: UpdateId, found: RecordVersion) -> Body {
+    Body::ReadDone(proto::ReadDone {
+        record,
+        id: Some(id.into()),
+        found: Some(found.into()),
     })
 }
 
