@@ -231,7 +231,11 @@ impl Storage {
     fn tick(&mut self, now_ms: u64, out: &mut Outputs) {
         if now_ms >= self.heartbeat_due_ms {
             self.heartbeat_due_ms = now_ms + HEARTBEAT_MS;
-            for to in self.members.living() {
+            // Who joins tells the dead too: it may know of an earlier life than theirs, and they of one of its own.
+            let hears = |(_, member): &(ReplicaId, &members::Member)| {
+                !self.joined || !member.certified_dead
+            };
+            for (to, _) in self.members.iter().filter(hears) {
                 let heartbeat = Message::Heartbeat {
                     gossip_delay_ms: self.gossip_delay_ms,
                     // Who cannot vote shall not be asked to coordinate either.
