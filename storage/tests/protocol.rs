@@ -351,3 +351,41 @@ fn an_idle_cluster_sends_only_heartbeats() {
     });
     world.run_for(10_000);
 }
+
+#[test]
+fn an_update_of_a_version_that_was_discarded_meanwhile_shows_what_it_found() {
+    let mut world = World::new(3, Majority, 18);
+    world.write(1, "k", "0", Level::All);
+    let first = "1.1".parse().unwrap();
+    assert_eq!(
+        made(&world.update_version(1, 1, "k", first, "a")),
+        "1.1+1=a"
+    );
+    for number in 2..=12 {
+        world.write(1, "k", &number.to_string(), Level::All);
+    }
+    assert_eq!(
+        made(&world.update_version(2, 2, "k", first, "b")),
+        "mismatch 12.1=12"
+    );
+}
+
+#[test]
+fn a_linearizable_read_sees_what_was_decided_before_it_and_later_ones_see_what_it_saw() {
+    let mut world = World::new(3, Majority, 19);
+    world.update(1, 1, "k", None, "a");
+    for replica in 1..=3 {
+        assert_eq!(
+            world.read_linearizable(replica, u64::from(replica), "k"),
+            "0.0+1=a"
+        );
+    }
+    // A plain write that only one replica holds.
+    world.filter = Box::new(|from, _, message| from != 3 || !matches!(message, Message::Gossip(_)));
+    world.write(3, "k", "alone", Level::One);
+    let seen = world.read_linearizable(3, 9, "k");
+    for replica in 1..=3 {
+        let later = world.read_linearizable(replica, 10 + u64::from(replica), "k");
+        assert!(seen == "0.0+1=a" || later == seen, "{seen}, then {later}");
+    }
+}

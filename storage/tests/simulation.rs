@@ -51,6 +51,11 @@ const REGRESSIONS: [(u64, Profile, &str); 10] = [
         "a segment whose start had failed was taken for good",
     ),
     (
+        6091,
+        Profile::Harsh,
+        "two who had restarted took each other for dead",
+    ),
+    (
         3978,
         Profile::Harsh,
         "a repeated read took the answer to an earlier one",

@@ -282,6 +282,41 @@ impl World {
         old: Option<&str>,
         new: &str,
     ) -> Token {
+        let ask = Ask::IfValueIs {
+            old: old.map(bytes),
+            new: Some(bytes(new)),
+        };
+        self.start_asking(at, id, record, ask)
+    }
+
+    #[track_caller]
+    pub fn update_version(
+        &mut self,
+        at: ReplicaId,
+        id: u64,
+        record: &str,
+        old: Version,
+        new: &str,
+    ) -> Outcome {
+        let new = Some(bytes(new));
+        let token = self.start_asking(at, id, record, Ask::IfVersionIs { old, new });
+        match self.reply(token) {
+            Ok(Reply::Update(outcome)) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// As [`read`](Self::read).
+    #[track_caller]
+    pub fn read_linearizable(&mut self, at: ReplicaId, id: u64, record: &str) -> String {
+        let token = self.start_asking(at, 1_000 + id, record, Ask::Read);
+        match self.reply(token) {
+            Ok(Reply::Read(found) | Reply::Update(Outcome::Mismatch { found })) => show(&found),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start_asking(&mut self, at: ReplicaId, id: u64, record: &str, ask: Ask) -> Token {
         let id = UpdateId {
             origin: "test".to_owned(),
             sequence: id,
@@ -289,10 +324,7 @@ impl World {
         let update = Update {
             id,
             record: record.to_owned(),
-            ask: Ask::IfValueIs {
-                old: old.map(bytes),
-                new: Some(bytes(new)),
-            },
+            ask,
         };
         self.ask(at, |token| Input::UpdateIf { token, update })
     }
