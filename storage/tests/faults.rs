@@ -13,9 +13,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
-use common::types::{UpdateId, Version};
+use common::types::{RecordVersion, UpdateId, Version};
 use storage::core::message::Message;
-use storage::core::{Input, Level, Refusal, Reply};
+use storage::core::record::RecordChange;
+use storage::core::{Change, Input, Level, Refusal, Reply};
 use world::{World, bytes, made};
 
 #[test]
@@ -276,4 +277,36 @@ fn a_late_certificate_does_not_part_two_nodes_that_join_together() {
     world.converge();
     assert_eq!(world.read(2, "k"), "1.1=a");
     assert_eq!(world.read(3, "k"), "1.1=a");
+}
+
+#[test]
+fn what_went_past_gossip_is_found_by_its_hash_and_copied_alone() {
+    let mut world = World::new(3, Majority, 12);
+    let lost = |number| {
+        let version = Version::write(number, 2);
+        let value = Some(bytes("lost by all but one"));
+        Change::Record {
+            record: "k".to_owned(),
+            change: RecordChange::Merge(RecordVersion { version, value }),
+        }
+    };
+    world.crash(2);
+    world.start_with(2, true, &[lost(0), lost(1)]);
+    for number in 0..500 {
+        world.write(1, &format!("other {number}"), "x", Level::All);
+    }
+    let copied = Rc::new(Cell::new(0));
+    let seen = copied.clone();
+    world.filter = Box::new(move |_, _, message| {
+        if let Message::State(page) = message {
+            seen.set(seen.get() + page.records.len());
+        }
+        true
+    });
+    world.converge();
+    for replica in 1..=3 {
+        assert_eq!(world.read(replica, "k"), "2.2=lost by all but one");
+    }
+    // One part of 64 of one partition of 256, for each of the two that lacked it.
+    assert!(copied.get() < 10, "{} records were copied", copied.get());
 }

@@ -95,6 +95,11 @@ impl World {
     }
 
     pub fn start(&mut self, replica: ReplicaId, fresh: bool) {
+        self.start_with(replica, fresh, &[]);
+    }
+
+    /// A node whose data has seen these changes.
+    pub fn start_with(&mut self, replica: ReplicaId, fresh: bool, changes: &[Change]) {
         self.sequence += 1;
         let mut durable = Durable::new(Founding {
             replica,
@@ -109,6 +114,7 @@ impl World {
         } else {
             Start::Restarted
         };
+        changes.iter().for_each(|change| durable.apply(change));
         let core = Storage::new(self.now_ms, self.delay_ms, durable, start);
         self.nodes.insert(
             replica,
