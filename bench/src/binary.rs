@@ -23,6 +23,23 @@ pub fn find(named: Option<PathBuf>) -> Result<PathBuf, BinaryError> {
     if let Some(named) = named {
         return Ok(named);
     }
+    let directory = beside()?;
+    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    if workspace.join("Cargo.toml").is_file() {
+        build(workspace, &directory)?;
+    }
+    Ok(directory.join(NAME))
+}
+
+/// For tests: the binary that `cargo test --workspace` has built beside them, and only without one as [`find`]. Cargo
+/// would build all of it again, since dependencies have other features without the tests.
+pub fn tested() -> Result<PathBuf, BinaryError> {
+    let built = beside()?.join(NAME);
+    find(built.is_file().then_some(built))
+}
+
+/// `target/debug` or `target/release`, where this program is.
+fn beside() -> Result<PathBuf, BinaryError> {
     let program = std::env::current_exe().map_err(BinaryError::Place)?;
     let is_inner = |name: &&OsStr| *name == "deps" || *name == "examples";
     let directory = program.parent().unwrap_or(Path::new("."));
@@ -30,11 +47,7 @@ pub fn find(named: Option<PathBuf>) -> Result<PathBuf, BinaryError> {
         Some(_) => directory.parent().unwrap_or(directory),
         None => directory,
     };
-    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    if workspace.join("Cargo.toml").is_file() {
-        build(workspace, directory)?;
-    }
-    Ok(directory.join(NAME))
+    Ok(directory.to_owned())
 }
 
 /// `directory` is `target/debug` or `target/release`.

@@ -11,7 +11,7 @@ use common::proto::HistoryRequest;
 use common::types::UpdateId;
 
 fn settings() -> Settings {
-    Settings::new(binary::find(None).unwrap())
+    Settings::new(binary::tested().unwrap())
 }
 
 async fn update(cluster: &Cluster, sequence: u64) {

@@ -20,7 +20,7 @@ fn settings(commit: CommitMode) -> Settings {
     Settings {
         commit,
         max_versions: 10_000,
-        ..Settings::new(binary::find(None).unwrap())
+        ..Settings::new(binary::tested().unwrap())
     }
 }
 
