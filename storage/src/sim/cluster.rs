@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::fabric::{decode, encode};
-use common::proto;
 use common::types::{CommitMode, ReplicaId};
 
 use super::chance::Chance;
@@ -13,7 +11,7 @@ use super::clients::{Call, Client, PATIENCE_MS, Request};
 use super::history::Recorder;
 use super::machine::{Effects, Machine};
 use super::settings::Settings;
-use crate::codec;
+use super::wire::pass_through_codec;
 use crate::core::message::Message;
 use crate::core::{Envelope, Input, Output, Refusal, Reply, Storage, Token};
 
@@ -422,21 +420,6 @@ impl Cluster {
         let due_ms = self.now_ms + self.chance.between(1, longest_ms);
         self.at(due_ms, Event::Client(client));
     }
-}
-
-/// As over the wire.
-fn pass_through_codec(message: Message) -> Result<Message, String> {
-    let name = format!("{:?}", std::mem::discriminant(&message));
-    let wire = encode(&proto::PeerMessage {
-        body: Some(codec::encode(message)),
-        ..proto::PeerMessage::default()
-    });
-    let arrived: proto::PeerMessage =
-        decode(wire).map_err(|error| format!("{name}: {}", error.message))?;
-    let body = arrived
-        .body
-        .ok_or_else(|| format!("{name} lost its body"))?;
-    codec::decode(body).map_err(|error| format!("{name}: {}", error.message))
 }
 
 impl Event {

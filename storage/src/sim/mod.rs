@@ -3,7 +3,7 @@
 //!
 //! - [`settings`]: what is simulated · [`chance`]: all that is random · [`cluster`]: machines, network, clients, events
 //! - [`machine`]: a node over its simulated disk · [`clients`]: the generator of work · [`faults`]: what goes wrong
-//! - [`history`]: what was asked and answered, for the checkers of [`crate::check`]
+//! - [`wire`]: messages as bytes · [`history`]: what was asked and answered, for the checkers of [`crate::check`]
 //!
 //! The same settings give the same run, on every machine.
 
@@ -14,6 +14,7 @@ pub mod faults;
 pub mod history;
 pub mod machine;
 pub mod settings;
+pub mod wire;
 
 use std::collections::BTreeSet;
 
