@@ -114,7 +114,9 @@ impl World {
         } else {
             Start::Restarted
         };
-        changes.iter().for_each(|change| durable.apply(change));
+        for change in changes {
+            durable.apply(change);
+        }
         let core = Storage::new(self.now_ms, self.delay_ms, durable, start);
         self.nodes.insert(
             replica,
