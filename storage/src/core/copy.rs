@@ -7,6 +7,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use common::types::{PartitionId, RecordId, ReplicaId};
 
 use super::durable::bucket_of;
+use super::gossip::Partition;
 use super::join::Answer;
 use super::message::{JoinRecord, Message, PartitionDigest, Scope, StatePage, StateRequest};
 use super::record::RecordChange;
@@ -41,7 +42,7 @@ pub(super) enum What {
 }
 
 impl Pull {
-    pub(super) fn new(copy: u64, what: What) -> Self {
+    fn new(copy: u64, what: What) -> Self {
         Self {
             copy,
             what,
@@ -73,14 +74,14 @@ impl Storage {
             }
             return;
         }
-        self.start_pull(from, [partition].into());
+        self.start_pull(from, What::Partitions([partition].into()));
         self.tick_pulls(now_ms, out);
     }
 
-    fn start_pull(&mut self, from: ReplicaId, partitions: BTreeSet<PartitionId>) {
+    /// A copy of its own name: what comes of an earlier one is ignored.
+    pub(super) fn start_pull(&mut self, from: ReplicaId, what: What) {
         self.copies = self.copies.wrapping_add(1);
-        let pull = Pull::new(self.copies, What::Partitions(partitions));
-        self.pulls.insert(from, pull);
+        self.pulls.insert(from, Pull::new(self.copies, what));
     }
 
     /// Asks for the next pages, and again for those that did not come.
@@ -226,7 +227,7 @@ impl Storage {
             self.answers.insert(from, answer);
         }
         if !pull.next.is_empty() {
-            self.start_pull(from, pull.next);
+            self.start_pull(from, What::Partitions(pull.next));
         }
     }
 
@@ -278,13 +279,15 @@ impl Storage {
         self.apply_waiting(now_ms, partition, out);
     }
 
+    fn shared_with(&self, member: ReplicaId) -> impl Iterator<Item = PartitionId> {
+        let holds = move |(_, partition): &(_, &Partition)| partition.replicas.contains(&member);
+        self.partitions.iter().filter(holds).map(|(id, _)| *id)
+    }
+
     /// What this node holds of the partitions that it shares with a member.
     pub(super) fn shared_hash(&self, member: ReplicaId) -> u64 {
-        let shared = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.replicas.contains(&member));
-        shared.fold(0, |hash, (id, _)| hash ^ self.durable.hash(*id))
+        self.shared_with(member)
+            .fold(0, |hash, id| hash ^ self.durable.hash(id))
     }
 
     /// A member holds something else than this node. When that lasts, they compare their partitions.
@@ -298,18 +301,14 @@ impl Storage {
             return;
         }
         self.differing_since_ms.insert(member, now_ms);
-        let shared = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| partition.replicas.contains(&member));
-        let digest = |(id, _): (&PartitionId, _)| {
+        let digest = |partition| {
             Some(PartitionDigest {
-                partition: *id,
-                timestamp: self.durable.spread(*id)?.timestamp.clone(),
-                hash: self.durable.hash(*id),
+                partition,
+                timestamp: self.durable.spread(partition)?.timestamp.clone(),
+                hash: self.durable.hash(partition),
             })
         };
-        let digests = shared.filter_map(digest).collect();
+        let digests = self.shared_with(member).filter_map(digest).collect();
         Self::send(member, Message::Digests(digests), out);
     }
 
@@ -342,13 +341,7 @@ struct Wants {
 
 impl Wants {
     fn new(storage: &Storage, to: ReplicaId, scope: Scope) -> Self {
-        let placement = &storage.durable.placement;
-        let is_shared = |id: PartitionId| placement.replicas(id).contains(&to);
-        let shared = storage
-            .partitions
-            .keys()
-            .copied()
-            .filter(|id| is_shared(*id));
+        let shared: BTreeSet<PartitionId> = storage.shared_with(to).collect();
         let differing = |id: PartitionId, theirs: Vec<u64>| {
             let own = storage.durable.bucket_hashes(id);
             let differ = own.iter().zip(theirs).map(|(own, theirs)| *own != theirs);
@@ -357,10 +350,10 @@ impl Wants {
         Self {
             only_undecided: scope == Scope::Undecided,
             partitions: match scope {
-                Scope::All | Scope::Undecided => shared.map(|id| (id, None)).collect(),
+                Scope::All | Scope::Undecided => shared.into_iter().map(|id| (id, None)).collect(),
                 Scope::Differing(partitions) => partitions
                     .into_iter()
-                    .filter(|(id, _)| is_shared(*id))
+                    .filter(|(id, _)| shared.contains(id))
                     .map(|(id, theirs)| differing(id, theirs))
                     .collect(),
             },

@@ -165,15 +165,15 @@ impl Durable {
         let Some(record) = self.records.get_mut(id) else {
             return;
         };
-        let is_seen = matches!(
+        let is_own = matches!(
             change,
             RecordChange::Promise(_) | RecordChange::Accept(_) | RecordChange::Wrote(..)
         );
-        let before = record.hash(id);
+        // What no other replica needs to know does not change the hash.
+        let before = (!is_own).then(|| record.hash(id));
         record.apply(change, max_versions);
         let is_undecided = record.updates().accepted.is_some();
-        // What no other replica needs to know does not change the hash.
-        if !is_seen {
+        if let Some(before) = before {
             let difference = before ^ record.hash(id);
             self.note_hash(id, difference);
         }

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use common::types::{CommitMode, PartitionId, ReplicaId};
 
-use super::copy::{Pull, What};
+use super::copy::What;
 use super::timestamp::Timestamp;
 use super::{Change, Outputs, Storage};
 
@@ -46,18 +46,17 @@ impl Storage {
 
     /// Begins to copy from a member, or anew.
     pub(super) fn join_from(&mut self, member: ReplicaId) {
-        self.copies = self.copies.wrapping_add(1);
         let what = if self.durable.joined {
             What::Undecided
         } else {
             What::All
         };
-        self.pulls.insert(member, Pull::new(self.copies, what));
+        self.start_pull(member, what);
     }
 
     pub(super) fn finish_joining(&mut self, out: &mut Outputs) {
-        let is_done = self.pulls.is_empty() && self.waits_for().is_empty();
-        if self.joined || !is_done {
+        // Asked with every message of gossip: whom a node waits for is worked out only while it joins.
+        if self.joined || !self.pulls.is_empty() || !self.waits_for().is_empty() {
             return;
         }
         self.joined = true;
