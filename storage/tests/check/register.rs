@@ -10,6 +10,7 @@ use storage::check::{
     linearizable,
 };
 use storage::core::message::Outcome;
+use storage::sim::chance::Chance;
 
 use crate::told::{accept, history, id, operation, report};
 
@@ -17,16 +18,11 @@ use crate::told::{accept, history, id, operation, report};
 const OVERLAP_MAX: u64 = 4;
 const DISTANCE: u64 = 10;
 
-/// `SplitMix64`
-struct Random(u64);
+struct Random(Chance);
 
 impl Random {
     fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
+        self.0.below(end)
     }
 
     fn one_in(&mut self, of: u64) -> bool {
@@ -242,7 +238,7 @@ fn the_search_agrees_with_brute_force() {
     let (mut good, mut mutated, mut by_chance) = (0, 0, 0);
     let seeds = 3_000;
     for seed in 0..seeds {
-        let mut random = Random(seed);
+        let mut random = Random(Chance::new(seed));
         let length = 1 + random.below(6);
         let mut operations = sequential(&mut random, length);
         good += u64::from(compare(seed, &operations));
@@ -266,7 +262,7 @@ fn the_search_agrees_with_brute_force() {
 
 /// 100 records of 100 operations each.
 fn many(seed: u64, length: u64) -> BTreeMap<String, Vec<Operation>> {
-    let mut random = Random(seed);
+    let mut random = Random(Chance::new(seed));
     let of = |record: u64| {
         let mut operations = sequential(&mut random, length);
         for operation in &mut operations {
@@ -286,7 +282,7 @@ fn ten_thousand_good_operations_are_decided() {
 #[test]
 fn ten_thousand_bad_operations_are_decided() {
     let mut records = many(2, 100);
-    let mut random = Random(2);
+    let mut random = Random(Chance::new(2));
     for operations in records.values_mut() {
         mutate(&mut random, operations);
     }
@@ -311,7 +307,7 @@ fn ten_thousand_bad_operations_are_decided() {
 
 #[test]
 fn ten_thousand_operations_of_one_record_are_decided() {
-    let mut random = Random(3);
+    let mut random = Random(Chance::new(3));
     let mut operations = sequential(&mut random, 10_000);
     accept(&history(operations.clone()));
     for _ in 0..3 {

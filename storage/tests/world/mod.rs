@@ -14,6 +14,7 @@ use storage::core::message::{Ask, Message, Outcome, Update};
 use storage::core::{
     Change, Envelope, Input, Level, Output, Refusal, Reply, Start, Storage, Token,
 };
+use storage::sim::chance::Chance;
 
 pub const TICK_MS: u64 = 25;
 /// Virtual time after which a condition is given up.
@@ -40,7 +41,7 @@ pub struct World {
     ring: Ring,
     delay_ms: u64,
     jitter_ms: u64,
-    random: u64,
+    chance: Chance,
     letters: BTreeMap<(u64, u64), Letter>,
     /// One link delivers in order, as the fabric does.
     last_due_ms: BTreeMap<(ReplicaId, ReplicaId), u64>,
@@ -72,7 +73,7 @@ impl World {
             ring,
             delay_ms: 0,
             jitter_ms: 20,
-            random: seed,
+            chance: Chance::new(seed),
             letters: BTreeMap::new(),
             last_due_ms: BTreeMap::new(),
             sequence: 0,
@@ -85,13 +86,8 @@ impl World {
         world
     }
 
-    /// `SplitMix64`: enough chance for a schedule.
     pub fn random(&mut self, below: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % below
+        self.chance.below(below)
     }
 
     pub fn start(&mut self, replica: ReplicaId, fresh: bool) {
