@@ -167,3 +167,46 @@ fn a_node_that_cannot_write_takes_nothing_until_it_can() {
     node.step(1, Input::ReadOnly(None), &mut out);
     assert!(is_committed(&hear(&mut node, DISK, 1, 1, commit())));
 }
+
+#[test]
+fn a_node_that_cannot_write_changes_nothing_whoever_dies_or_comes() {
+    let mut durable = Durable::new(Founding {
+        replica: ME,
+        ring: Ring {
+            commit: CommitMode::FailStop,
+            ..ring(1)
+        },
+        disk: 1,
+        replaces: false,
+        incarnation: 1,
+    });
+    durable.apply(&Change::Joined);
+    durable.apply(&Change::Death {
+        replica: PEER,
+        dead: true,
+    });
+    let mut node = Storage::new(0, 0, durable, Start::Uninterrupted { joined: true });
+    let mut out = Vec::new();
+    node.step(
+        1,
+        Input::ReadOnly(Some("the disk is full".to_owned())),
+        &mut out,
+    );
+    let hash = node.ring().settings_hash();
+    let message = heartbeat(false);
+    let envelope = Envelope {
+        from: PEER,
+        incarnation: 9,
+        disk: DISK,
+        ring: hash,
+        message,
+    };
+    node.step(1, Input::Peer(Box::new(envelope)), &mut out);
+    let dies = Input::CertifyDeath {
+        replica: 3,
+        incarnation: 1,
+    };
+    node.step(2, dies, &mut out);
+    let changes: Vec<_> = out.iter().filter_map(Output::change).collect();
+    assert!(changes.is_empty(), "{changes:?}");
+}

@@ -29,6 +29,11 @@ impl Storage {
             }
             return;
         }
+        let is_kept = known == Some(disk) && !self.durable.dead.contains(&from);
+        if self.read_only.is_some() && !is_kept {
+            // What it says would count for nothing after a restart: it is heard when that can be kept.
+            return;
+        }
         match self.members.hear(now_ms, from, incarnation) {
             Heard::Nobody => return,
             Heard::Known => self.note_death(from, false, out),

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use common::types::{CommitMode, PartitionId, ReplicaId};
 
 use super::copy::What;
+use super::members::Member;
 use super::timestamp::Timestamp;
 use super::{Change, Outputs, Storage};
 
@@ -66,12 +67,13 @@ impl Storage {
         if !self.durable.joined {
             self.persist(Change::Joined, out);
         }
-        let dead: Vec<ReplicaId> = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.certified_dead)
-            .map(|(replica, _)| replica)
-            .collect();
+        self.note_deaths(out);
+    }
+
+    /// Keeps whom this node, a member, takes for dead.
+    pub(super) fn note_deaths(&mut self, out: &mut Outputs) {
+        let dead = |(_, member): &(_, &Member)| member.certified_dead;
+        let dead: Vec<ReplicaId> = self.members.iter().filter(dead).map(|of| of.0).collect();
         for replica in dead {
             self.note_death(replica, true, out);
         }

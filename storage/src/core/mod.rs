@@ -196,6 +196,10 @@ impl Storage {
             Input::ReadOnly(reason) => {
                 self.read_only = reason;
                 self.heartbeat_due_ms = now_ms;
+                if self.read_only.is_none() && self.joined {
+                    self.note_deaths(out);
+                    self.hasten(now_ms);
+                }
             }
         }
     }
@@ -208,6 +212,10 @@ impl Storage {
         out: &mut Outputs,
     ) {
         self.members.certify_death(replica, incarnation);
+        if self.read_only.is_some() {
+            // Nothing follows from it here until it can be kept.
+            return self.answer_writes(out);
+        }
         if self.members.is_certified_dead(replica) {
             self.pulls.remove(&replica);
             self.forget_answer(replica);
