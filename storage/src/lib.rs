@@ -1,9 +1,10 @@
 //! Replicated, versioned records.
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
-//! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it · [`service`]: requests to inputs · [`codec`]: messages between nodes
+//! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it
+//! - [`service`]: requests to inputs · [`codec`]: messages between nodes, and changes on disk
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
-//! - [`check`]: whether a history keeps the promises, for tests and simulation
+//! - [`check`]: whether a history keeps the promises · [`sim`]: clusters in virtual time, which it judges
 //!
 //! A storage node promises: versions name one value for ever; reads show plain writes and decided updates only;
 //! an acknowledged update is in every later decided state; nothing leaves the node before the state that it implies

@@ -2,8 +2,6 @@
 //!
 //! Used alike by the server and by the simulation. Pure: whoever owns it commits the batches and performs the outputs.
 
-use common::types::ReplicaId;
-
 use crate::core::durable::{Durable, Founding};
 use crate::core::{Change, Input, Output, Start, Storage};
 use crate::engine::checkpoint::{CHECKPOINT_BYTES, Checkpointer};
@@ -119,10 +117,6 @@ impl Node {
     /// Begins checkpoints when the log has grown by this much.
     pub fn checkpoint_every(&mut self, bytes: u64) {
         self.checkpoint_bytes = bytes;
-    }
-
-    pub fn me(&self) -> ReplicaId {
-        self.founding().replica
     }
 
     pub fn founding(&self) -> &Founding {

@@ -2,7 +2,6 @@
 //! performs the outputs, in order, when it is (I11). What comes meanwhile is the next batch (group commit).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::fabric::{FabricHandle, Task, encode};
@@ -89,28 +88,10 @@ pub struct Server {
     replaces: bool,
     writer: Writer,
     /// Absent until the ring is set.
-    member: Option<Member>,
+    node: Option<Node>,
     waiting: BTreeMap<Token, Answer>,
     next_token: Token,
     stats: EngineStats,
-}
-
-/// A node, and its ring as the messages need it.
-struct Member {
-    node: Node,
-    ring: Arc<Ring>,
-    ring_hash: u64,
-}
-
-impl Member {
-    fn new(node: Node) -> Self {
-        let ring = &node.founding().ring;
-        Self {
-            ring_hash: ring.settings_hash(),
-            ring: Arc::new(ring.clone()),
-            node,
-        }
-    }
 }
 
 /// What a server starts with.
@@ -134,7 +115,7 @@ impl Server {
             gossip_delay_ms: settings.gossip_delay_ms,
             replaces: settings.replaces,
             writer,
-            member: None,
+            node: None,
             waiting: BTreeMap::new(),
             next_token: 0,
             stats: EngineStats::default(),
@@ -143,7 +124,7 @@ impl Server {
             let now_ms = server.fabric.now_ms();
             let incarnation = server.identity.incarnation;
             let node = Node::restart(now_ms, server.gossip_delay_ms, recovered, incarnation);
-            server.member = Some(Member::new(node));
+            server.node = Some(node);
         }
         server
     }
@@ -152,10 +133,7 @@ impl Server {
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), Ended> {
         let mut tick = self.fabric.sleep(TICK);
         loop {
-            let pending = self
-                .member
-                .as_ref()
-                .map_or(0, |member| member.node.pending());
+            let pending = self.node.as_ref().map_or(0, Node::pending);
             let has_room = pending < PENDING_MAX;
             tokio::select! {
                 done = self.writer.done() => match done {
@@ -191,18 +169,18 @@ impl Server {
     /// Gives the writer what is pending; without changes the outputs need not wait.
     fn hand_over(&mut self) -> Result<(), Ended> {
         let now_ms = self.fabric.now_ms();
-        let Some(member) = &mut self.member else {
+        let Some(node) = &mut self.node else {
             return Ok(());
         };
-        match member.node.hand_over(now_ms, self.stats) {
+        match node.hand_over(now_ms, self.stats) {
             Work::Perform(outputs) => self.perform(outputs),
             Work::Commit(batch) => Ok(self.writer.commit(batch)?),
         }
     }
 
     fn step(&mut self, input: Input) {
-        if let Some(member) = &mut self.member {
-            member.node.step(self.fabric.now_ms(), input);
+        if let Some(node) = &mut self.node {
+            node.step(self.fabric.now_ms(), input);
         }
     }
 
@@ -213,28 +191,26 @@ impl Server {
             answer(waiting, Err(Refusal::Unknown));
         }
         let recovered = self.writer.recover().await?;
-        let (Some(recovered), Some(member)) = (recovered, &mut self.member) else {
+        let (Some(recovered), Some(node)) = (recovered, &mut self.node) else {
             return Err(error.into());
         };
         let now_ms = self.fabric.now_ms();
-        member.node = member
-            .node
-            .go_on(now_ms, self.gossip_delay_ms, recovered, &error);
+        *node = node.go_on(now_ms, self.gossip_delay_ms, recovered, &error);
         Ok(())
     }
 
     /// Tries whether a full disk has room again.
     async fn resume(&mut self) {
         let now_ms = self.fabric.now_ms();
-        let Some(member) = &mut self.member else {
+        let Some(node) = &mut self.node else {
             return;
         };
         if !self.writer.is_busy()
-            && member.node.wants_to_resume(now_ms)
+            && node.wants_to_resume(now_ms)
             && self.writer.resume().await.is_ok()
         {
             tracing::info!("the disk has room again");
-            member.node.resume(now_ms);
+            node.resume(now_ms);
         }
     }
 
@@ -242,16 +218,16 @@ impl Server {
         match event {
             Event::SetRing { ring, fresh, done } => answer(done, self.set_ring(&ring, fresh)),
             Event::Query(query) => {
-                if let Some(member) = &self.member {
+                if let Some(node) = &self.node {
                     let view = View {
                         now_ms: self.fabric.now_ms(),
                         stats: self.stats,
                     };
-                    query(&member.node.core, view);
+                    query(&node.core, view);
                 }
             }
             Event::Request(input, answer) => {
-                if self.member.is_none() {
+                if self.node.is_none() {
                     // The dropped answer tells the service that there is no ring yet.
                     return;
                 }
@@ -275,8 +251,8 @@ impl Server {
     }
 
     fn set_ring(&mut self, ring: &Ring, fresh: bool) -> Result<(), Status> {
-        if let Some(member) = &self.member {
-            return if *member.ring == *ring {
+        if let Some(node) = &self.node {
+            return if node.founding().ring == *ring {
                 Ok(())
             } else {
                 Err(Status::refused(format!(
@@ -306,7 +282,7 @@ impl Server {
         };
         let now_ms = self.fabric.now_ms();
         let node = Node::found(now_ms, self.gossip_delay_ms, founding, fresh);
-        self.member = Some(Member::new(node));
+        self.node = Some(node);
         Ok(())
     }
 
@@ -331,15 +307,15 @@ impl Server {
     }
 
     fn send(&self, to: ReplicaId, message: Message) {
-        let Some(member) = &self.member else { return };
-        let Some(peer) = member.ring.node(to) else {
+        let Some(node) = &self.node else { return };
+        let founding = node.founding();
+        let Some(peer) = founding.ring.node(to) else {
             return;
         };
-        let founding = member.node.founding();
         let body = encode(&proto::PeerMessage {
             from: founding.replica,
             incarnation: self.identity.incarnation,
-            ring: member.ring_hash,
+            ring: node.core.ring_hash(),
             disk: founding.disk,
             body: Some(codec::encode(message)),
         });

@@ -165,29 +165,27 @@ pub fn encode_disk_spread(sequence: u64, spread: &Spread) -> Vec<u8> {
 
 /// A partition's gossip without its entries, and the indices of those.
 #[derive(Debug)]
-pub struct DiskSpread {
-    pub sequence: u64,
-    encoded: proto::DiskSpread,
-}
+pub struct DiskSpread(proto::DiskSpread);
 
 impl DiskSpread {
     pub fn decode(bytes: Bytes) -> Decoded<Self> {
-        let encoded: proto::DiskSpread = decode(bytes)?;
-        Ok(Self {
-            sequence: encoded.sequence,
-            encoded,
-        })
+        decode(bytes).map(Self)
+    }
+
+    /// It holds all changes up to here.
+    pub fn sequence(&self) -> u64 {
+        self.0.sequence
     }
 
     pub fn entries(&self) -> std::ops::Range<u64> {
-        self.encoded.first..self.encoded.end
+        self.0.first..self.0.end
     }
 
     pub fn with(self, log: VecDeque<Entry>) -> Spread {
         Spread::restore(
-            decode_timestamp(self.encoded.timestamp),
-            decode_timestamp(self.encoded.dropped),
-            self.encoded.first,
+            decode_timestamp(self.0.timestamp),
+            decode_timestamp(self.0.dropped),
+            self.0.first,
             log,
         )
     }

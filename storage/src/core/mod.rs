@@ -348,6 +348,11 @@ impl Storage {
         &self.durable.founding.ring
     }
 
+    /// Of the ring's epoch, members and settings: it is in every message.
+    pub fn ring_hash(&self) -> u64 {
+        self.ring_hash
+    }
+
     /// All that survives a crash.
     pub fn durable(&self) -> &Durable {
         &self.durable

@@ -315,8 +315,8 @@ impl Recovery {
                 indices.start, indices.end
             ));
         }
-        if spread.sequence > self.covers {
-            self.spreads.insert(partition, spread.sequence);
+        if spread.sequence() > self.covers {
+            self.spreads.insert(partition, spread.sequence());
         }
         self.saved.insert(partition, indices);
         self.durable()?.restore_spread(partition, spread.with(log));

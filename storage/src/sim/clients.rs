@@ -132,10 +132,6 @@ impl Client {
         };
         self.seen.insert(request.record.clone(), seen);
     }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 impl Request {

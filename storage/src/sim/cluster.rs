@@ -42,7 +42,6 @@ pub struct Cluster {
     pub machines: BTreeMap<ReplicaId, Machine>,
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
-    ring_hash: u64,
     /// Links deliver in order, unless the settings say otherwise.
     last_due_ms: BTreeMap<(ReplicaId, ReplicaId), u64>,
     pub cuts: BTreeSet<(ReplicaId, ReplicaId)>,
@@ -69,7 +68,6 @@ impl Cluster {
                 .collect(),
             events: BTreeMap::new(),
             sequence: 0,
-            ring_hash: settings.ring.settings_hash(),
             last_due_ms: BTreeMap::new(),
             cuts: BTreeSet::new(),
             clients: (0..settings.clients).map(Client::new).collect(),
@@ -320,7 +318,7 @@ impl Cluster {
             from,
             incarnation: life.incarnation,
             disk: life.node.founding().disk,
-            ring: self.ring_hash,
+            ring: life.node.core.ring_hash(),
             message,
         };
         let (fast, slow) = self.settings.latency_ms;

@@ -2,7 +2,7 @@
 //!
 //! Apart from the generator of work, which does not know what is right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use common::types::{RecordId, ReplicaId, Version};
@@ -15,6 +15,8 @@ use crate::core::{Change, Reply, Storage};
 #[derive(Debug, Default)]
 pub struct Recorder {
     history: History,
+    /// Places of operations that never happened.
+    refused: BTreeSet<usize>,
     /// The reference model: every version that any node ever made visible, and its value.
     made: BTreeMap<(RecordId, Version), Option<Bytes>>,
     /// What was seen to be wrong while it happened.
@@ -40,9 +42,7 @@ impl Recorder {
 
     /// A refusal says that nothing has happened.
     pub fn refused(&mut self, place: usize) {
-        if let Some(operation) = self.history.operations.get_mut(place) {
-            operation.record.clear();
-        }
+        self.refused.insert(place);
     }
 
     pub fn answered_by(&mut self, place: usize, at: u64, reply: Reply) {
@@ -87,10 +87,13 @@ impl Recorder {
 
     /// All that is wrong. `nodes`: all replicas of every record, at rest.
     pub fn check(mut self, nodes: &[(ReplicaId, &Storage)]) -> (Vec<String>, Vec<Violation>) {
-        self.history
-            .operations
-            .retain(|operation| !operation.record.is_empty());
-        let records: Vec<RecordId> = self
+        let mut places = 0..;
+        self.history.operations.retain(|_| {
+            places
+                .next()
+                .is_some_and(|place| !self.refused.contains(&place))
+        });
+        let records: BTreeSet<RecordId> = self
             .history
             .operations
             .iter()
