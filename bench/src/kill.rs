@@ -2,18 +2,14 @@
 //! doubled, all checkers pass, all replicas are equal in the end.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use common::proto::Level;
 
 use crate::chaos::{Chaos, Done};
 use crate::client::{Client, Clock, Session};
 use crate::cluster::{Cluster, ClusterError, Settings};
 use crate::report;
 use crate::verdict::{Verdict, judge};
-use crate::workload::{Workload, record};
+use crate::workload::{Running, record};
 
 /// How long a node may take to answer before the outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,13 +38,7 @@ pub struct Outcome {
 pub async fn run(plan: &Plan) -> Result<Outcome, ClusterError> {
     let mut cluster = Cluster::start(plan.settings.clone(), plan.nodes).await?;
     let clock = Clock::start();
-    let workload = Workload {
-        records: plan.records,
-        level: Level::Majority,
-        replicas: cluster.replicas(),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
-    let mut tasks = Vec::new();
+    let mut clients = Vec::new();
     for number in 0..plan.clients {
         let session = if number.is_multiple_of(2) {
             Session::None
@@ -56,17 +46,12 @@ pub async fn run(plan: &Plan) -> Result<Outcome, ClusterError> {
             Session::Kept
         };
         let name = format!("c{number}");
-        let client = Client::new(&cluster, &name, session, clock, PATIENCE)?;
-        let seed = plan.seed.wrapping_add(number + 1);
-        tasks.push(tokio::spawn(workload.clone().run(client, seed, clock)));
+        clients.push(Client::new(&cluster, &name, session, clock, PATIENCE)?);
     }
+    let running = Running::start(&cluster, clients, plan.records, plan.seed, clock);
     let mut chaos = Chaos::new(&cluster, plan.seed);
     let survived = chaos.run(&mut cluster, plan.duration).await;
-    workload.stop.store(true, Ordering::Relaxed);
-    let mut clients = Vec::new();
-    for task in tasks {
-        clients.push(task.await.map_err(ClusterError::Client)?);
-    }
+    let clients = running.stop().await?;
     survived?;
     let healed = Instant::now();
     cluster.await_converged(CONVERGENCE_MAX).await?;

@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::proto::Level;
 use common::status::{Kind, Status};
 use common::types::ReplicaId;
 
@@ -16,7 +14,7 @@ use crate::cluster::{Cluster, ClusterError, PATIENCE, Settings};
 use crate::network::{Network, NetworkError};
 use crate::report;
 use crate::verdict::{Verdict, judge};
-use crate::workload::{Workload, record};
+use crate::workload::{Running, record};
 
 pub const NODES: u8 = 5;
 const MINORITY: [ReplicaId; 2] = [1, 2];
@@ -96,24 +94,12 @@ async fn drive(plan: &Plan, network: &Network) -> Result<Outcome, PartitionError
     };
     let mut cluster = Cluster::start_at(settings, network.places()?).await?;
     let clock = Clock::start();
-    let workload = Workload {
-        records: plan.records,
-        level: Level::Majority,
-        replicas: cluster.replicas(),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
-    let mut tasks = Vec::new();
+    let mut clients = Vec::new();
     for number in 0..plan.clients {
-        let client = Client::new(
-            &cluster,
-            &format!("c{number}"),
-            Session::None,
-            clock,
-            ANSWER,
-        )?;
-        let seed = plan.seed.wrapping_add(number);
-        tasks.push(tokio::spawn(workload.clone().run(client, seed, clock)));
+        let name = format!("c{number}");
+        clients.push(Client::new(&cluster, &name, Session::None, clock, ANSWER)?);
     }
+    let running = Running::start(&cluster, clients, plan.records, plan.seed, clock);
     let probe = |name| Client::new(&cluster, name, Session::None, clock, FINDING_OUT);
     let mut probes = Probes {
         early: probe("early")?,
@@ -125,11 +111,8 @@ async fn drive(plan: &Plan, network: &Network) -> Result<Outcome, PartitionError
         cuts.push(cut(plan, network, &cluster, &mut probes).await?);
         network.heal()?;
     }
-    workload.stop.store(true, Ordering::Relaxed);
-    let mut clients = vec![probes.early, probes.late];
-    for task in tasks {
-        clients.push(task.await.map_err(ClusterError::Client)?);
-    }
+    let mut clients = running.stop().await?;
+    clients.extend([probes.early, probes.late]);
     let healed = Instant::now();
     cluster.await_converged(PATIENCE).await?;
     let converged_in = healed.elapsed();

@@ -9,8 +9,10 @@ use common::types::ReplicaId;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use tokio::task::JoinHandle;
 
 use crate::client::{By, Client, Clock, Session};
+use crate::cluster::{Cluster, ClusterError};
 
 /// Tries of one update before its outcome stays unknown.
 const TRIES_MAX: usize = 12;
@@ -21,16 +23,55 @@ const HOT_NS: u64 = 500_000_000;
 
 /// What clients do, and to which records.
 #[derive(Debug, Clone)]
-pub struct Workload {
-    pub records: u64,
-    pub level: Level,
-    pub replicas: Vec<ReplicaId>,
-    pub stop: Arc<AtomicBool>,
+struct Workload {
+    records: u64,
+    replicas: Vec<ReplicaId>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Clients at work.
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<Client>>,
+}
+
+impl Running {
+    /// Each client works on these records with chance of its own.
+    pub fn start(
+        cluster: &Cluster,
+        clients: impl IntoIterator<Item = Client>,
+        records: u64,
+        seed: u64,
+        clock: Clock,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let workload = Workload {
+            records,
+            replicas: cluster.replicas(),
+            stop: stop.clone(),
+        };
+        let start = |(number, client)| {
+            let seed = seed.wrapping_add(number);
+            tokio::spawn(workload.clone().run(client, seed, clock))
+        };
+        let tasks = (1..).zip(clients).map(start).collect();
+        Self { stop, tasks }
+    }
+
+    /// Waits for what is under way; the operations are in the clients.
+    pub async fn stop(self) -> Result<Vec<Client>, ClusterError> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut clients = Vec::new();
+        for task in self.tasks {
+            clients.push(task.await.map_err(ClusterError::Client)?);
+        }
+        Ok(clients)
+    }
 }
 
 impl Workload {
     /// Goes on until `stop`; the operations are in the returned client.
-    pub async fn run(self, mut client: Client, seed: u64, clock: Clock) -> Client {
+    async fn run(self, mut client: Client, seed: u64, clock: Clock) -> Client {
         let mut random = StdRng::seed_from_u64(seed);
         while !self.stop.load(Ordering::Relaxed) {
             if !self.step(&mut client, &mut random, clock).await {
@@ -66,7 +107,7 @@ impl Workload {
                 client.read_linearizable(replica, record).await.is_ok()
             }
             45..75 if has_plain_writes(number) => {
-                client.write(replica, record, self.level).await.is_ok()
+                client.write(replica, record, Level::Majority).await.is_ok()
             }
             _ => client.update(tries, record, by).await.is_ok(),
         }
