@@ -7,6 +7,7 @@ use crate::core::{Change, Input, Output, Start, Storage};
 use crate::engine::checkpoint::{CHECKPOINT_BYTES, Checkpointer};
 use crate::engine::writer::Batch;
 use crate::engine::{EngineError, EngineStats, Recovered};
+use crate::hold::Hold;
 
 /// A full disk is tried again this often.
 const RESUME_MS: u64 = 1_000;
@@ -17,17 +18,15 @@ pub struct Node {
     /// Of the last change: counts the changes since the data began.
     sequence: u64,
     /// Not yet handed over.
-    pending: Vec<Output>,
+    changes: Vec<Change>,
+    hold: Hold,
+    /// May leave now, in this order.
+    ready: Vec<Output>,
+    /// Time has passed since something was handed over: what nobody waits for is due as well.
+    is_due: bool,
     /// When to see whether a full disk has room again.
     resume_at_ms: Option<u64>,
     checkpoint_bytes: u64,
-}
-
-/// What to do next.
-pub enum Work {
-    /// Nothing in it has to be durable first.
-    Perform(Vec<Output>),
-    Commit(Batch),
 }
 
 impl Node {
@@ -104,11 +103,18 @@ impl Node {
             recovered.checkpointer.note(change);
             recovered.sequence += 1;
         }
+        let mut hold = Hold::default();
+        for change in &changes {
+            hold.order(change);
+        }
         Self {
             core: Storage::new(now_ms, gossip_delay_ms, recovered.durable, start),
             checkpointer: recovered.checkpointer,
             sequence: recovered.sequence,
-            pending: changes.into_iter().map(Output::Persist).collect(),
+            changes,
+            hold,
+            ready: Vec::new(),
+            is_due: false,
             resume_at_ms: None,
             checkpoint_bytes: CHECKPOINT_BYTES,
         }
@@ -124,39 +130,67 @@ impl Node {
     }
 
     pub fn step(&mut self, now_ms: u64, input: Input) {
-        let first = self.pending.len();
-        self.core.step(now_ms, input, &mut self.pending);
-        let changes = self.pending.iter().skip(first).filter_map(Output::change);
-        for change in changes {
-            self.sequence += 1;
-            if self.core.durable().founding.disk != 0 {
-                self.checkpointer.note(change);
+        self.is_due |= matches!(input, Input::Tick);
+        let mut outputs = Vec::new();
+        self.core.step(now_ms, input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Persist(change) => {
+                    self.sequence += 1;
+                    self.hold.order(&change);
+                    if self.is_durable() {
+                        self.checkpointer.note(&change);
+                    }
+                    self.changes.push(change);
+                }
+                other => self.ready.extend(self.hold.pass(other)),
             }
+        }
+        if !self.is_durable() {
+            let changes = std::mem::take(&mut self.changes);
+            self.committed(changes);
         }
     }
 
-    /// Outputs that wait to be handed over.
-    pub fn pending(&self) -> usize {
-        self.pending.len()
+    fn is_durable(&self) -> bool {
+        self.core.durable().founding.disk != 0
     }
 
-    /// Ends a batch of inputs. `stats`: of the engine, as of its last answer.
-    pub fn hand_over(&mut self, now_ms: u64, stats: EngineStats) -> Work {
+    /// What the node waits for: outputs for changes, and changes to be handed over.
+    pub fn pending(&self) -> usize {
+        self.changes.len() + self.hold.len()
+    }
+
+    /// What may leave now, to be performed in this order. A change among them has become durable.
+    pub fn ready(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Ends a batch of inputs, when the engine has nothing to do: what it is to make durable next, then to be told by
+    /// [`committed`](Self::committed). What nobody waits for can wait for the next tick.
+    /// `stats`: of the engine, as of its last answer.
+    pub fn hand_over(&mut self, now_ms: u64, stats: EngineStats) -> Option<Batch> {
         self.step(now_ms, Input::Flush);
-        let outputs = std::mem::take(&mut self.pending);
-        let persists = |output: &Output| output.change().is_some();
-        let is_durable = self.core.durable().founding.disk != 0;
-        if !is_durable || !(stats.unsynced || outputs.iter().any(persists)) {
-            return Work::Perform(outputs);
+        let is_due = std::mem::take(&mut self.is_due);
+        let is_wanted = !self.changes.is_empty() && (is_due || self.hold.is_waiting());
+        if !self.is_durable() || !(stats.unsynced || is_wanted) {
+            return None;
         }
         if stats.log_bytes >= self.checkpoint_bytes {
             self.checkpointer.begin(self.sequence);
         }
-        Work::Commit(Batch {
-            outputs,
+        Some(Batch {
+            changes: std::mem::take(&mut self.changes),
             slice: self.checkpointer.slice(self.core.durable(), self.sequence),
             now_ms,
         })
+    }
+
+    /// The changes that were handed over are durable.
+    pub fn committed(&mut self, changes: Vec<Change>) {
+        let released = self.hold.release(changes.len());
+        self.ready.extend(changes.into_iter().map(Output::Persist));
+        self.ready.extend(released);
     }
 
     /// True when it is time to see whether a full disk has room again.

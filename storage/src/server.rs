@@ -1,5 +1,5 @@
 //! One task that owns the core: turns events into inputs, hands what must be durable to the engine's thread, and
-//! performs the outputs, in order, when it is (I11). What comes meanwhile is the next batch (group commit).
+//! performs the outputs when what they imply is (I11). What comes meanwhile is the next batch (group commit).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::core::message::Message;
 use crate::core::{Envelope, Halt, Input, Output, Refusal, Reply, Storage, Token};
 use crate::engine::writer::{Done, Writer};
 use crate::engine::{EngineError, EngineStats, Recovered};
-use crate::node::{Node, Work};
+use crate::node::Node;
 
 /// Events that wait for the task, at most; senders wait when it is full.
 pub const EVENTS_MAX: usize = 4_096;
@@ -137,9 +137,11 @@ impl Server {
             let has_room = pending < PENDING_MAX;
             tokio::select! {
                 done = self.writer.done() => match done {
-                    Done::Committed(outputs, stats) => {
+                    Done::Committed(changes, stats) => {
                         self.stats = stats;
-                        self.perform(outputs)?;
+                        if let Some(node) = &mut self.node {
+                            node.committed(changes);
+                        }
                     }
                     Done::Failed(error) => self.recover(error).await?,
                 },
@@ -160,22 +162,23 @@ impl Server {
                     self.step(Input::Tick);
                 }
             }
-            if !self.writer.is_busy() {
-                self.hand_over()?;
-            }
+            self.hand_over()?;
         }
     }
 
-    /// Gives the writer what is pending; without changes the outputs need not wait.
+    /// Gives the writer what waits for it, if it has nothing to do, and performs what need not wait.
     fn hand_over(&mut self) -> Result<(), Ended> {
         let now_ms = self.fabric.now_ms();
         let Some(node) = &mut self.node else {
             return Ok(());
         };
-        match node.hand_over(now_ms, self.stats) {
-            Work::Perform(outputs) => self.perform(outputs),
-            Work::Commit(batch) => Ok(self.writer.commit(batch)?),
+        if !self.writer.is_busy()
+            && let Some(batch) = node.hand_over(now_ms, self.stats)
+        {
+            self.writer.commit(batch)?;
         }
+        let ready = node.ready();
+        self.perform(ready)
     }
 
     fn step(&mut self, input: Input) {
@@ -295,7 +298,7 @@ impl Server {
                     }
                 }
                 Output::Send { to, message } => self.send(to, message),
-                Output::Reply { token, reply } => {
+                Output::Reply { token, reply, .. } => {
                     if let Some(waiting) = self.waiting.remove(&token) {
                         answer(waiting, reply);
                     }

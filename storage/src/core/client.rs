@@ -8,7 +8,7 @@ use common::types::{PartitionId, RecordId, RecordVersion, UpdateId, Version, Wan
 use super::message::{Entry, EntryKind, LogRecord, Outcome};
 use super::planted::Bug;
 use super::record::{Lookup, Record, RecordChange};
-use super::{Change, Level, Output, Outputs, Refusal, Reply, Storage, Token};
+use super::{Change, Level, Outputs, Refusal, Reply, Storage, Token};
 
 /// Reads that wait for a version, at most.
 pub const WAITING_READS_MAX: usize = 4_096;
@@ -30,6 +30,7 @@ pub struct WaitingRead {
 #[derive(Debug, Clone, Hash)]
 pub struct WaitingWrite {
     token: Token,
+    record: RecordId,
     level: Level,
     partition: PartitionId,
     sequence: u64,
@@ -76,7 +77,7 @@ impl Storage {
             }
             (other, _) => other.map(Reply::Read),
         };
-        out.push(Output::Reply { token, reply });
+        Self::reply(token, &record, reply, out);
     }
 
     fn look_up(&self, record: &str, wanted: Wanted) -> Result<RecordVersion, Refusal> {
@@ -130,12 +131,12 @@ impl Storage {
         let (version, partition, sequence) = match self.accept(now_ms, write, out) {
             Ok(accepted) => accepted,
             Err(refusal) => {
-                let reply = Err(refusal);
-                return out.push(Output::Reply { token, reply });
+                return Self::reply(token, &write.record, Err(refusal), out);
             }
         };
         let waiting = WaitingWrite {
             token,
+            record: write.record.clone(),
             level: write.level,
             partition,
             sequence,
@@ -143,10 +144,7 @@ impl Storage {
             until_ms: now_ms + WAITING_MS_MAX,
         };
         if self.is_spread(&waiting) {
-            out.push(Output::Reply {
-                token,
-                reply: Ok(Reply::Written(version)),
-            });
+            Self::reply(token, &write.record, Ok(Reply::Written(version)), out);
         } else {
             self.waiting_writes.push(waiting);
         }
@@ -223,10 +221,8 @@ impl Storage {
         let waiting = std::mem::take(&mut self.waiting_writes);
         for write in waiting {
             if self.is_spread(&write) {
-                out.push(Output::Reply {
-                    token: write.token,
-                    reply: Ok(Reply::Written(write.version)),
-                });
+                let reply = Ok(Reply::Written(write.version));
+                Self::reply(write.token, &write.record, reply, out);
             } else {
                 self.waiting_writes.push(write);
             }
@@ -263,10 +259,7 @@ impl Storage {
         for read in waiting {
             match self.look_up(&read.record, read.wanted) {
                 Err(Refusal::NotYet { .. }) => self.waiting_reads.push(read),
-                reply => out.push(Output::Reply {
-                    token: read.token,
-                    reply: reply.map(Reply::Read),
-                }),
+                reply => Self::reply(read.token, &read.record, reply.map(Reply::Read), out),
             }
         }
     }
@@ -279,20 +272,14 @@ impl Storage {
                     record: read.record.clone(),
                     version: read.wanted.needs(),
                 };
-                out.push(Output::Reply {
-                    token: read.token,
-                    reply: Err(refusal),
-                });
+                Self::reply(read.token, &read.record, Err(refusal), out);
             }
             waits
         });
         self.waiting_writes.retain(|write| {
             let waits = now_ms < write.until_ms;
             if !waits {
-                out.push(Output::Reply {
-                    token: write.token,
-                    reply: Err(Refusal::Unknown),
-                });
+                Self::reply(write.token, &write.record, Err(Refusal::Unknown), out);
             }
             waits
         });

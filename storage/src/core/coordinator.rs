@@ -13,7 +13,7 @@ use super::message::{
 };
 use super::planted::Bug;
 use super::record::{Record, RecordChange};
-use super::{Output, Outputs, Reply, Storage};
+use super::{Outputs, Reply, Storage};
 
 /// A fenced coordinator tries again after this long, times its place in the replica set.
 pub const FENCED_MS: u64 = 50;
@@ -273,8 +273,9 @@ impl Storage {
             committed: BTreeSet::new(),
             sent: state.map_or_else(Vec::new, |state| state.digest().versions),
         };
-        self.change(record, RecordChange::Accept(accepted), out);
+        // The others need not wait until this node has accepted it durably; the answer does.
         self.send_commits(now_ms, record, out);
+        self.change(record, RecordChange::Accept(accepted), out);
     }
 
     /// The next update of the batch, tested. Reads before it are answered: the votes have shown what there is.
@@ -313,18 +314,21 @@ impl Storage {
             if let Some(read) = activity.queue.remove(place) {
                 match read.from {
                     Some(from) => Self::send(from, read_done(id, next, found), out),
-                    None => self.answer_read(&next, &found, out),
+                    None => self.answer_read(id, &next, &found, out),
                 }
             }
         }
     }
 
-    fn answer_read(&mut self, id: &UpdateId, found: &RecordVersion, out: &mut Outputs) {
+    fn answer_read(
+        &mut self,
+        record: &str,
+        id: &UpdateId,
+        found: &RecordVersion,
+        out: &mut Outputs,
+    ) {
         for token in self.waiting_updates.remove(id).unwrap_or_default() {
-            out.push(Output::Reply {
-                token,
-                reply: Ok(Reply::Read(found.clone())),
-            });
+            Self::reply(token, record, Ok(Reply::Read(found.clone())), out);
         }
     }
 
@@ -339,7 +343,7 @@ impl Storage {
         if let Some(activity) = self.active.get_mut(record) {
             activity.forget(id);
         }
-        self.answer_read(id, found, out);
+        self.answer_read(record, id, found, out);
         self.rest(record);
     }
 

@@ -68,6 +68,7 @@ pub struct Envelope {
     pub message: Message,
 }
 
+/// What is about one record may leave when that record's changes before it are durable, everything else when all are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     Persist(Change),
@@ -75,8 +76,10 @@ pub enum Output {
         to: ReplicaId,
         message: Message,
     },
+    /// An answer about the record.
     Reply {
         token: Token,
+        record: RecordId,
         reply: Result<Reply, Refusal>,
     },
     /// The node must not go on.
@@ -84,11 +87,19 @@ pub enum Output {
 }
 
 impl Output {
-    /// What has to be durable before anything behind this leaves.
     pub fn change(&self) -> Option<&Change> {
         match self {
             Self::Persist(change) => Some(change),
             _ => None,
+        }
+    }
+
+    /// The record of which alone it tells.
+    pub fn record(&self) -> Option<&RecordId> {
+        match self {
+            Self::Send { message, .. } => message.record(),
+            Self::Reply { record, .. } => Some(record),
+            Self::Persist(_) | Self::Halt(_) => None,
         }
     }
 }
@@ -128,6 +139,24 @@ pub enum Change {
     },
     /// The node has become a voting member.
     Joined,
+}
+
+impl Change {
+    /// The record that it changes; absent: it changes what the node is.
+    pub fn record(&self) -> Option<&RecordId> {
+        match self {
+            Self::Record { record, .. }
+            | Self::Entry {
+                entry: Entry { record, .. },
+                ..
+            } => Some(record),
+            Self::Founded(_)
+            | Self::Disk { .. }
+            | Self::Death { .. }
+            | Self::CaughtUp { .. }
+            | Self::Joined => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

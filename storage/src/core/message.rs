@@ -236,3 +236,26 @@ pub struct StatePage {
     /// Where the next page begins; absent on the last.
     pub next: Option<RecordId>,
 }
+
+impl Message {
+    /// The record of which alone it tells.
+    pub fn record(&self) -> Option<&RecordId> {
+        match self {
+            Self::Submit { update, .. } => Some(&update.record),
+            Self::Prepare { record, .. }
+            | Self::Vote { record, .. }
+            | Self::Commit { record, .. }
+            | Self::Committed { record, .. }
+            | Self::Decided { record, .. }
+            | Self::Nack { record, .. }
+            | Self::Fetch { record, .. }
+            | Self::ReadDone { record, .. } => Some(record),
+            Self::Heartbeat { .. }
+            | Self::WrongDisk
+            | Self::Digests(_)
+            | Self::Gossip(_)
+            | Self::StateRequest(_)
+            | Self::State(_) => None,
+        }
+    }
+}

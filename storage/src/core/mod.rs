@@ -1,7 +1,7 @@
 //! The storage node as a state machine: an input and a time go in, a list of outputs comes out.
 //!
-//! No I/O, clock, randomness or tasks. A shell (`server.rs`) performs the outputs **in order**, and makes every
-//! [`Output::Persist`] durable before it performs anything behind it (I11).
+//! No I/O, clock, randomness or tasks. A shell (`server.rs`) makes every [`Output::Persist`] durable, in order, before it
+//! performs what depends on it: [`Output`] says what does (I11).
 //!
 //! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
 //! - [`queue`], [`coordinator`], `vote`: the update protocol
@@ -272,6 +272,15 @@ impl Storage {
         out.push(Output::Send { to, message });
     }
 
+    fn reply(token: Token, record: &str, reply: Result<Reply, Refusal>, out: &mut Outputs) {
+        let record = record.to_owned();
+        out.push(Output::Reply {
+            token,
+            record,
+            reply,
+        });
+    }
+
     /// Changes the durable state and orders the change to be made durable.
     fn persist(&mut self, change: Change, out: &mut Outputs) {
         self.durable.apply(&change);
@@ -281,16 +290,11 @@ impl Storage {
     }
 
     fn change(&mut self, record: &str, change: RecordChange, out: &mut Outputs) {
-        let decided = if let RecordChange::Decide(decided) = &change {
-            Some(decided.clone())
-        } else {
-            None
-        };
-        let id = record.to_owned();
-        self.persist(Change::Record { record: id, change }, out);
-        if let Some(LogRecord { id, outcome, .. }) = decided {
-            self.answer_update(record, &id, &outcome, out);
+        if let RecordChange::Decide(LogRecord { id, outcome, .. }) = &change {
+            self.answer_update(record, id, outcome, out);
         }
+        let record = record.to_owned();
+        self.persist(Change::Record { record, change }, out);
     }
 
     /// The log of a record's updates.
@@ -300,16 +304,14 @@ impl Storage {
             .map_or(&updates::NONE, record::Record::updates)
     }
 
-    /// An update was decided, and the change that says so stands before this in the outputs.
+    /// An update was decided. That a quorum has accepted it is durable, so the answer need not wait for the change that
+    /// says so here.
     fn answer_update(&mut self, record: &str, id: &UpdateId, outcome: &Outcome, out: &mut Outputs) {
         if let Some(activity) = self.active.get_mut(record) {
             activity.forget(id);
         }
         for token in self.waiting_updates.remove(id).unwrap_or_default() {
-            out.push(Output::Reply {
-                token,
-                reply: Ok(Reply::Update(outcome.clone())),
-            });
+            Self::reply(token, record, Ok(Reply::Update(outcome.clone())), out);
         }
     }
 

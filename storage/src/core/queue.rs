@@ -8,7 +8,7 @@ use super::client::WAITING_MS_MAX;
 use super::coordinator::{Coordinator, FENCED_MS};
 use super::message::{Ballot, Digest, Message, Outcome, Update};
 use super::planted::Bug;
-use super::{Output, Outputs, Refusal, Reply, Storage, Token};
+use super::{Outputs, Refusal, Reply, Storage, Token};
 
 /// Updates that wait for one record, at most.
 pub const QUEUE_MAX: usize = 1_024;
@@ -79,7 +79,7 @@ impl Storage {
         out: &mut Outputs,
     ) {
         if let Some(reply) = self.answer_at_once(now_ms, &update) {
-            return out.push(Output::Reply { token, reply });
+            return Self::reply(token, &update.record, reply, out);
         }
         let (id, record) = (update.id.clone(), update.record.clone());
         if !self.enqueue(now_ms, update, None) {
@@ -87,10 +87,7 @@ impl Storage {
                 what: "updates of one record",
                 max: QUEUE_MAX,
             };
-            return out.push(Output::Reply {
-                token,
-                reply: Err(refusal),
-            });
+            return Self::reply(token, &record, Err(refusal), out);
         }
         self.waiting_updates
             .entry(id.clone())
@@ -300,7 +297,7 @@ impl Storage {
     }
 
     fn expire_updates(&mut self, now_ms: u64, out: &mut Outputs) {
-        for activity in self.active.values_mut() {
+        for (record, activity) in &mut self.active {
             // Queued in the order of their deadlines.
             while activity
                 .queue
@@ -315,10 +312,7 @@ impl Storage {
                     .remove(&expired.update.id)
                     .unwrap_or_default()
                 {
-                    out.push(Output::Reply {
-                        token,
-                        reply: Err(Refusal::Unknown),
-                    });
+                    Self::reply(token, record, Err(Refusal::Unknown), out);
                 }
             }
         }

@@ -51,7 +51,7 @@ pub trait Engine: Send + 'static {
     fn recover(&mut self) -> Result<Option<Recovered>, EngineError>;
 
     /// When this returns, all of the changes survive whatever the engine promises to survive.
-    fn commit(&mut self, changes: &[&Change]) -> Result<(), EngineError>;
+    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError>;
 
     /// Puts a part of a checkpoint; all changes that it covers have been committed.
     fn save(&mut self, slice: Slice) -> Result<(), EngineError>;
@@ -80,7 +80,7 @@ impl Engine for MemoryEngine {
         Ok(None)
     }
 
-    fn commit(&mut self, _: &[&Change]) -> Result<(), EngineError> {
+    fn commit(&mut self, _: &[Change]) -> Result<(), EngineError> {
         Ok(())
     }
 

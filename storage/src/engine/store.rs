@@ -166,10 +166,10 @@ impl<M: Medium> Engine for Store<M> {
         Ok(recovery.done())
     }
 
-    fn commit(&mut self, changes: &[&Change]) -> Result<(), EngineError> {
+    fn commit(&mut self, changes: &[Change]) -> Result<(), EngineError> {
         let always = self.sync == SyncMode::Always;
         let open = self.opened()?;
-        let entries: Vec<Bytes> = changes.iter().map(|change| encode_change(change)).collect();
+        let entries: Vec<Bytes> = changes.iter().map(encode_change).collect();
         open.log.append(&entries)?;
         if always {
             open.log.sync()?;

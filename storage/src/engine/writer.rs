@@ -5,15 +5,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Slice;
 use super::{Engine, EngineError, EngineStats, Recovered};
-use crate::core::{Change, Output};
+use crate::core::Change;
 
 /// The task has one batch or question under way at a time.
 const ORDERS_MAX: usize = 2;
 
-/// Outputs in order, to be performed once the changes among them are durable.
+/// What is made durable at once.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub outputs: Vec<Output>,
+    pub changes: Vec<Change>,
     /// Saved when the changes are durable.
     pub slice: Option<Slice>,
     pub now_ms: u64,
@@ -22,9 +22,9 @@ pub struct Batch {
 /// What became of a batch.
 #[derive(Debug)]
 pub enum Done {
-    /// Its changes are durable: the outputs may be performed.
-    Committed(Vec<Output>, EngineStats),
-    /// None of its outputs may be performed.
+    /// Its changes are durable.
+    Committed(Vec<Change>, EngineStats),
+    /// It may be lost.
     Failed(EngineError),
 }
 
@@ -109,8 +109,8 @@ fn work(mut engine: impl Engine, mut orders: mpsc::Receiver<Order>, results: &mp
             Order::Commit(batch) => {
                 let slice = batch.slice;
                 let done =
-                    match saved.and_then(|()| commit(&mut engine, &batch.outputs, batch.now_ms)) {
-                        Ok(stats) => Done::Committed(batch.outputs, stats),
+                    match saved.and_then(|()| commit(&mut engine, &batch.changes, batch.now_ms)) {
+                        Ok(stats) => Done::Committed(batch.changes, stats),
                         Err(error) => Done::Failed(error),
                     };
                 let failed = matches!(done, Done::Failed(_));
@@ -128,12 +128,11 @@ fn work(mut engine: impl Engine, mut orders: mpsc::Receiver<Order>, results: &mp
 
 fn commit(
     engine: &mut impl Engine,
-    outputs: &[Output],
+    changes: &[Change],
     now_ms: u64,
 ) -> Result<EngineStats, EngineError> {
-    let changes: Vec<&Change> = outputs.iter().filter_map(Output::change).collect();
     if !changes.is_empty() {
-        engine.commit(&changes)?;
+        engine.commit(changes)?;
     }
     engine.tick(now_ms)?;
     Ok(engine.stats())
@@ -157,7 +156,7 @@ mod tests {
             Ok(None)
         }
 
-        fn commit(&mut self, _: &[&Change]) -> Result<(), EngineError> {
+        fn commit(&mut self, _: &[Change]) -> Result<(), EngineError> {
             Ok(())
         }
 

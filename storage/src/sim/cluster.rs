@@ -284,7 +284,7 @@ impl Cluster {
             match output {
                 Output::Persist(change) => self.recorder.made(self.now_ms, replica, &change),
                 Output::Send { to, message } => self.send(replica, to, message),
-                Output::Reply { token, reply } => self.reply(token, reply),
+                Output::Reply { token, reply, .. } => self.reply(token, reply),
                 Output::Halt(halt) => self.recorder.wrong.push(format!("{replica}: {halt}")),
             }
         }

@@ -15,7 +15,7 @@ use crate::disk::sim::{Fault, Operation, SimFiles, SimTable};
 use crate::engine::store::{Medium, Store, SyncMode};
 use crate::engine::writer::Batch;
 use crate::engine::{Engine, EngineError, EngineStats};
-use crate::node::{Node, Work};
+use crate::node::Node;
 
 /// What of a machine survives a crash.
 #[derive(Debug, Clone, Default)]
@@ -137,8 +137,7 @@ impl Machine {
                 after: 0,
                 lasting: true,
             });
-            let changes: Vec<_> = batch.outputs.iter().filter_map(Output::change).collect();
-            let failed = life.store.commit(&changes);
+            let failed = life.store.commit(&batch.changes);
             debug_assert!(failed.is_err(), "the sync of a crashing machine succeeded");
         }
         self.disk.files.crash(&mut |below| chance.below(below));
@@ -154,18 +153,15 @@ impl Life {
     }
 
     fn hand_over(&mut self, now_ms: u64, disk_ms: u64) -> Effects {
-        let mut effects = Effects::default();
-        if self.in_flight.is_some() {
-            return effects;
+        let mut started = false;
+        if self.in_flight.is_none() {
+            self.in_flight = self.node.hand_over(now_ms, self.stats);
+            started = self.in_flight.is_some();
         }
-        match self.node.hand_over(now_ms, self.stats) {
-            Work::Perform(outputs) => effects.outputs = outputs,
-            Work::Commit(batch) => {
-                self.in_flight = Some(batch);
-                effects.disk_ms = Some(disk_ms);
-            }
+        Effects {
+            outputs: self.node.ready(),
+            disk_ms: started.then_some(disk_ms),
         }
-        effects
     }
 
     /// The disk is done with the batch: what it has released, and what is next.
@@ -178,16 +174,14 @@ impl Life {
         let Some(batch) = self.in_flight.take() else {
             return Ok(Effects::default());
         };
-        let changes: Vec<_> = batch.outputs.iter().filter_map(Output::change).collect();
-        let committed = self.store.commit(&changes);
+        let committed = self.store.commit(&batch.changes);
         let saved = committed.and_then(|()| match batch.slice {
             Some(slice) => self.store.save(slice),
             None => Ok(()),
         });
         self.stats = self.store.stats();
-        let mut outputs = Vec::new();
         match saved {
-            Ok(()) => outputs = batch.outputs,
+            Ok(()) => self.node.committed(batch.changes),
             Err(error) => {
                 let Some(recovered) = self.store.recover()? else {
                     return Err(error);
@@ -195,12 +189,7 @@ impl Life {
                 self.node = self.node.go_on(now_ms, delay_ms, recovered, &error);
             }
         }
-        let next = self.hand_over(now_ms, disk_ms);
-        outputs.extend(next.outputs);
-        Ok(Effects {
-            outputs,
-            disk_ms: next.disk_ms,
-        })
+        Ok(self.hand_over(now_ms, disk_ms))
     }
 
     /// Tries whether a full disk has room again.

@@ -120,11 +120,11 @@ impl History {
 
     pub fn answer(&mut self, id: &UpdateId, answer: Answer) {
         match &answer {
+            // That may be before any node knows it durably: `invariants` look whether a quorum has accepted it.
             Answer::Update(outcome) => {
-                let is_decided =
-                    |record: &LogRecord| record.id == *id && record.outcome == *outcome;
-                let is_decided = self.log.values().any(is_decided);
-                self.require(is_decided, Broken::Durability);
+                let mut decided = self.log.values().filter(|record| record.id == *id);
+                let is_alike = decided.all(|record| record.outcome == *outcome);
+                self.require(is_alike, Broken::Durability);
             }
             Answer::Read(found) => {
                 let is_made = self.made.get(&found.version) == Some(&found.value);
@@ -182,6 +182,10 @@ impl History {
         let (tested, _) = tested_and_left(&decided.outcome);
         let is_new = self.log.values().all(|record| record.id != decided.id);
         self.require(is_new, Broken::ExactlyOnce);
+        if let Some(Answer::Update(answered)) = self.answers.get(&decided.id) {
+            let is_alike = decided.outcome == *answered;
+            self.require(is_alike, Broken::Durability);
+        }
         let before = self.log.values().next_back();
         let left = before.map_or(FIRST, |record| tested_and_left(&record.outcome).1);
         // Nothing is decided that nobody has asked for.

@@ -1,12 +1,12 @@
 //! Promises that can be broken in one state, or between it and the one before. `history` knows of the others.
 
-use common::types::{ReplicaId, Version, Wanted};
+use common::types::{ReplicaId, UpdateId, Version, Wanted};
 use storage::core::message::LogRecord;
 use storage::core::{Input, Output, Reply, Token};
 
 use crate::cluster::{Node, RECORD};
 use crate::config::Config;
-use crate::history::{Broken, History};
+use crate::history::{Answer, Broken, History};
 use crate::state::State;
 
 /// Nobody waits for this answer.
@@ -55,16 +55,17 @@ fn broken_inside(config: &Config, state: &State, before: &Node, node: &Node) -> 
     if node.core.durable().record(RECORD) != node.durable.record(RECORD) {
         return Some(Broken::Recovery);
     }
-    let is_held = |record: &LogRecord| {
+    let is_held = |(id, answer): (&UpdateId, &Answer)| {
+        let Answer::Update(outcome) = answer else {
+            return true;
+        };
         state.is_quorum(config.commit, |node| {
             let updates = node.updates();
-            let accepted = updates.accepted.as_ref();
-            updates.decided >= record.slot
-                || accepted.is_some_and(|accepted| accepted.proposal == *record)
+            let accepted = updates.accepted.as_ref().map(|accepted| &accepted.proposal);
+            let accepts = |record: &LogRecord| record.id == *id && record.outcome == *outcome;
+            updates.executed(id) == Some(outcome) || accepted.is_some_and(accepts)
         })
     };
-    let history = &state.history;
-    let is_answered = |record: &&LogRecord| history.answers.contains_key(&record.id);
-    let mut answered = history.log.values().filter(is_answered);
-    (!answered.all(is_held)).then_some(Broken::Durability)
+    let mut answers = state.history.answers.iter();
+    (!answers.all(is_held)).then_some(Broken::Durability)
 }

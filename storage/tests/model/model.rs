@@ -165,7 +165,7 @@ impl Cluster {
                         state.post(Letter::new(to, node.envelope(message)));
                     }
                 }
-                Output::Reply { token, reply } => self.reply(state, token, reply.ok()),
+                Output::Reply { token, reply, .. } => self.reply(state, token, reply.ok()),
                 Output::Halt(halt) => panic!("{}: {halt}", node.replica()),
             }
         }

@@ -187,7 +187,7 @@ impl World {
         for output in outputs {
             match output {
                 Output::Persist(change) => self.note(&change),
-                Output::Reply { token, reply } => drop(self.replies.insert(token, reply)),
+                Output::Reply { token, reply, .. } => drop(self.replies.insert(token, reply)),
                 Output::Halt(halt) => panic!("{replica}: {halt}"),
                 Output::Send { to, message } => {
                     if (self.filter)(replica, to, &message) {
