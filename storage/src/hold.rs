@@ -29,7 +29,10 @@ impl Hold {
     pub fn order(&mut self, change: &Change) {
         self.ordered += 1;
         match change.record() {
-            Some(record) => drop(self.records.insert(xxh3_64(record.as_bytes()), self.ordered)),
+            Some(record) => drop(
+                self.records
+                    .insert(xxh3_64(record.as_bytes()), self.ordered),
+            ),
             None => self.own = self.ordered,
         }
     }

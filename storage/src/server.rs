@@ -293,7 +293,7 @@ impl Server {
         for output in outputs {
             match output {
                 Output::Persist(change) => {
-                    if let Some((record, made)) = visible(&change) {
+                    for (record, made) in visible(&change) {
                         self.identity.debug(|| render(record, made));
                     }
                 }

@@ -4,7 +4,7 @@
 
 use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, Version};
 use storage::core::durable::{Durable, Founding};
-use storage::core::message::{Ballot, LogRecord, Message, Outcome, RecordState};
+use storage::core::message::{Ballot, Decision, LogRecord, Message, Outcome, RecordState};
 use storage::core::{Change, Envelope, Halt, Input, Output, Start, Storage};
 
 const ME: ReplicaId = 1;
@@ -75,10 +75,10 @@ fn commit() -> Message {
         sequence: 1,
     };
     let base = Version::NULL;
+    let outcome = Outcome::Updated { base, made };
     let proposal = LogRecord {
         slot: 1,
-        id,
-        outcome: Outcome::Updated { base, made },
+        decisions: vec![Decision { id, outcome }],
     };
     Message::Commit {
         record: "k".to_owned(),

@@ -17,7 +17,7 @@ use self::record::{
 };
 use crate::core::message::{
     Accepted, Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip,
-    RecordState, Scope, StatePage, StateRequest, Update,
+    RecordState, Scope, StatePage, StateRequest, Term, Update,
 };
 use crate::core::timestamp::Timestamp;
 
@@ -55,16 +55,16 @@ pub fn encode(message: Message) -> Body {
         Message::ReadDone { record, id, found } => encode_read_done(record, id, found),
         Message::Prepare {
             record,
-            ballot,
+            term,
             digest,
-        } => encode_prepare(record, ballot, digest),
+        } => encode_prepare(record, term, digest),
         Message::Vote {
             record,
-            ballot,
+            term,
             accepted,
             digest,
             lacking,
-        } => encode_vote(record, ballot, accepted, digest, lacking),
+        } => encode_vote(record, term, accepted, digest, lacking),
         Message::Commit {
             record,
             ballot,
@@ -128,24 +128,26 @@ fn decode_state_request(request: proto::StateRequest) -> Decoded<StateRequest> {
     })
 }
 
-fn encode_prepare(record: RecordId, ballot: Ballot, digest: Digest) -> Body {
+fn encode_prepare(record: RecordId, term: Term, digest: Digest) -> Body {
     Body::Prepare(proto::Prepare {
         record,
-        ballot: Some(ballot.into()),
+        ballot: Some(term.ballot.into()),
+        round: term.round,
         digest: Some(digest.into()),
     })
 }
 
 fn encode_vote(
     record: RecordId,
-    ballot: Ballot,
+    term: Term,
     accepted: Option<Accepted>,
     digest: Digest,
     lacking: RecordState,
 ) -> Body {
     Body::Vote(proto::Vote {
         record,
-        ballot: Some(ballot.into()),
+        ballot: Some(term.ballot.into()),
+        round: term.round,
         accepted: accepted.map(Into::into),
         digest: Some(digest.into()),
         lacking: Some(lacking.into()),
@@ -226,12 +228,12 @@ pub fn decode(body: Body) -> Decoded<Message> {
         },
         Body::Prepare(prepare) => Message::Prepare {
             record: record_id(prepare.record)?,
-            ballot: required(prepare.ballot, "ballot")?.into(),
+            term: decode_term(prepare.ballot, prepare.round)?,
             digest: prepare.digest.unwrap_or_default().into(),
         },
         Body::Vote(vote) => Message::Vote {
             record: record_id(vote.record)?,
-            ballot: required(vote.ballot, "ballot")?.into(),
+            term: decode_term(vote.ballot, vote.round)?,
             accepted: vote.accepted.map(decode_accepted).transpose()?,
             digest: vote.digest.unwrap_or_default().into(),
             lacking: decode_state(vote.lacking)?,
@@ -296,6 +298,11 @@ fn decode_submit(request: Option<proto::UpdateIfRequest>, read: bool) -> Decoded
     } else {
         update
     })
+}
+
+fn decode_term(ballot: Option<proto::Ballot>, round: u64) -> Decoded<Term> {
+    let ballot = required(ballot, "ballot")?.into();
+    Ok(Term { ballot, round })
 }
 
 pub(crate) fn all<P, T>(items: Vec<P>, decode: impl Fn(P) -> Decoded<T>) -> Decoded<Vec<T>> {

@@ -6,7 +6,8 @@ use common::types::{RecordVersion, UpdateId, Version, record_id, required, updat
 
 use super::{Decoded, all};
 use crate::core::message::{
-    Accepted, Ballot, Digest, Entry, EntryKind, JoinRecord, LogRecord, Outcome, RecordState,
+    Accepted, Ballot, Decision, Digest, Entry, EntryKind, JoinRecord, LogRecord, Outcome,
+    RecordState,
 };
 use crate::core::timestamp::Timestamp;
 
@@ -62,8 +63,17 @@ impl From<proto::RecordDigest> for Digest {
 
 impl From<LogRecord> for proto::LogRecord {
     fn from(record: LogRecord) -> Self {
-        use proto::log_record::Outcome as Encoded;
-        let outcome = match record.outcome {
+        Self {
+            slot: record.slot,
+            decisions: record.decisions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Decision> for proto::Decision {
+    fn from(decision: Decision) -> Self {
+        use proto::decision::Outcome as Encoded;
+        let outcome = match decision.outcome {
             Outcome::Updated { base, made } => Encoded::Success(proto::Success {
                 base: Some(base.into()),
                 made: Some(made.into()),
@@ -71,16 +81,25 @@ impl From<LogRecord> for proto::LogRecord {
             Outcome::Mismatch { found } => Encoded::Mismatch(found.into()),
         };
         Self {
-            slot: record.slot,
-            id: Some(record.id.into()),
+            id: Some(decision.id.into()),
             outcome: Some(outcome),
         }
     }
 }
 
 pub fn decode_log(record: proto::LogRecord) -> Decoded<LogRecord> {
-    use proto::log_record::Outcome as Encoded;
-    let outcome = match required(record.outcome, "outcome")? {
+    if record.slot == 0 {
+        return Err(Status::invalid("slots count from 1"));
+    }
+    Ok(LogRecord {
+        slot: record.slot,
+        decisions: all(record.decisions, decode_decision)?,
+    })
+}
+
+fn decode_decision(decision: proto::Decision) -> Decoded<Decision> {
+    use proto::decision::Outcome as Encoded;
+    let outcome = match required(decision.outcome, "outcome")? {
         Encoded::Success(success) => {
             let base: Version = success.base.unwrap_or_default().into();
             let made: RecordVersion = required(success.made, "made")?.into();
@@ -95,14 +114,8 @@ pub fn decode_log(record: proto::LogRecord) -> Decoded<LogRecord> {
             found: found.into(),
         },
     };
-    if record.slot == 0 {
-        return Err(Status::invalid("slots count from 1"));
-    }
-    Ok(LogRecord {
-        slot: record.slot,
-        id: update_id(record.id)?,
-        outcome,
-    })
+    let id = update_id(decision.id)?;
+    Ok(Decision { id, outcome })
 }
 
 impl From<Accepted> for proto::Accepted {

@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use bytes::Bytes;
 use common::types::{PartitionId, RecordId, RecordVersion, UpdateId, Version, Wanted};
 
-use super::message::{Entry, EntryKind, LogRecord, Outcome};
+use super::message::{Entry, EntryKind};
 use super::planted::Bug;
 use super::record::{Lookup, Record, RecordChange};
 use super::{Change, Level, Outputs, Refusal, Reply, Storage, Token};
@@ -90,7 +90,7 @@ impl Storage {
                 let mut newest = state.newest();
                 if self.planted.is(Bug::ReadsShowUndecided)
                     && let Some(accepted) = &state.updates().accepted
-                    && let Outcome::Updated { made, .. } = &accepted.proposal.outcome
+                    && let Some(made) = accepted.proposal.made().last()
                 {
                     newest = made.clone();
                 }
@@ -202,9 +202,6 @@ impl Storage {
         };
         let sequence = spread.timestamp.get(self.me) + 1;
         let previous = spread.timestamp.clone();
-        if let EntryKind::Decided(decided) = &what {
-            self.change(record, RecordChange::Decide(decided.clone()), out);
-        }
         let entry = Entry {
             origin: self.me,
             sequence,
@@ -308,17 +305,12 @@ impl Storage {
     }
 }
 
-/// What a change persisted by the core makes visible, for the shell's debug lines.
-pub fn visible(change: &Change) -> Option<(&RecordId, &RecordVersion)> {
+/// What a change persisted by the core makes visible.
+pub fn visible(change: &Change) -> Vec<(&RecordId, &RecordVersion)> {
     match change {
         Change::Record {
             record,
-            change:
-                RecordChange::Merge(made)
-                | RecordChange::Decide(LogRecord {
-                    outcome: Outcome::Updated { made, .. },
-                    ..
-                }),
+            change: RecordChange::Merge(made),
         }
         | Change::Entry {
             entry:
@@ -328,7 +320,20 @@ pub fn visible(change: &Change) -> Option<(&RecordId, &RecordVersion)> {
                     ..
                 },
             ..
-        } => Some((record, made)),
-        _ => None,
+        } => vec![(record, made)],
+        Change::Record {
+            record,
+            change: RecordChange::Decide(decided),
+        }
+        | Change::Entry {
+            entry:
+                Entry {
+                    record,
+                    what: EntryKind::Decided(decided),
+                    ..
+                },
+            ..
+        } => decided.made().map(|made| (record, made)).collect(),
+        _ => Vec::new(),
     }
 }

@@ -9,18 +9,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use common::types::{RecordId, RecordVersion, ReplicaId, UpdateId, Version};
 
 use super::message::{
-    Accepted, Ask, Ballot, Digest, EntryKind, LogRecord, Message, Outcome, RecordState, Update,
+    Accepted, Ask, Ballot, Decision, Digest, EntryKind, LogRecord, Message, Outcome, RecordState,
+    Term, Update,
 };
 use super::planted::Bug;
+use super::queue::Queued;
 use super::record::{Record, RecordChange};
 use super::{Outputs, Reply, Storage};
 
+/// Records whose latest term a node remembers, at most; with more it forgets all, and each costs a new promise.
+pub const TERMS_MAX: usize = 65_536;
+/// Updates that are decided in one slot, at most; also a slot closes when its values reach this size.
+pub const SLOT_UPDATES_MAX: usize = 256;
+const SLOT_BYTES_TARGET: usize = 1 << 20;
 /// A fenced coordinator tries again after this long, times its place in the replica set.
 pub const FENCED_MS: u64 = 50;
 
 #[derive(Debug, Clone, Hash)]
 pub struct Coordinator {
-    pub(super) ballot: Ballot,
+    term: Term,
     batch: VecDeque<UpdateId>,
     /// What those who voted have; a replica without digest has not voted.
     digests: BTreeMap<ReplicaId, Digest>,
@@ -40,8 +47,8 @@ enum Phase {
 }
 
 /// What a vote says besides what the coordinator lacks.
-pub struct Ballots {
-    pub ballot: Ballot,
+pub struct Vote {
+    pub term: Term,
     pub accepted: Option<Accepted>,
     pub digest: Digest,
 }
@@ -49,8 +56,7 @@ pub struct Ballots {
 impl Storage {
     /// Becomes coordinator for what is queued; an empty queue is pure termination of an orphan.
     pub(super) fn start_term(&mut self, now_ms: u64, record: &str, out: &mut Outputs) {
-        let ballot = self.next_ballot(self.updates(record).promised);
-        self.change(record, RecordChange::Promise(ballot), out);
+        let term = self.next_term(record, out);
         let best = self.updates(record).accepted.clone();
         let activity = self.active.entry(record.to_owned()).or_default();
         let batch = activity
@@ -59,13 +65,36 @@ impl Storage {
             .map(|queued| queued.update.id.clone())
             .collect();
         activity.coordinator = Some(Coordinator {
-            ballot,
+            term,
             batch,
             digests: BTreeMap::new(),
             phase: Phase::Prepare { best },
         });
         self.resend(now_ms, record, out);
         self.advance(now_ms, record, out);
+    }
+
+    /// Under the ballot of the term before, if nobody has promised more; else under a new one.
+    fn next_term(&mut self, record: &str, out: &mut Outputs) -> Term {
+        let promised = self.updates(record).promised;
+        if let Some(term) = self.terms.get_mut(record)
+            && term.ballot == promised
+        {
+            term.round += 1;
+            return *term;
+        }
+        let ballot = Ballot {
+            epoch: self.ring().epoch,
+            term: promised.term + 1,
+            replica: self.me,
+        };
+        self.change(record, RecordChange::Promise(ballot), out);
+        if self.terms.len() >= TERMS_MAX {
+            self.terms.clear();
+        }
+        let term = Term { ballot, round: 0 };
+        self.terms.insert(record.to_owned(), term);
+        term
     }
 
     /// Sends the running phase to all that have not answered it, and looks again later.
@@ -85,7 +114,7 @@ impl Storage {
                 (_, None) => {
                     let prepare = Message::Prepare {
                         record: record.to_owned(),
-                        ballot: coordinator.ballot,
+                        term: coordinator.term,
                         digest: state.digest(),
                     };
                     Self::send(peer, prepare, out);
@@ -114,7 +143,7 @@ impl Storage {
         now_ms: u64,
         from: ReplicaId,
         record: &str,
-        vote: Ballots,
+        vote: Vote,
         lacking: RecordState,
         out: &mut Outputs,
     ) {
@@ -122,7 +151,7 @@ impl Storage {
             activity
                 .coordinator
                 .as_ref()
-                .is_some_and(|own| own.ballot == vote.ballot)
+                .is_some_and(|own| own.term == vote.term)
         };
         if !self.active.get(record).is_some_and(is_mine) {
             return;
@@ -184,7 +213,7 @@ impl Storage {
         else {
             return;
         };
-        if coordinator.ballot != ballot || proposal.slot != slot {
+        if coordinator.term.ballot != ballot || proposal.slot != slot {
             return;
         }
         committed.insert(from);
@@ -245,8 +274,7 @@ impl Storage {
         }
     }
 
-    /// The next record of the term: what was found accepted for this slot, else the next request of the batch, else
-    /// the term ends.
+    /// The next slot of the term: what was found accepted for it, else the next updates of the batch, else the term ends.
     fn propose(&mut self, now_ms: u64, record: &str, best: Option<Accepted>, out: &mut Outputs) {
         let slot = self.updates(record).decided + 1;
         let found = best
@@ -264,7 +292,7 @@ impl Storage {
             return self.settle(now_ms, record, out);
         };
         let accepted = Accepted {
-            ballot: coordinator.ballot,
+            ballot: coordinator.term.ballot,
             proposal: proposal.clone(),
         };
         let state = self.durable.record(record);
@@ -278,45 +306,79 @@ impl Storage {
         self.change(record, RecordChange::Accept(accepted), out);
     }
 
-    /// The next update of the batch, tested. Reads before it are answered: the votes have shown what there is.
+    /// The next updates of the batch, each tested after the one before: together they are a slot. Reads at its beginning
+    /// are answered: the votes have shown what there is.
     fn take_from_batch(&mut self, id: &str, slot: u64, out: &mut Outputs) -> Option<LogRecord> {
-        let absent = Record::default();
-        loop {
-            let activity = self.active.get_mut(id)?;
-            let next = activity.coordinator.as_mut()?.batch.pop_front()?;
-            let record = self.durable.record(id).unwrap_or(&absent);
-            // Otherwise decided meanwhile (and answered then), or expired.
-            let is_known = record.updates().executed(&next).is_some();
-            let queued = activity.queue.iter().position(|of| of.update.id == next);
-            let Some(place) = queued.filter(|_| !is_known || self.planted.is(Bug::NoDeduplication))
-            else {
+        let mut filled = LogRecord {
+            slot,
+            decisions: Vec::new(),
+        };
+        while filled.decisions.len() < SLOT_UPDATES_MAX
+            && filled.value_bytes() < SLOT_BYTES_TARGET
+            && let Some(place) = self.next_of_batch(id)
+        {
+            let Some(activity) = self.active.get(id) else {
+                break;
+            };
+            let before = filled.decisions.last().map(|of| of.outcome.newest());
+            let found = match (before, self.durable.record(id)) {
+                (Some(newest), _) => newest.clone(),
+                (None, Some(record)) => record.newest(),
+                (None, None) => Record::default().newest(),
+            };
+            let Some(Queued { update, .. }) = activity.queue.get(place) else {
+                break;
+            };
+            if update.ask == Ask::Read && before.is_none() && self.is_held(id, &found) {
+                self.finish_read(id, place, &found, out);
                 continue;
-            };
-            let found = record.newest();
-            let replicas = self.durable.placement.replicas_of(id);
-            let holds = |replica| {
-                let digest = activity.coordinator.as_ref()?.digests.get(&replica)?;
-                digest.versions.contains(&found.version).then_some(())
-            };
-            // An update was decided by a quorum; a plain write may be held by this node alone, and then it is made known
-            // to a quorum with a slot of its own, or else a later read might not see it.
-            let is_held = found.version.step > 0
-                || found.version.is_null()
-                || self.members.is_quorum(replicas, |replica| {
-                    replica == self.me || holds(replica).is_some()
-                });
-            if let Some(update) = activity.queue.get(place).map(|queued| &queued.update)
-                && (update.ask != Ask::Read || !is_held)
-            {
-                let literal = self.planted.is(Bug::LiteralNumbering).then_some(self.me);
-                return Some(test(update, slot, record, literal));
             }
-            if let Some(read) = activity.queue.remove(place) {
-                match read.from {
-                    Some(from) => Self::send(from, read_done(id, next, found), out),
-                    None => self.answer_read(id, &next, &found, out),
-                }
+            let literal = self.planted.is(Bug::LiteralNumbering).then(|| {
+                let known = self.durable.record(id);
+                Version::write(known.map_or(0, |record| record.highest_number), self.me)
+            });
+            let decision = test(update, found, literal);
+            filled.decisions.push(decision);
+        }
+        (!filled.decisions.is_empty()).then_some(filled)
+    }
+
+    /// The place in the queue of the batch's next update; those that were decided meanwhile (and answered then), or have
+    /// expired, are left out.
+    fn next_of_batch(&mut self, id: &str) -> Option<usize> {
+        let activity = self.active.get_mut(id)?;
+        let batch = &mut activity.coordinator.as_mut()?.batch;
+        while let Some(next) = batch.pop_front() {
+            let record = self.durable.record(id);
+            let is_known = record.is_some_and(|of| of.updates().executed(&next).is_some());
+            let queued = activity.queue.iter().position(|of| of.update.id == next);
+            if queued.is_some() && (!is_known || self.planted.is(Bug::NoDeduplication)) {
+                return queued;
             }
+        }
+        None
+    }
+
+    /// True when a later read must find this version or a newer one. An update was decided by a quorum; a plain write may
+    /// be held by this node alone, and then it is made known to a quorum with a slot of its own.
+    fn is_held(&self, id: &str, found: &RecordVersion) -> bool {
+        let term = self.active.get(id).and_then(|of| of.coordinator.as_ref());
+        let holds = |replica| {
+            let digest = term.and_then(|term| term.digests.get(&replica));
+            replica == self.me || digest.is_some_and(|of| of.versions.contains(&found.version))
+        };
+        let replicas = self.durable.placement.replicas_of(id);
+        found.version.step > 0 || found.version.is_null() || self.members.is_quorum(replicas, holds)
+    }
+
+    fn finish_read(&mut self, id: &str, place: usize, found: &RecordVersion, out: &mut Outputs) {
+        let queue = self.active.get_mut(id).map(|activity| &mut activity.queue);
+        let Some(read) = queue.and_then(|queue| queue.remove(place)) else {
+            return;
+        };
+        match read.from {
+            Some(from) => Self::send(from, read_done(id, read.update.id, found.clone()), out),
+            None => self.answer_read(id, &read.update.id, found, out),
         }
     }
 
@@ -394,6 +456,10 @@ impl Coordinator {
         matches!(&self.phase, Phase::Commit { proposal, .. } if proposal.slot <= decided)
     }
 
+    pub(super) fn ballot(&self) -> Ballot {
+        self.term.ballot
+    }
+
     fn commit(
         &self,
         record: &str,
@@ -403,7 +469,7 @@ impl Coordinator {
     ) -> Message {
         Message::Commit {
             record: record.to_owned(),
-            ballot: self.ballot,
+            ballot: self.term.ballot,
             proposal: proposal.clone(),
             lacking: state.lacking(digest),
         }
@@ -418,9 +484,8 @@ fn read_done(record: &str, id: UpdateId, found: RecordVersion) -> Message {
     }
 }
 
-/// Tests an update against the newest visible version. `literal`: the replica of `Bug::LiteralNumbering`.
-fn test(update: &Update, slot: u64, state: &Record, literal: Option<ReplicaId>) -> LogRecord {
-    let found = state.newest();
+/// Tests an update against the newest version before it. `literal`: what `Bug::LiteralNumbering` would make.
+fn test(update: &Update, found: RecordVersion, literal: Option<Version>) -> Decision {
     let passed = match &update.ask {
         Ask::IfValueIs { old, new } => (found.value == *old).then_some(new),
         Ask::IfVersionIs { old, new } => (found.version == *old).then_some(new),
@@ -429,16 +494,14 @@ fn test(update: &Update, slot: u64, state: &Record, literal: Option<ReplicaId>) 
     let outcome = match passed {
         Some(new) => {
             let base = found.version;
-            let adjacent = base.successor();
-            let version = literal.map_or(adjacent, |me| Version::write(state.highest_number, me));
+            let version = literal.unwrap_or_else(|| base.successor());
             let value = new.clone();
             let made = RecordVersion { version, value };
             Outcome::Updated { base, made }
         }
         None => Outcome::Mismatch { found },
     };
-    LogRecord {
-        slot,
+    Decision {
         id: update.id.clone(),
         outcome,
     }

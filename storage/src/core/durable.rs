@@ -12,10 +12,9 @@ use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, Ring};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::effect::Change;
-use super::message::{Entry, EntryKind};
+use super::message::{Entry, EntryKind, LogRecord};
 use super::record::{Record, RecordChange};
 use super::spread::Spread;
-use super::updates::value_of;
 
 /// Hashes per partition: a difference costs the copy of one of these parts.
 pub const BUCKETS: usize = 64;
@@ -152,6 +151,13 @@ impl Durable {
                 self.apply_to_record(&entry.record, RecordChange::Wrote(id, version));
             }
         }
+        if let EntryKind::Decided(decided) = &mut entry.what {
+            *decided = own_values(std::mem::take(decided));
+            if parts.record && self.is_next_slot(&entry.record, decided.slot) {
+                let decided = RecordChange::Decide(decided.clone());
+                self.apply_to_record(&entry.record, decided);
+            }
+        }
         if let Some(spread) = self.spreads.get_mut(&partition).filter(|_| parts.spread) {
             spread.push(entry);
         }
@@ -226,6 +232,12 @@ impl Durable {
         self.records.get(id)
     }
 
+    /// True when the slots before this one are known, and this one is not.
+    pub fn is_next_slot(&self, id: &str, slot: u64) -> bool {
+        let decided = self.record(id).map_or(0, |known| known.updates().decided);
+        slot == decided + 1
+    }
+
     /// Records that have accepted an update whose outcome is not known here.
     pub fn undecided(&self) -> &BTreeSet<RecordId> {
         &self.undecided
@@ -269,13 +281,17 @@ pub fn bucket_of(id: &str) -> usize {
 fn own_change(change: RecordChange) -> RecordChange {
     match change {
         RecordChange::Merge(made) => RecordChange::Merge(own(made)),
-        RecordChange::Decide(mut decided) => {
-            let version = value_of(&mut decided.outcome);
-            *version = own(version.clone());
-            RecordChange::Decide(decided)
-        }
+        RecordChange::Decide(decided) => RecordChange::Decide(own_values(decided)),
         other => other,
     }
+}
+
+fn own_values(mut decided: LogRecord) -> LogRecord {
+    for decision in &mut decided.decisions {
+        let version = decision.outcome.newest_mut();
+        *version = own(version.clone());
+    }
+    decided
 }
 
 /// A value in memory of its own: as it came it is a part of a whole message, and would keep that alive.

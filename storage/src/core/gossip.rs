@@ -161,7 +161,7 @@ impl Partition {
 }
 
 impl Storage {
-    /// Applies the next entry of its origin; a decided update has changed the record already.
+    /// Applies the next entry of its origin.
     pub(super) fn apply_entry(
         &mut self,
         now_ms: u64,
@@ -175,6 +175,11 @@ impl Storage {
             now_ms + ACKNOWLEDGE_MS
         };
         let check_ms = now_ms + self.members.round_trip_ms();
+        if let EntryKind::Decided(decided) = &entry.what
+            && self.durable.is_next_slot(&entry.record, decided.slot)
+        {
+            self.answer_updates(&entry.record, decided, out);
+        }
         self.persist(Change::Entry { partition, entry }, out);
         let (Some(state), Some(spread)) = (
             self.partitions.get_mut(&partition),
@@ -229,8 +234,13 @@ impl Storage {
             };
             let link = state.links.entry(from).or_default();
             link.known.merge(&gossip.timestamp);
-            if !gossip.entries.is_empty() {
+            // Nobody waits until a decision is everywhere; a write may have to be.
+            let is_write = |entry: &Entry| matches!(entry.what, EntryKind::Write { .. });
+            if gossip.entries.iter().any(is_write) {
                 link.send_by(now_ms);
+                self.stirring.insert(gossip.partition);
+            } else if !gossip.entries.is_empty() {
+                link.send_by(now_ms + ACKNOWLEDGE_MS);
                 self.stirring.insert(gossip.partition);
             }
             state.truncate(&mut self.durable, gossip.partition, &self.members);
@@ -256,6 +266,15 @@ impl Storage {
         out: &mut Outputs,
     ) {
         for entry in entries {
+            let Some(spread) = self.durable.spread(partition) else {
+                return;
+            };
+            if self.planted.is(Bug::GossipOutOfOrder) && !spread.has(&entry)
+                || can_apply(&self.durable, spread, &entry)
+            {
+                self.apply_of_another(now_ms, partition, entry, out);
+                continue;
+            }
             self.take_decision(from, &entry, out);
             let (Some(state), Some(spread)) = (
                 self.partitions.get_mut(&partition),
@@ -263,11 +282,7 @@ impl Storage {
             ) else {
                 return;
             };
-            if self.planted.is(Bug::GossipOutOfOrder) && !spread.has(&entry)
-                || can_apply(&self.durable, spread, &entry)
-            {
-                self.apply_entry(now_ms, partition, entry, out);
-            } else if !spread.has(&entry)
+            if !spread.has(&entry)
                 && !state.waiting.contains(&entry)
                 && state.waiting.len() < WAITING_ENTRIES_MAX
             {
@@ -275,6 +290,20 @@ impl Storage {
             }
         }
         self.apply_waiting(now_ms, partition, out);
+    }
+
+    fn apply_of_another(
+        &mut self,
+        now_ms: u64,
+        partition: PartitionId,
+        entry: Entry,
+        out: &mut Outputs,
+    ) {
+        let record = matches!(entry.what, EntryKind::Decided(_)).then(|| entry.record.clone());
+        self.apply_entry(now_ms, partition, entry, out);
+        if let Some(record) = record {
+            self.end_slots(&record, out);
+        }
     }
 
     /// A decision is one whatever it builds on, and a client may be waiting for it.
@@ -310,7 +339,7 @@ impl Storage {
                 return;
             };
             let entry = state.waiting.swap_remove(index);
-            self.apply_entry(now_ms, partition, entry, out);
+            self.apply_of_another(now_ms, partition, entry, out);
         }
     }
 
@@ -374,14 +403,18 @@ impl Storage {
     }
 }
 
-/// True when nothing is missing before the entry. A decision is applied once the record has it, for what was applied
-/// is acknowledged and never sent again.
+/// True when nothing is missing before the entry, neither of what its origin had nor of the record's slots: what was
+/// applied is acknowledged and never sent again.
 fn can_apply(durable: &Durable, spread: &Spread, entry: &Entry) -> bool {
     let is_decided = match &entry.what {
         EntryKind::Write { .. } => true,
-        EntryKind::Decided(decided) => durable
-            .record(&entry.record)
-            .is_some_and(|record| record.updates().decided >= decided.slot),
+        EntryKind::Decided(decided) => {
+            durable
+                .record(&entry.record)
+                .map_or(0, |record| record.updates().decided)
+                .saturating_add(1)
+                >= decided.slot
+        }
     };
     is_decided && spread.is_next(entry)
 }

@@ -2,7 +2,7 @@
 
 use common::types::ReplicaId;
 
-use super::coordinator::Ballots;
+use super::coordinator::Vote;
 use super::members::Heard;
 use super::message::{Accepted, Message};
 use super::{Change, Envelope, Halt, Output, Outputs, Storage};
@@ -100,9 +100,9 @@ impl Storage {
             }
             Message::Prepare {
                 record,
-                ballot,
+                term,
                 digest,
-            } => self.take_prepare(now_ms, from, record, ballot, &digest, out),
+            } => self.take_prepare(now_ms, from, record, term, &digest, out),
             Message::Commit {
                 record,
                 ballot,
@@ -120,23 +120,17 @@ impl Storage {
             }
             Message::Vote {
                 record,
-                ballot,
+                term,
                 accepted,
                 digest,
                 lacking,
             } => {
-                self.take_vote(
-                    now_ms,
-                    from,
-                    &record,
-                    Ballots {
-                        ballot,
-                        accepted,
-                        digest,
-                    },
-                    lacking,
-                    out,
-                );
+                let vote = Vote {
+                    term,
+                    accepted,
+                    digest,
+                };
+                self.take_vote(now_ms, from, &record, vote, lacking, out);
             }
             Message::Committed {
                 record,

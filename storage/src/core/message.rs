@@ -13,6 +13,15 @@ pub struct Ballot {
     pub replica: ReplicaId,
 }
 
+/// A coordinator keeps its ballot as long as nobody has promised more, and counts the terms under it: the votes of an
+/// earlier one show an earlier state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Term {
+    pub ballot: Ballot,
+    /// From 0 in each life of a node.
+    pub round: u64,
+}
+
 /// What a client asks of a record's coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Update {
@@ -48,12 +57,59 @@ pub enum Outcome {
     },
 }
 
-/// One slot of a record's log of updates; slots count from 1.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// One slot of a record's log of updates: those that are decided together, each tested after the one before. Slots count
+/// from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct LogRecord {
     pub slot: u64,
+    pub decisions: Vec<Decision>,
+}
+
+/// An update and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Decision {
     pub id: UpdateId,
     pub outcome: Outcome,
+}
+
+impl LogRecord {
+    /// What successful updates have made, oldest first.
+    pub fn made(&self) -> impl Iterator<Item = &RecordVersion> {
+        self.decisions.iter().filter_map(|of| match &of.outcome {
+            Outcome::Updated { made, .. } => Some(made),
+            Outcome::Mismatch { .. } => None,
+        })
+    }
+
+    /// Of the values that were made and found.
+    pub fn value_bytes(&self) -> usize {
+        let newest = self.decisions.iter().map(|of| of.outcome.newest());
+        newest
+            .map(|of| of.value.as_ref().map_or(0, Bytes::len))
+            .sum()
+    }
+}
+
+impl Outcome {
+    /// The version that the update made, if it succeeded.
+    pub fn made(&self) -> Option<Version> {
+        match self {
+            Self::Updated { made, .. } => Some(made.version),
+            Self::Mismatch { .. } => None,
+        }
+    }
+
+    /// What was newest after the update.
+    pub fn newest(&self) -> &RecordVersion {
+        let (Self::Updated { made: newest, .. } | Self::Mismatch { found: newest }) = self;
+        newest
+    }
+
+    /// See [`newest`](Self::newest).
+    pub fn newest_mut(&mut self) -> &mut RecordVersion {
+        let (Self::Updated { made: newest, .. } | Self::Mismatch { found: newest }) = self;
+        newest
+    }
 }
 
 /// What a replica has accepted but does not know to be decided.
@@ -77,7 +133,7 @@ pub struct RecordState {
     pub decided: u64,
     /// The last of them, consecutive.
     pub log: Vec<LogRecord>,
-    /// Successful updates of slots before the log, without their values.
+    /// Successful updates of slots before the log, without their values, one in each.
     pub remembered: Vec<LogRecord>,
     pub versions: Vec<RecordVersion>,
     /// Ids of plain writes and the versions that they made, oldest first.
@@ -145,12 +201,12 @@ pub enum Message {
     },
     Prepare {
         record: RecordId,
-        ballot: Ballot,
+        term: Term,
         digest: Digest,
     },
     Vote {
         record: RecordId,
-        ballot: Ballot,
+        term: Term,
         accepted: Option<Accepted>,
         digest: Digest,
         lacking: RecordState,

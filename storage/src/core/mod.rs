@@ -40,7 +40,7 @@ use self::durable::Durable;
 use self::gossip::Partition;
 use self::join::Answer;
 use self::members::{HEARTBEAT_MS, Members};
-use self::message::{Ballot, LogRecord, Message, Outcome};
+use self::message::{Decision, LogRecord, Message, Outcome, Term};
 use self::planted::Planted;
 use self::queue::Activity;
 use self::record::RecordChange;
@@ -63,6 +63,9 @@ pub struct Storage {
     stirring: BTreeSet<PartitionId>,
     /// What goes on for a record beyond its durable state: absent when nothing does.
     active: BTreeMap<RecordId, Activity>,
+    /// The latest term of each record that this node has coordinated in this life: unless somebody else has promised
+    /// more, the next one needs no new promise.
+    terms: BTreeMap<RecordId, Term>,
     /// Clients that wait for an update's outcome.
     waiting_updates: BTreeMap<UpdateId, Vec<Token>>,
     waiting_writes: Vec<WaitingWrite>,
@@ -110,6 +113,7 @@ impl Storage {
             partitions: durable.spreads().iter().map(partition).collect(),
             stirring: BTreeSet::new(),
             active: BTreeMap::new(),
+            terms: BTreeMap::new(),
             waiting_updates: BTreeMap::new(),
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
@@ -290,8 +294,8 @@ impl Storage {
     }
 
     fn change(&mut self, record: &str, change: RecordChange, out: &mut Outputs) {
-        if let RecordChange::Decide(LogRecord { id, outcome, .. }) = &change {
-            self.answer_update(record, id, outcome, out);
+        if let RecordChange::Decide(decided) = &change {
+            self.answer_updates(record, decided, out);
         }
         let record = record.to_owned();
         self.persist(Change::Record { record, change }, out);
@@ -304,8 +308,14 @@ impl Storage {
             .map_or(&updates::NONE, record::Record::updates)
     }
 
-    /// An update was decided. That a quorum has accepted it is durable, so the answer need not wait for the change that
+    /// A slot was decided. That a quorum has accepted it is durable, so the answers need not wait for the change that
     /// says so here.
+    fn answer_updates(&mut self, record: &str, decided: &LogRecord, out: &mut Outputs) {
+        for Decision { id, outcome } in &decided.decisions {
+            self.answer_update(record, id, outcome, out);
+        }
+    }
+
     fn answer_update(&mut self, record: &str, id: &UpdateId, outcome: &Outcome, out: &mut Outputs) {
         if let Some(activity) = self.active.get_mut(record) {
             activity.forget(id);
@@ -330,14 +340,6 @@ impl Storage {
             .copied()
             .filter(living)
             .collect()
-    }
-
-    fn next_ballot(&self, promised: Ballot) -> Ballot {
-        Ballot {
-            epoch: self.ring().epoch,
-            term: promised.term + 1,
-            replica: self.me,
-        }
     }
 
     /// The node that this one takes for the coordinator of a record.

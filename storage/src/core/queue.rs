@@ -62,7 +62,7 @@ impl Activity {
         if self
             .coordinator
             .as_ref()
-            .is_some_and(|coordinator| coordinator.ballot < promised)
+            .is_some_and(|coordinator| coordinator.ballot() < promised)
         {
             self.coordinator = None;
             (self.due_ms, self.forward_ms) = (due_ms, due_ms);

@@ -84,12 +84,14 @@ impl Record {
     }
 
     fn decide(&mut self, record: LogRecord, max_versions: usize) {
-        if let Outcome::Updated { base, made } = &record.outcome {
-            debug_assert!(
-                cfg!(feature = "planted-bugs") || base.successor() == made.version,
-                "I3: not the immediate successor"
-            );
-            self.insert(made.clone(), max_versions);
+        for decision in &record.decisions {
+            if let Outcome::Updated { base, made } = &decision.outcome {
+                debug_assert!(
+                    cfg!(feature = "planted-bugs") || base.successor() == made.version,
+                    "I3: not the immediate successor"
+                );
+                self.insert(made.clone(), max_versions);
+            }
         }
         self.updates_mut().decide(record);
     }
@@ -208,7 +210,8 @@ impl Record {
         let log = updates.log_after(digest.decided);
         let in_log = |version| {
             log.iter()
-                .any(|record| record.outcome.made() == Some(version))
+                .flat_map(LogRecord::made)
+                .any(|made| made.version == version)
         };
         let lacks = |made: &&RecordVersion| {
             !digest.versions.contains(&made.version) && !in_log(made.version)
@@ -280,7 +283,10 @@ impl Record {
             decided = first - 1;
             changes.push(RecordChange::SkipTo(decided));
         }
-        let unknown = |record: &LogRecord| self.updates().executed(&record.id).is_none();
+        let unknown = |record: &LogRecord| {
+            let mut decisions = record.decisions.iter();
+            decisions.any(|of| self.updates().executed(&of.id).is_none())
+        };
         let remembered: Vec<_> = state.remembered.into_iter().filter(unknown).collect();
         if !remembered.is_empty() {
             changes.push(RecordChange::Remember(remembered));

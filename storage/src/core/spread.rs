@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::message::{Entry, EntryKind, Outcome};
+use super::message::{Entry, EntryKind};
 use super::timestamp::Timestamp;
 
 /// Entries kept for peers that lack them; a peer further behind copies the partition's state.
@@ -99,13 +99,10 @@ impl Spread {
 }
 
 pub fn entry_bytes(entry: &Entry) -> usize {
-    let value = match &entry.what {
-        EntryKind::Write { made, .. } => made.value.as_ref(),
-        EntryKind::Decided(decided) => match &decided.outcome {
-            Outcome::Updated { made, .. } => made.value.as_ref(),
-            Outcome::Mismatch { found } => found.value.as_ref(),
-        },
+    let what = match &entry.what {
+        EntryKind::Write { made, .. } => made.value.as_ref().map_or(0, bytes::Bytes::len),
+        EntryKind::Decided(decided) => decided.value_bytes() + 64 * decided.decisions.len(),
     };
     // The fixed part: ids, versions and timestamps.
-    128 + entry.record.len() + value.map_or(0, bytes::Bytes::len)
+    128 + entry.record.len() + what
 }

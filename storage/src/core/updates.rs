@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use common::types::{RecordVersion, UpdateId, Version};
+use common::types::UpdateId;
 
-use super::message::{Accepted, Ballot, LogRecord, Outcome};
+use super::message::{Accepted, Ballot, Decision, LogRecord, Outcome};
 
 /// Decided updates kept per record for lagging replicas, and successful ones remembered for the answers to repeats.
 pub const LOG_RECORDS_MAX: usize = 1024;
@@ -21,6 +20,8 @@ pub struct Updates {
     /// Slots decided in all; the log holds the last of them.
     pub decided: u64,
     log: VecDeque<LogRecord>,
+    /// Updates in the log, and bytes of their values.
+    log_updates: usize,
     log_bytes: usize,
     executed: BTreeMap<UpdateId, Executed>,
     /// Successful updates that left the log for its size, oldest first: remembered without their values.
@@ -44,6 +45,7 @@ pub static NONE: Updates = Updates {
     accepted: None,
     decided: 0,
     log: VecDeque::new(),
+    log_updates: 0,
     log_bytes: 0,
     executed: BTreeMap::new(),
     shed: VecDeque::new(),
@@ -67,26 +69,32 @@ impl Updates {
     pub(super) fn decide(&mut self, record: LogRecord) {
         debug_assert_eq!(record.slot, self.decided + 1, "I1: decided out of order");
         self.set_decided(record.slot);
-        let executed = Executed {
-            slot: record.slot,
-            outcome: record.outcome.clone(),
-        };
-        self.executed.insert(record.id.clone(), executed);
-        self.log_bytes += value_bytes(&record);
+        for decision in &record.decisions {
+            self.note_executed(record.slot, decision);
+        }
+        self.log_updates += record.decisions.len();
+        self.log_bytes += record.value_bytes();
         self.log.push_back(record);
-        while self.log.len() > LOG_RECORDS_MAX
-            || (self.log_bytes > LOG_BYTES_MAX && self.log.len() > 1)
+        while self.log.len() > 1
+            && (self.log_updates > LOG_RECORDS_MAX || self.log_bytes > LOG_BYTES_MAX)
         {
             if let Some(oldest) = self.log.pop_front() {
-                self.log_bytes -= value_bytes(&oldest);
+                self.log_updates -= oldest.decisions.len();
+                self.log_bytes -= oldest.value_bytes();
                 self.shed(oldest);
             }
         }
     }
 
+    fn note_executed(&mut self, slot: u64, decision: &Decision) {
+        let outcome = decision.outcome.clone();
+        let executed = Executed { slot, outcome };
+        self.executed.insert(decision.id.clone(), executed);
+    }
+
     /// The log below this slot is not to be had any more: goes on from here.
     pub(super) fn skip_to(&mut self, slot: u64) {
-        self.log_bytes = 0;
+        (self.log_updates, self.log_bytes) = (0, 0);
         for record in std::mem::take(&mut self.log) {
             self.shed(record);
         }
@@ -95,14 +103,12 @@ impl Updates {
 
     /// Takes over what another replica remembers of updates that left the log.
     pub(super) fn remember(&mut self, remembered: &[LogRecord]) {
-        for record in remembered {
-            if !self.executed.contains_key(&record.id) {
-                let executed = Executed {
-                    slot: record.slot,
-                    outcome: record.outcome.clone(),
-                };
-                self.executed.insert(record.id.clone(), executed);
-                self.shed.push_back((record.id.clone(), record.slot));
+        for LogRecord { slot, decisions } in remembered {
+            for decision in decisions {
+                if !self.executed.contains_key(&decision.id) {
+                    self.note_executed(*slot, decision);
+                    self.shed.push_back((decision.id.clone(), *slot));
+                }
             }
         }
         self.shed
@@ -114,16 +120,18 @@ impl Updates {
     /// The answer to a repeat names the version that was made, so its value can go; a mismatch is nothing without its
     /// value, and to test a failed update anew harms nobody.
     fn shed(&mut self, oldest: LogRecord) {
-        let LogRecord { slot, id, .. } = oldest;
-        match self.executed.get_mut(&id) {
-            Some(Executed {
-                slot: of,
-                outcome: Outcome::Updated { made, .. },
-            }) if *of == slot => {
-                made.value = None;
-                self.shed.push_back((id, slot));
+        let LogRecord { slot, decisions } = oldest;
+        for Decision { id, .. } in decisions {
+            match self.executed.get_mut(&id) {
+                Some(Executed {
+                    slot: of,
+                    outcome: Outcome::Updated { made, .. },
+                }) if *of == slot => {
+                    made.value = None;
+                    self.shed.push_back((id, slot));
+                }
+                _ => self.forget(&id, slot),
             }
-            _ => self.forget(&id, slot),
         }
         self.limit_shed();
     }
@@ -174,10 +182,13 @@ impl Updates {
     /// What is remembered of updates that left the log, oldest first.
     pub fn remembered(&self) -> Vec<LogRecord> {
         let record = |(id, slot): &(UpdateId, u64)| {
-            Some(LogRecord {
-                slot: *slot,
+            let decision = Decision {
                 id: id.clone(),
                 outcome: self.executed(id)?.clone(),
+            };
+            Some(LogRecord {
+                slot: *slot,
+                decisions: vec![decision],
             })
         };
         self.shed.iter().filter_map(record).collect()
@@ -191,28 +202,6 @@ impl Updates {
     }
 
     pub fn log_bytes(&self) -> usize {
-        self.log_bytes + 32 * self.log.len() + 64 * self.shed.len()
-    }
-}
-
-/// The value of what was made or found.
-pub fn value_of(outcome: &mut Outcome) -> &mut RecordVersion {
-    let (Outcome::Updated { made: version, .. } | Outcome::Mismatch { found: version }) = outcome;
-    version
-}
-
-fn value_bytes(record: &LogRecord) -> usize {
-    let (Outcome::Updated { made: version, .. } | Outcome::Mismatch { found: version }) =
-        &record.outcome;
-    version.value.as_ref().map_or(0, Bytes::len)
-}
-
-impl Outcome {
-    /// The version that the update made, if it succeeded.
-    pub fn made(&self) -> Option<Version> {
-        match self {
-            Self::Updated { made, .. } => Some(made.version),
-            Self::Mismatch { .. } => None,
-        }
+        self.log_bytes + 64 * self.log_updates + 64 * self.shed.len()
     }
 }

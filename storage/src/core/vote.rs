@@ -2,7 +2,7 @@
 
 use common::types::{RecordId, ReplicaId};
 
-use super::message::{Accepted, Ballot, Digest, Message, RecordState};
+use super::message::{Accepted, Ballot, Digest, Message, RecordState, Term};
 use super::planted::Bug;
 use super::record::{Record, RecordChange};
 use super::{Outputs, Storage};
@@ -13,17 +13,17 @@ impl Storage {
         now_ms: u64,
         from: ReplicaId,
         record: RecordId,
-        ballot: Ballot,
+        term: Term,
         digest: &Digest,
         out: &mut Outputs,
     ) {
-        if !self.promise(now_ms, from, &record, ballot, out) {
+        if !self.promise(now_ms, from, &record, term.ballot, out) {
             return;
         }
         let absent = Record::default();
         let state = self.durable.record(&record).unwrap_or(&absent);
         let vote = Message::Vote {
-            ballot,
+            term,
             accepted: state.updates().accepted.clone(),
             digest: state.digest(),
             lacking: state.lacking(digest),
@@ -127,13 +127,18 @@ impl Storage {
             self.change(record, change, out);
         }
         if decides {
-            let slots = self.updates(record).decided;
-            if let Some(activity) = self.active.get_mut(record) {
-                activity.close(slots);
-            }
-            self.answer_executed(record, out);
-            self.rest(record);
+            self.end_slots(record, out);
         }
+    }
+
+    /// Someone else's slots were decided here.
+    pub(super) fn end_slots(&mut self, record: &str, out: &mut Outputs) {
+        let slots = self.updates(record).decided;
+        if let Some(activity) = self.active.get_mut(record) {
+            activity.close(slots);
+        }
+        self.answer_executed(record, out);
+        self.rest(record);
     }
 
     /// Answers what is queued here and was decided in slots that this node has skipped.

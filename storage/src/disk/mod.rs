@@ -34,7 +34,7 @@
 //! | offset | bytes | segment header |
 //! |---|---|---|
 //! | 0 | 8 | `MRNT-LOG` |
-//! | 8 | 4 | version of the format, 1; these 24 bytes are the same in every version |
+//! | 8 | 4 | version of the format, 2; these 24 bytes are the same in every version |
 //! | 12 | 8 | sequence of its first entry |
 //! | 20 | 4 | checksum of bytes 0 to 19 |
 //!

@@ -68,16 +68,15 @@ impl Recorder {
 
     /// I8: a version names one value for ever.
     pub fn made(&mut self, at: u64, by: ReplicaId, change: &Change) {
-        let Some((record, made)) = visible(change) else {
-            return;
-        };
-        let key = (record.clone(), made.version);
-        let known = self.made.entry(key).or_insert_with(|| made.value.clone());
-        if *known != made.value {
-            self.wrong.push(format!(
-                "I8: {record} {} has two values: {known:?}, and {:?} at replica {by} at {at} ms",
-                made.version, made.value
-            ));
+        for (record, made) in visible(change) {
+            let key = (record.clone(), made.version);
+            let known = self.made.entry(key).or_insert_with(|| made.value.clone());
+            if *known != made.value {
+                self.wrong.push(format!(
+                    "I8: {record} {} has two values: {known:?}, and {:?} at replica {by} at {at} ms",
+                    made.version, made.value
+                ));
+            }
         }
     }
 

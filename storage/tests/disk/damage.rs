@@ -238,15 +238,15 @@ fn a_segment_under_another_name_is_damage() {
 fn another_format_is_told_from_damage() {
     let whole = written(1, 0);
     let mut bytes = whole.read(FIRST).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let checksum = crc32fast::hash(&bytes[..20]).to_le_bytes();
     bytes[20..24].copy_from_slice(&checksum);
     assert_eq!(
         open(with(FIRST, &bytes, &whole)).err(),
         Some(DiskError::Format {
             file: FIRST.to_owned(),
-            found: "2".to_owned(),
-            expected: "1".to_owned(),
+            found: "3".to_owned(),
+            expected: "2".to_owned(),
         })
     );
 }

@@ -85,9 +85,8 @@ impl Letter {
             promised, decided, ..
         } = node.updates();
         match &self.envelope.message {
-            Message::Prepare { ballot, .. }
-            | Message::Vote { ballot, .. }
-            | Message::Commit { ballot, .. } => ballot < promised,
+            Message::Prepare { term, .. } | Message::Vote { term, .. } => term.ballot < *promised,
+            Message::Commit { ballot, .. } => ballot < promised,
             Message::Committed { ballot, slot, .. } => ballot < promised || slot <= decided,
             _ => false,
         }

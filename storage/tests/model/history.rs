@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use common::types::{RecordVersion, ReplicaId, UpdateId, Version};
-use storage::core::message::{Entry, EntryKind, LogRecord, Outcome};
+use storage::core::message::{Decision, Entry, EntryKind, LogRecord, Outcome};
 use storage::core::record::RecordChange;
 use storage::core::{Change, client};
 
@@ -78,8 +78,9 @@ pub struct History {
     /// By update id: what it must see.
     floors: BTreeMap<UpdateId, Version>,
     pub answers: BTreeMap<UpdateId, Answer>,
-    /// By slot.
+    /// By slot, and what they hold in order.
     pub log: BTreeMap<u64, LogRecord>,
+    decisions: Vec<Decision>,
     /// Every version ever made visible by a change that was made durable.
     pub made: BTreeMap<Version, Option<Bytes>>,
     /// By origin and number in its gossip.
@@ -98,6 +99,7 @@ impl History {
             floors: BTreeMap::new(),
             answers: BTreeMap::new(),
             log: BTreeMap::new(),
+            decisions: Vec::new(),
             made: [(FIRST, Some(bytes("a")))].into(),
             written: BTreeMap::new(),
             broken: None,
@@ -122,8 +124,8 @@ impl History {
         match &answer {
             // That may be before any node knows it durably: `invariants` look whether a quorum has accepted it.
             Answer::Update(outcome) => {
-                let mut decided = self.log.values().filter(|record| record.id == *id);
-                let is_alike = decided.all(|record| record.outcome == *outcome);
+                let mut decided = self.decisions.iter().filter(|of| of.id == *id);
+                let is_alike = decided.all(|of| of.outcome == *outcome);
                 self.require(is_alike, Broken::Durability);
             }
             Answer::Read(found) => {
@@ -143,7 +145,7 @@ impl History {
 
     /// A node makes a change durable.
     pub fn note(&mut self, node: &Node, change: &Change, config: &Config) {
-        if let Some((_, made)) = client::visible(change) {
+        for (_, made) in client::visible(change) {
             let known = self.made.entry(made.version);
             let is_alike = *known.or_insert_with(|| made.value.clone()) == made.value;
             self.require(is_alike, Broken::OneValue);
@@ -151,6 +153,14 @@ impl History {
         match change {
             Change::Record {
                 change: RecordChange::Decide(decided),
+                ..
+            }
+            | Change::Entry {
+                entry:
+                    Entry {
+                        what: EntryKind::Decided(decided),
+                        ..
+                    },
                 ..
             } => self.decide(decided, config),
             Change::Entry {
@@ -179,21 +189,29 @@ impl History {
             let is_alike = known == decided;
             return self.require(is_alike, Broken::Agreement);
         }
+        self.log.insert(decided.slot, decided.clone());
+        for decision in &decided.decisions {
+            self.execute(decision, config);
+            self.decisions.push(decision.clone());
+        }
+    }
+
+    fn execute(&mut self, decided: &Decision, config: &Config) {
         let (tested, _) = tested_and_left(&decided.outcome);
-        let is_new = self.log.values().all(|record| record.id != decided.id);
+        let is_new = self.decisions.iter().all(|of| of.id != decided.id);
         self.require(is_new, Broken::ExactlyOnce);
         if let Some(Answer::Update(answered)) = self.answers.get(&decided.id) {
             let is_alike = decided.outcome == *answered;
             self.require(is_alike, Broken::Durability);
         }
-        let before = self.log.values().next_back();
-        let left = before.map_or(FIRST, |record| tested_and_left(&record.outcome).1);
+        let before = self.decisions.last();
+        let left = before.map_or(FIRST, |of| tested_and_left(&of.outcome).1);
         // Nothing is decided that nobody has asked for.
         let sees = self.floors[&decided.id] <= tested && left <= tested;
         self.require(sees, Broken::RealTime);
         if let Outcome::Updated { base, .. } = &decided.outcome {
-            let has_same_base = |record: &LogRecord| matches!(&record.outcome, Outcome::Updated { base: other, .. } if other == base);
-            let is_first = !self.log.values().any(has_same_base);
+            let has_same_base = |of: &Decision| matches!(&of.outcome, Outcome::Updated { base: other, .. } if other == base);
+            let is_first = !self.decisions.iter().any(has_same_base);
             self.require(is_first, Broken::OneSuccessor);
         }
         if let Outcome::Mismatch { found } = &decided.outcome {
@@ -201,19 +219,18 @@ impl History {
             let old = old_of(config, &decided.id);
             self.require(is_made && found.value != old, Broken::Adjacency);
         }
-        self.log.insert(decided.slot, decided.clone());
     }
 
     /// Also after a plain write: it must not get in between.
     fn check_adjacency(&mut self, config: &Config) {
-        let is_adjacent = |record: &LogRecord| {
-            let Outcome::Updated { base, made } = &record.outcome else {
+        let is_adjacent = |of: &Decision| {
+            let Outcome::Updated { base, made } = &of.outcome else {
                 return true;
             };
             let before = self.made.range(..made.version).next_back();
-            before == Some((base, &old_of(config, &record.id)))
+            before == Some((base, &old_of(config, &of.id)))
         };
-        let are_adjacent = self.log.values().all(is_adjacent);
+        let are_adjacent = self.decisions.iter().all(is_adjacent);
         self.require(are_adjacent, Broken::Adjacency);
     }
 }

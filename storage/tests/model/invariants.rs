@@ -1,7 +1,7 @@
 //! Promises that can be broken in one state, or between it and the one before. `history` knows of the others.
 
 use common::types::{ReplicaId, UpdateId, Version, Wanted};
-use storage::core::message::LogRecord;
+use storage::core::message::{Decision, LogRecord};
 use storage::core::{Input, Output, Reply, Token};
 
 use crate::cluster::{Node, RECORD};
@@ -62,7 +62,8 @@ fn broken_inside(config: &Config, state: &State, before: &Node, node: &Node) -> 
         state.is_quorum(config.commit, |node| {
             let updates = node.updates();
             let accepted = updates.accepted.as_ref().map(|accepted| &accepted.proposal);
-            let accepts = |record: &LogRecord| record.id == *id && record.outcome == *outcome;
+            let is_it = |of: &Decision| of.id == *id && of.outcome == *outcome;
+            let accepts = |proposal: &LogRecord| proposal.decisions.iter().any(is_it);
             updates.executed(id) == Some(outcome) || accepted.is_some_and(accepts)
         })
     };

@@ -2,7 +2,9 @@
 
 use common::types::{RecordVersion, ReplicaId};
 use stateright::Path;
-use storage::core::message::{Accepted, Ballot, EntryKind, LogRecord, Message, Outcome};
+use storage::core::message::{
+    Accepted, Ballot, Decision, EntryKind, LogRecord, Message, Outcome, Term,
+};
 
 use crate::config::{Asking, Config};
 use crate::state::{Action, Event, State};
@@ -48,9 +50,9 @@ fn event(config: &Config, state: &State, event: &Event) -> String {
 fn message(message: &Message) -> String {
     match message {
         Message::Submit { update, .. } => format!("SUBMIT u{}", update.id.sequence),
-        Message::Prepare { ballot: of, .. } => format!("PREPARE {}", ballot(of)),
+        Message::Prepare { term: of, .. } => format!("PREPARE {}", term(of)),
         Message::Vote {
-            ballot: of,
+            term: of,
             accepted,
             digest,
             ..
@@ -58,7 +60,7 @@ fn message(message: &Message) -> String {
             let accepted = accepted.as_ref().map_or("nothing".to_owned(), accepting);
             format!(
                 "VOTE {}, {} decided, accepted {accepted}",
-                ballot(of),
+                term(of),
                 digest.decided
             )
         }
@@ -101,12 +103,20 @@ fn ballot(of: &Ballot) -> String {
     format!("{}.{}", of.term, of.replica)
 }
 
+fn term(of: &Term) -> String {
+    format!("{} round {}", ballot(&of.ballot), of.round)
+}
+
 pub fn record(record: &LogRecord) -> String {
-    let outcome = match &record.outcome {
-        Outcome::Updated { base, made } => format!("{base} -> {}", version(made)),
-        Outcome::Mismatch { found } => format!("found {}", version(found)),
-    };
-    format!("slot {} u{} {outcome}", record.slot, record.id.sequence)
+    let decisions = record.decisions.iter().map(|Decision { id, outcome }| {
+        let outcome = match outcome {
+            Outcome::Updated { base, made } => format!("{base} -> {}", version(made)),
+            Outcome::Mismatch { found } => format!("found {}", version(found)),
+        };
+        format!("u{} {outcome}", id.sequence)
+    });
+    let decisions: Vec<_> = decisions.collect();
+    format!("slot {} {}", record.slot, decisions.join(", "))
 }
 
 fn version(of: &RecordVersion) -> String {

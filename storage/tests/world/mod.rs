@@ -210,7 +210,7 @@ impl World {
 
     /// I8: a version names one value for ever.
     fn note(&mut self, change: &storage::core::Change) {
-        if let Some((record, made)) = storage::core::client::visible(change) {
+        for (record, made) in storage::core::client::visible(change) {
             let known = self
                 .made
                 .entry((record.clone(), made.version))

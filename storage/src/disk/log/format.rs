@@ -1,7 +1,7 @@
 //! The bytes of segments and frames; the layout is in [`crate::disk`].
 
 /// Version of the layout; a change of it makes older files unreadable, and says so.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 pub const SEGMENT_HEADER_BYTES: usize = 24;
 pub const FRAME_HEADER_BYTES: usize = 36;
 /// Bytes of a frame's payload, at most. Recovery keeps one segment in memory, and a segment holds at least one frame.
