@@ -232,7 +232,7 @@ impl Storage {
         };
         let origin = write.version.replica;
         let has =
-            |replica| replica == self.me || partition.known(replica).get(origin) >= write.sequence;
+            |replica| replica == self.me || partition.known(replica, origin) >= write.sequence;
         match write.level {
             Level::One => true,
             Level::Majority => {

@@ -92,12 +92,11 @@ impl Partition {
         }
     }
 
-    /// What a peer is known to have.
-    pub(super) fn known(&self, replica: ReplicaId) -> Timestamp {
+    /// How many updates of an origin a peer is known to have.
+    pub(super) fn known(&self, peer: ReplicaId, origin: ReplicaId) -> u64 {
         self.links
-            .get(&replica)
-            .map(|link| link.known.clone())
-            .unwrap_or_default()
+            .get(&peer)
+            .map_or(0, |link| link.known.get(origin))
     }
 
     /// A restarted peer may have lost what it said that it had, and may number anew what nobody has applied; and it does
@@ -113,11 +112,13 @@ impl Partition {
         self.links.insert(peer, link);
     }
 
-    /// True when nothing is to be sent or looked at again.
-    fn is_at_rest(&self) -> bool {
-        self.links
-            .values()
-            .all(|link| link.send_ms.is_none() && link.check.is_none())
+    /// When something is to be sent or looked at again.
+    fn due_ms(&self) -> Option<u64> {
+        let due_ms = |link: &Link| {
+            let check_ms = link.check.as_ref().map(|(at, _)| *at);
+            link.send_ms.into_iter().chain(check_ms).min()
+        };
+        self.links.values().filter_map(due_ms).min()
     }
 
     /// Entries that some living peer is not known to have.
@@ -141,9 +142,7 @@ impl Partition {
     }
 
     fn has(&self, peer: ReplicaId, entry: &Entry) -> bool {
-        self.links
-            .get(&peer)
-            .is_some_and(|link| link.known.get(entry.origin) >= entry.sequence)
+        self.known(peer, entry.origin) >= entry.sequence
     }
 
     /// Drops what all peers have that are there, or will come back with their data.
@@ -187,7 +186,6 @@ impl Storage {
         ) else {
             return;
         };
-        self.stirring.insert(partition);
         for peer in &state.replicas {
             if *peer != self.me {
                 let link = state.links.entry(*peer).or_default();
@@ -197,6 +195,22 @@ impl Storage {
             }
         }
         state.truncate(&mut self.durable, partition, &self.members);
+        self.stir(partition);
+    }
+
+    /// A partition's gossip has changed.
+    fn stir(&mut self, partition: PartitionId) {
+        match self.partitions.get(&partition).and_then(Partition::due_ms) {
+            Some(due_ms) => drop(self.stirring.insert(partition, due_ms)),
+            None => drop(self.stirring.remove(&partition)),
+        }
+    }
+
+    /// Partitions with something to send or to look at again by now.
+    fn due_partitions(&self, now_ms: u64) -> Vec<PartitionId> {
+        let is_due = |(_, at): &(&PartitionId, &u64)| **at <= now_ms;
+        let due = self.stirring.iter().filter(is_due);
+        due.map(|(partition, _)| *partition).collect()
     }
 
     /// After a start nothing is known of the peers, nor to them of this node.
@@ -216,7 +230,7 @@ impl Storage {
                 .filter(|_| partition.replicas.contains(&member))
             {
                 partition.begin_link(member, now_ms, check_ms, spread);
-                self.stirring.insert(*id);
+                self.stirring.insert(*id, now_ms);
             }
         }
     }
@@ -238,10 +252,8 @@ impl Storage {
             let is_write = |entry: &Entry| matches!(entry.what, EntryKind::Write { .. });
             if gossip.entries.iter().any(is_write) {
                 link.send_by(now_ms);
-                self.stirring.insert(gossip.partition);
             } else if !gossip.entries.is_empty() {
                 link.send_by(now_ms + ACKNOWLEDGE_MS);
-                self.stirring.insert(gossip.partition);
             }
             state.truncate(&mut self.durable, gossip.partition, &self.members);
             let is_behind = self
@@ -249,6 +261,7 @@ impl Storage {
                 .spread(gossip.partition)
                 .is_some_and(|spread| !spread.timestamp.covers(&gossip.dropped));
             self.take_entries(now_ms, from, gossip.partition, gossip.entries, out);
+            self.stir(gossip.partition);
             if is_behind {
                 self.pull(now_ms, from, gossip.partition, out);
             }
@@ -347,7 +360,7 @@ impl Storage {
     pub(super) fn tick_gossip(&mut self, now_ms: u64, out: &mut Outputs) {
         let again_ms = now_ms + self.members.round_trip_ms();
         let mut letters = Letters::default();
-        for id in self.stirring.clone() {
+        for id in self.due_partitions(now_ms) {
             let (Some(partition), Some(spread)) =
                 (self.partitions.get_mut(&id), self.durable.spread(id))
             else {
@@ -367,6 +380,7 @@ impl Storage {
                     letters.add(peer, link.gossip(self.me, id, spread, true), out);
                 }
             }
+            self.stir(id);
         }
         letters.send(out);
     }
@@ -374,7 +388,7 @@ impl Storage {
     /// Sends what is due: new updates of this replica, and acknowledgements.
     pub(super) fn flush_gossip(&mut self, now_ms: u64, out: &mut Outputs) {
         let mut letters = Letters::default();
-        for id in self.stirring.clone() {
+        for id in self.due_partitions(now_ms) {
             let (Some(partition), Some(spread)) =
                 (self.partitions.get_mut(&id), self.durable.spread(id))
             else {
@@ -395,9 +409,7 @@ impl Storage {
                 }
                 letters.add(peer, gossip, out);
             }
-            if partition.is_at_rest() {
-                self.stirring.remove(&id);
-            }
+            self.stir(id);
         }
         letters.send(out);
     }

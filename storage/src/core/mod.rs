@@ -28,7 +28,7 @@ pub mod timestamp;
 pub mod updates;
 mod vote;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use common::types::{PartitionId, RecordId, ReplicaId, Ring, UpdateId};
 
@@ -59,8 +59,8 @@ pub struct Storage {
     ring_hash: u64,
     members: Members,
     partitions: BTreeMap<PartitionId, Partition>,
-    /// Partitions with gossip to send or to look at again.
-    stirring: BTreeSet<PartitionId>,
+    /// When partitions have gossip to send or to look at again; the others are at rest.
+    stirring: BTreeMap<PartitionId, u64>,
     /// What goes on for a record beyond its durable state: absent when nothing does.
     active: BTreeMap<RecordId, Activity>,
     /// The latest term of each record that this node has coordinated in this life: unless somebody else has promised
@@ -111,7 +111,7 @@ impl Storage {
             ring_hash: founding.ring.settings_hash(),
             members: Members::new(now_ms, me, gossip_delay_ms, &founding.ring),
             partitions: durable.spreads().iter().map(partition).collect(),
-            stirring: BTreeSet::new(),
+            stirring: BTreeMap::new(),
             active: BTreeMap::new(),
             terms: BTreeMap::new(),
             waiting_updates: BTreeMap::new(),

@@ -1,21 +1,26 @@
 //! Vector timestamps of one partition: per replica, how many of its updates are known.
 
-use std::collections::BTreeMap;
-
 use common::types::ReplicaId;
 
+/// By replica, in rising order: there are few of them, and many timestamps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Timestamp(BTreeMap<ReplicaId, u64>);
+pub struct Timestamp(Vec<(ReplicaId, u64)>);
 
 impl Timestamp {
     pub fn get(&self, replica: ReplicaId) -> u64 {
-        self.0.get(&replica).copied().unwrap_or(0)
+        let known = self.0.iter().find(|(of, _)| *of == replica);
+        known.map_or(0, |(_, count)| *count)
     }
 
     /// Never goes back.
     pub fn advance(&mut self, replica: ReplicaId, count: u64) {
-        let known = self.0.entry(replica).or_insert(0);
-        *known = count.max(*known);
+        match self.0.iter_mut().find(|(of, _)| *of >= replica) {
+            Some((of, known)) if *of == replica => *known = count.max(*known),
+            _ => {
+                let place = self.0.partition_point(|(of, _)| *of < replica);
+                self.0.insert(place, (replica, count));
+            }
+        }
     }
 
     pub fn merge(&mut self, other: &Self) {
@@ -32,13 +37,17 @@ impl Timestamp {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, u64)> {
-        self.0.iter().map(|(replica, count)| (*replica, *count))
+        self.0.iter().copied()
     }
 }
 
 impl FromIterator<(ReplicaId, u64)> for Timestamp {
     fn from_iter<I: IntoIterator<Item = (ReplicaId, u64)>>(counts: I) -> Self {
-        Self(counts.into_iter().collect())
+        let mut timestamp = Self::default();
+        for (replica, count) in counts {
+            timestamp.advance(replica, count);
+        }
+        timestamp
     }
 }
 
