@@ -15,10 +15,6 @@ use common::fabric::{FabricHandle, GrpcFabric};
 use cli::{Cli, Command};
 use failure::Failure;
 
-/// Nodes hold many small values that come and go on all threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // First of all, and on this thread, which lives as long as the process.
     match pcs::die_with_parent().map_err(|error| Failure::not_started(error.to_string())) {

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::core::{Change, Output};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Hold {
     /// Of the last change that was ordered, and of the last that is durable; they count the changes.
     ordered: u64,

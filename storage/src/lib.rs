@@ -15,7 +15,7 @@ pub mod codec;
 pub mod core;
 pub mod disk;
 pub mod engine;
-mod hold;
+pub mod hold;
 pub mod node;
 pub mod server;
 pub mod service;

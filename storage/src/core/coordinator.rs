@@ -148,10 +148,11 @@ impl Storage {
         out: &mut Outputs,
     ) {
         let is_mine = |activity: &super::queue::Activity| {
-            activity
-                .coordinator
-                .as_ref()
-                .is_some_and(|own| own.term == vote.term)
+            let own = activity.coordinator.as_ref().map(|own| own.term);
+            let is_stale_too = self.planted.is(Bug::StaleVotes);
+            own.is_some_and(|own| {
+                own == vote.term || is_stale_too && own.ballot == vote.term.ballot
+            })
         };
         if !self.active.get(record).is_some_and(is_mine) {
             return;

@@ -34,10 +34,12 @@ pub enum Bug {
     LiteralNumbering,
     /// Gossip is applied as it comes, whatever it builds on.
     GossipOutOfOrder,
+    /// Votes of an earlier term under the same ballot count.
+    StaleVotes,
 }
 
 impl Bug {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PromiseNotSynced,
         Self::AcceptedNotSynced,
         Self::AcknowledgedAfterOwnDisk,
@@ -50,6 +52,7 @@ impl Bug {
         Self::NumberReusedAfterRestart,
         Self::LiteralNumbering,
         Self::GossipOutOfOrder,
+        Self::StaleVotes,
     ];
 }
 

@@ -40,6 +40,13 @@ pub fn config(bug: Bug) -> Config {
             fault: Fault::Restart,
             ..base
         },
+        Bug::StaleVotes => Config {
+            askings: vec![swap(1, "a", "b", &[0]), read(2, &[0])],
+            writings: vec![writing("x")],
+            timeouts: 0,
+            gossip: true,
+            ..base
+        },
         Bug::GossipOutOfOrder => Config {
             askings: Vec::new(),
             writings: vec![writing("x"), writing("y")],

@@ -13,6 +13,7 @@ use storage::core::planted::Bug;
 use storage::core::record::{Record, RecordChange};
 use storage::core::updates::Updates;
 use storage::core::{Change, Envelope, Input, Output, Start, Storage};
+use storage::hold::Hold;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::config::{Config, Fault};
@@ -93,6 +94,13 @@ impl Letter {
     }
 }
 
+/// A disk that takes its time.
+#[derive(Clone, Debug, Default)]
+pub struct Lag {
+    pub hold: Hold,
+    pub changes: Vec<Change>,
+}
+
 /// A storage node: the core, and what it would find after a crash.
 #[derive(Clone)]
 pub struct Node {
@@ -100,6 +108,8 @@ pub struct Node {
     /// The changes that were made durable, and no other.
     pub durable: Durable,
     pub is_alive: bool,
+    /// What waits for its disk; absent: what it orders is durable at once.
+    pub lag: Option<Lag>,
     /// Its clock stands still until its patience is over: messages take no time.
     now_ms: u64,
     /// The latest life heard of each replica, by its id less one.
@@ -137,6 +147,7 @@ impl Node {
             core: start(config, 0, &durable, Start::Fresh),
             durable,
             is_alive: true,
+            lag: None,
             now_ms: 0,
             heard: vec![1; ring.nodes.len()],
             fingerprint: 0,
@@ -171,7 +182,8 @@ impl Node {
     /// To be called when all changes of a step were made: the node is not changed in place afterwards.
     pub fn seal(&mut self) {
         let volatile = (&self.core, self.now_ms, &self.heard);
-        self.fingerprint = fingerprint(&(volatile, &self.durable, self.is_alive));
+        let lag = self.lag.as_ref().map(|lag| format!("{lag:?}"));
+        self.fingerprint = fingerprint(&(volatile, &self.durable, self.is_alive, lag));
     }
 
     /// Lets the core take an input and end the batch.
@@ -241,6 +253,7 @@ impl Node {
         founding.incarnation += 1;
         self.durable.apply(&Change::Founded(founding));
         self.is_alive = true;
+        self.lag = None;
         self.core = start(config, self.now_ms, &self.durable, Start::Restarted);
         if config.fault == Fault::Return {
             // What it has to ask for leaves with its first tick.

@@ -59,6 +59,8 @@ pub struct Config {
     pub timeouts: u8,
     pub crashes: u8,
     pub fault: Fault,
+    /// How often, in all, a disk takes its time: meanwhile the node goes on, and only what need not wait leaves.
+    pub lags: u8,
     /// Gossip spreads plain writes and decisions; without it both travel with votes and commits only.
     pub gossip: bool,
     /// Refusals with the higher ballot; they are a matter of liveness.
@@ -81,6 +83,7 @@ impl Config {
             timeouts: 0,
             crashes: 0,
             fault: Fault::Restart,
+            lags: 0,
             gossip: false,
             nacks: false,
             inside: true,

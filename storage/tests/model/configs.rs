@@ -58,6 +58,20 @@ pub fn small() -> Vec<Config> {
             ..Config::new("read")
         },
         Config {
+            askings: vec![swap(1, "a", "b", &[0])],
+            timeouts: 1,
+            crashes: 1,
+            lags: 1,
+            possible: vec![UPDATED, TAKEN_OVER],
+            ..Config::new("slow disk and crash")
+        },
+        Config {
+            askings: vec![swap(1, "a", "b", &[0]), swap(2, "b", "c", &[0])],
+            writings: vec![write("x", &[2])],
+            possible: vec![UPDATED, MISMATCH],
+            ..Config::new("two terms under one ballot")
+        },
+        Config {
             writings: vec![write("x", &[0]), write("y", &[0]), write("z", &[1])],
             gossip: true,
             crashes: 1,

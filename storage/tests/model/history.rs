@@ -73,6 +73,7 @@ pub struct History {
     pub writings: Vec<bool>,
     pub timeouts: u8,
     pub crashes: u8,
+    pub lags: u8,
     /// The lives whose end somebody has heard of: whose, which, and who.
     pub certified: BTreeSet<(ReplicaId, u64, ReplicaId)>,
     /// By update id: what it must see.
@@ -95,6 +96,7 @@ impl History {
             writings: vec![true; config.writings.len()],
             timeouts: config.timeouts,
             crashes: config.crashes,
+            lags: config.lags,
             certified: BTreeSet::new(),
             floors: BTreeMap::new(),
             answers: BTreeMap::new(),

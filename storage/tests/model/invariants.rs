@@ -26,7 +26,8 @@ pub fn broken(config: &Config, state: &State, before: &Node, node: &Node) -> Opt
     if history.written.iter().any(is_missing) {
         return Some(Broken::Causality);
     }
-    if shows_undecided(history, node) {
+    // What a lagging node would show is held back.
+    if node.lag.is_none() && shows_undecided(history, node) {
         return Some(Broken::Undecided);
     }
     let look_inside = || broken_inside(config, state, before, node);
@@ -52,7 +53,8 @@ fn broken_inside(config: &Config, state: &State, before: &Node, node: &Node) -> 
     if node.promised() < before.promised() {
         return Some(Broken::Promise);
     }
-    if node.core.durable().record(RECORD) != node.durable.record(RECORD) {
+    let is_at_rest = node.lag.is_none();
+    if is_at_rest && node.core.durable().record(RECORD) != node.durable.record(RECORD) {
         return Some(Broken::Recovery);
     }
     let is_held = |(id, answer): (&UpdateId, &Answer)| {

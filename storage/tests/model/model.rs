@@ -7,7 +7,7 @@ use stateright::{Model, Property};
 use storage::core::message::{Ask, Message, Outcome, Update};
 use storage::core::{Input, Level, Output, Reply, Token};
 
-use crate::cluster::{Letter, Node, RECORD, bytes, fingerprint, places, ring, update_id};
+use crate::cluster::{Lag, Letter, Node, RECORD, bytes, fingerprint, places, ring, update_id};
 use crate::config::{Asking, Config, Fault, Place};
 use crate::history::Answer;
 use crate::invariants::broken;
@@ -97,7 +97,7 @@ impl Cluster {
                 };
                 Some((*at, certificate))
             }
-            Event::TimeOut(_) | Event::Crash(_) | Event::Return(_) => None,
+            Event::TimeOut(_) | Event::Crash(_) | Event::Return(_) | Event::Sync(_) => None,
         }
     }
 
@@ -131,8 +131,19 @@ impl Cluster {
             self.crash(state, at);
             return Some(());
         }
+        if let Event::Sync(at) = action.event {
+            self.sync(state, at);
+            return Some(());
+        }
         let (mut node, outputs) = self.step(state, &action.event)?;
         let before = state.node(node.replica()).clone();
+        if action.lags {
+            if !outputs.iter().any(|output| output.change().is_some()) {
+                return None;
+            }
+            state.history_mut().lags -= 1;
+            node.lag = Some(Lag::default());
+        }
         self.perform(state, &mut node, outputs, action.torn_at);
         if action.torn_at.is_some() {
             state.history_mut().crashes -= 1;
@@ -152,6 +163,18 @@ impl Cluster {
     ) {
         let mut changes = 0;
         for output in outputs {
+            let output = match (&mut node.lag, output) {
+                (None, output) => output,
+                (Some(lag), Output::Persist(change)) => {
+                    lag.hold.order(&change);
+                    lag.changes.push(change);
+                    continue;
+                }
+                (Some(lag), output) => match lag.hold.pass(output) {
+                    Some(output) => output,
+                    None => continue,
+                },
+            };
             match output {
                 Output::Persist(_) if torn_at == Some(changes) => return,
                 Output::Persist(change) => {
@@ -169,6 +192,19 @@ impl Cluster {
                 Output::Halt(halt) => panic!("{}: {halt}", node.replica()),
             }
         }
+    }
+
+    /// What a disk that took its time has not done before is done now.
+    fn sync(&self, state: &mut State, at: ReplicaId) {
+        let before = state.node(at).clone();
+        let mut node = Node::clone(&before);
+        let Some(Lag { mut hold, changes }) = node.lag.take() else {
+            return;
+        };
+        let released = hold.release(changes.len());
+        let outputs = changes.into_iter().map(Output::Persist).chain(released);
+        self.perform(state, &mut node, outputs.collect(), None);
+        self.settle(state, &before, node);
     }
 
     /// A refusal tells nothing.
@@ -194,6 +230,7 @@ impl Cluster {
             Fault::Restart | Fault::Torn => self.start_anew(state, &mut node),
             Fault::Die | Fault::Return => {
                 node.is_alive = false;
+                node.lag = None;
                 state.letters.retain(|letter| letter.to != at);
             }
         }
@@ -235,6 +272,9 @@ impl Cluster {
                 }
                 if state.history.crashes > 0 {
                     events.push(Event::Crash(at));
+                }
+                if node.lag.is_some() {
+                    events.push(Event::Sync(at));
                 }
             } else if self.config.fault == Fault::Return {
                 events.push(Event::Return(at));
@@ -292,17 +332,21 @@ impl Model for Cluster {
             return;
         }
         for event in self.events(state) {
-            let is_step = !matches!(event, Event::Crash(_) | Event::Return(_));
-            if is_step && self.config.fault == Fault::Torn && state.history.crashes > 0 {
+            let at = event.place();
+            let is_prompt = at.is_some_and(|at| state.node(at).lag.is_none());
+            if is_prompt && self.config.fault == Fault::Torn && state.history.crashes > 0 {
                 actions.extend((0..self.changes(state, &event)).map(|change| Action {
-                    event: event.clone(),
                     torn_at: Some(change),
+                    ..event.clone().into()
                 }));
             }
-            actions.push(Action {
-                event,
-                torn_at: None,
-            });
+            if is_prompt && state.history.lags > 0 {
+                actions.push(Action {
+                    lags: true,
+                    ..event.clone().into()
+                });
+            }
+            actions.push(event.into());
         }
     }
 

@@ -17,7 +17,13 @@ pub fn schedule(config: &Config, path: Path<State, Action>) -> Vec<String> {
         let torn = action.torn_at.map_or(String::new(), |change| {
             format!(", and crashes before change {change}")
         });
-        lines.push(format!("{}{torn}", event(config, &state, &action.event)));
+        let slow = if action.lags {
+            "; its disk takes its time"
+        } else {
+            ""
+        };
+        let event = event(config, &state, &action.event);
+        lines.push(format!("{event}{torn}{slow}"));
     }
     lines
 }
@@ -36,6 +42,7 @@ fn event(config: &Config, state: &State, event: &Event) -> String {
             format!("s{at} hears that life {life} of s{dead} is over")
         }
         Event::Return(at) => format!("s{at} returns"),
+        Event::Sync(at) => format!("s{at}'s disk is done"),
         Event::Deliver(to, fingerprint) => {
             let letter = state.letter(*fingerprint);
             let said = letter.map_or_else(String::new, |letter| {

@@ -112,6 +112,8 @@ pub enum Event {
     Deliver(ReplicaId, u64),
     TimeOut(ReplicaId),
     Crash(ReplicaId),
+    /// A disk that took its time is done.
+    Sync(ReplicaId),
     /// A node hears that this life of another has ended, perhaps long after the next one began.
     Certify {
         dead: ReplicaId,
@@ -126,6 +128,32 @@ pub struct Action {
     pub event: Event,
     /// The node crashes before this change becomes durable.
     pub torn_at: Option<usize>,
+    /// From now on the node's disk takes its time.
+    pub lags: bool,
+}
+
+impl Event {
+    /// The node that takes a step of its own.
+    pub fn place(&self) -> Option<ReplicaId> {
+        match self {
+            Self::Ask(_, at)
+            | Self::Write(_, at)
+            | Self::Deliver(at, _)
+            | Self::TimeOut(at)
+            | Self::Certify { at, .. } => Some(*at),
+            Self::Crash(_) | Self::Sync(_) | Self::Return(_) => None,
+        }
+    }
+}
+
+impl From<Event> for Action {
+    fn from(event: Event) -> Self {
+        Self {
+            event,
+            torn_at: None,
+            lags: false,
+        }
+    }
 }
 
 /// Somebody decided what somebody else has accepted under another coordinator's ballot.
