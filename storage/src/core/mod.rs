@@ -380,6 +380,11 @@ impl Storage {
         &self.durable
     }
 
+    /// What became visible here, for watchers.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     /// Why nothing can be written here, if so.
     pub fn read_only(&self) -> Option<&str> {
         self.read_only.as_deref()
