@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt, abortable};
 use futures::stream::FuturesUnordered;
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
@@ -55,16 +55,21 @@ pub struct Watch {
     client: StorageClient,
     prefix: String,
     places: BTreeMap<PartitionId, proto::WatchPlace>,
-    /// Partitions about which a node is being asked.
-    asked: BTreeSet<PartitionId>,
-    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// One request for each replica that is being asked.
+    asked: BTreeMap<ReplicaId, Asked>,
+    answers: FuturesUnordered<Abortable<BoxFuture<'static, Answer>>>,
     backoff_ms: u64,
     told: Told,
 }
 
+struct Asked {
+    partitions: Vec<PartitionId>,
+    request: AbortHandle,
+}
+
 /// What became of one request.
 struct Answer {
-    partitions: Vec<PartitionId>,
+    replica: ReplicaId,
     response: Result<proto::WatchRecordsResponse, Status>,
 }
 
@@ -102,7 +107,7 @@ impl StorageClient {
             client: self.clone(),
             prefix: prefix.to_owned(),
             places,
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             answers: FuturesUnordered::new(),
             backoff_ms: BACKOFF_MS,
             told: Told::default(),
@@ -119,6 +124,7 @@ impl Watch {
             let Some(answer) = self.answers.next().await else {
                 return Err(Status::internal("a watch of no partition"));
             };
+            let Ok(answer) = answer else { continue };
             let news = self.take(answer)?;
             if !news.changes.is_empty() {
                 return Ok(news.changes);
@@ -146,6 +152,7 @@ impl Watch {
             let Some(Some(answer)) = answer else {
                 return Err(nobody_answered(&left, &last));
             };
+            let Ok(answer) = answer else { continue };
             if let Err(status) = &answer.response {
                 last = status.clone();
             }
@@ -167,11 +174,18 @@ impl Watch {
 
     /// Asks about those partitions about which nobody is being asked.
     fn ask(&mut self, is_wanted: impl Fn(&PartitionId) -> bool, wait_ms: u32) {
+        let asked = self.asked.values().flat_map(|asked| &asked.partitions);
+        let asked: BTreeSet<&PartitionId> = asked.collect();
         let partitions = self.places.keys().copied();
-        let idle = partitions.filter(|id| is_wanted(id) && !self.asked.contains(id));
+        let idle = partitions.filter(|id| is_wanted(id) && !asked.contains(id));
         // Whoever answered last knows the place best.
         let last = |partition| self.places.get(&partition).and_then(asked_last);
-        for (replica, partitions) in self.client.assign(idle.collect::<Vec<_>>(), None, last) {
+        for (replica, mut partitions) in self.client.assign(idle, None, last) {
+            if let Some(asked) = self.asked.remove(&replica) {
+                // Asked again, for more: what it does not get to answer is not lost, since no place has moved.
+                asked.request.abort();
+                partitions.extend(asked.partitions);
+            }
             let places = partitions.iter().filter_map(|id| self.places.get(id));
             let request = proto::WatchRecordsRequest {
                 prefix: self.prefix.clone(),
@@ -179,7 +193,6 @@ impl Watch {
                 limit: PAGE_MAX,
                 wait_ms,
             };
-            self.asked.extend(&partitions);
             let client = self.client.clone();
             let backoff = Duration::from_millis(self.backoff_ms);
             let asking = async move {
@@ -193,18 +206,22 @@ impl Watch {
                     tracing::info!(replica, %status, "a watched replica has failed: another is asked");
                     client.fabric.sleep(backoff).await;
                 }
-                Answer {
-                    partitions,
-                    response,
-                }
+                Answer { replica, response }
             };
-            self.answers.push(asking.boxed());
+            let (asking, request) = abortable(asking.boxed());
+            self.answers.push(asking);
+            let asked = Asked {
+                partitions,
+                request,
+            };
+            self.asked.insert(replica, asked);
         }
     }
 
     /// No news: another replica has to say.
     fn take(&mut self, answer: Answer) -> Result<News, Status> {
-        self.asked.retain(|id| !answer.partitions.contains(id));
+        let asked = self.asked.remove(&answer.replica);
+        let partitions = asked.map_or_else(Vec::new, |asked| asked.partitions);
         let response = match answer.response {
             Ok(response) => response,
             Err(status) if is_final(&status) => return Err(status),
@@ -216,7 +233,7 @@ impl Watch {
         self.backoff_ms = BACKOFF_MS;
         let mut news = News::default();
         for place in response.places {
-            if answer.partitions.contains(&place.partition) {
+            if partitions.contains(&place.partition) {
                 let lists = matches!(place.place, Some(watch_place::Place::Listing(_)));
                 if response.told.is_empty() && !lists {
                     news.caught_up.push(place.partition);
