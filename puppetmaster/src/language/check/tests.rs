@@ -109,7 +109,7 @@ fn five_different_mistakes_are_reported_together() {
 fn scans_and_watches_need_a_storage_node_and_a_limit_is_a_number() {
     check(
         "scan\nwatch user/\n",
-        &expect![[r#"
+        &expect![[r"
         error: this needs a storage node, and none was created yet
          --> dir/demo.pm:1:1
           |
@@ -123,13 +123,13 @@ fn scans_and_watches_need_a_storage_node_and_a_limit_is_a_number() {
         2 | watch user/
           | ^^^^^
           = hint: add a line `storage ID URL GOSSIP_DELAY` before
-    "#]],
+    "]],
     );
     check(
         &format!(
             "{CLUSTER}scan user/ limit=ten\nscan limit=0\nscan a b\nwatch a limit=3\nscan limit=3\nscan \"limit=3\" limit=2\nwatch\n"
         ),
-        &expect![[r#"
+        &expect![[r"
             error: `ten` is not a whole number
              --> dir/demo.pm:4:12
               |
@@ -157,7 +157,7 @@ fn scans_and_watches_need_a_storage_node_and_a_limit_is_a_number() {
             7 | watch a limit=3
               |         ^^^^^^^
               = hint: watch [PREFIX]
-        "#]],
+        "]],
     );
 }
 
