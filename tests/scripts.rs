@@ -1,8 +1,8 @@
 //! Every script in `scripts/` runs against real processes, exits 0 and prints what its golden file `x.out` says.
 //!
-//! Ports are replaced by free ones. Two things differ between good runs and are evened out before comparing: the order
-//! in which outcomes of `client` come, and the numbers in the tables of `status`. `UPDATE_EXPECT=1` writes the golden
-//! files anew.
+//! Ports are replaced by free ones. Three things differ between good runs and are evened out before comparing: the order
+//! in which outcomes of `client` come, when `watch` tells changes of different records, and the numbers in the tables of
+//! `status`. `UPDATE_EXPECT=1` writes the golden files anew.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -59,10 +59,14 @@ fn inverse(ports: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Outcomes in the order of their runs, behind everything else; tables of nodes without their details.
+/// Outcomes in the order of their runs and changes in that of their records, behind everything else; tables of nodes
+/// without their details.
 fn even_out(output: &str) -> String {
+    let is_change = |line: &&str| line.starts_with("changed: ");
+    let (mut changes, others): (Vec<_>, Vec<_>) = output.lines().partition(is_change);
+    changes.sort_by_key(|line| line.split(" = ").next());
     let is_outcome = |line: &&str| line.starts_with("run ");
-    let (mut outcomes, others): (Vec<_>, Vec<_>) = output.lines().partition(is_outcome);
+    let (mut outcomes, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_outcome);
     outcomes.sort_by_key(|line| {
         line.split(' ')
             .nth(1)
@@ -83,7 +87,8 @@ fn even_out(output: &str) -> String {
             _ => {}
         }
     }
-    lines.extend(outcomes.into_iter().map(str::to_owned));
+    let evened = outcomes.into_iter().chain(changes);
+    lines.extend(evened.map(str::to_owned));
     lines.join("\n") + "\n"
 }
 

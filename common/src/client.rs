@@ -2,6 +2,11 @@
 //!
 //! Promises: an operation ends by its deadline; it is repeated elsewhere only with the same update id; an error says
 //! whether the operation may have taken effect ([`Kind::Timeout`]) or has not.
+//!
+//! One record is read and written here; [`scan`] and [`watch`] concern many.
+
+pub mod scan;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -282,13 +287,19 @@ impl StorageClient {
         let mut order = self.placement.replicas_of(record).to_vec();
         let length = order.len().max(1);
         order.rotate_left(rotation % length);
+        self.failed_last(&mut order);
+        order
+    }
+
+    /// Puts those last that failed lately, the latest at the end.
+    fn failed_last(&self, order: &mut [ReplicaId]) {
         let now_ms = self.fabric.now_ms();
         let failed = self
             .failed_at_ms
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        order.sort_by_key(|replica| failed.get(replica).is_some_and(|at| now_ms < at + AVOID_MS));
-        order
+        let lately = |at: &&u64| now_ms < **at + AVOID_MS;
+        order.sort_by_key(|replica| failed.get(replica).filter(lately).copied());
     }
 
     /// Asks one replica after the other, round after round, until one answers or the deadline passes. `request` gives

@@ -1,6 +1,6 @@
 //! Executes commands on a cluster, whether they come from a file, from standard input or from a person.
 //!
-//! - `storage`: the commands that speak to records.
+//! - `storage`: the commands that speak to records; `many`: to all that begin alike.
 //! - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
 //! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
@@ -11,6 +11,7 @@
 //! Relies on the check of the script, and repeats it for each command, since the cluster may differ from it by then.
 
 mod conditions;
+mod many;
 pub mod runs;
 mod seen;
 mod storage;
@@ -27,7 +28,9 @@ use crate::output::{Event, run_output};
 use common::diagnostic::Line;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
+use many::Watching;
 use runs::{Counted, RunKey, Runs};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What comes after a command.
@@ -42,6 +45,8 @@ pub enum Flow {
 pub struct Interpreter {
     cluster: Arc<Cluster>,
     runs: Arc<Runs>,
+    /// By prefix.
+    watches: BTreeMap<String, Watching>,
     /// Counts the updates of this puppetmaster, for their ids.
     updates: u64,
     /// The worst failure of a command so far.
@@ -54,6 +59,7 @@ impl Interpreter {
         Self {
             cluster,
             runs,
+            watches: BTreeMap::new(),
             updates: 0,
             outcome: Outcome::Well,
         }
@@ -70,14 +76,16 @@ impl Interpreter {
             .and(self.cluster.outcome())
     }
 
-    /// Waits until no run is outstanding and no node is starting, so that the outcome counts them all.
-    pub async fn settle(&self) {
+    /// Waits until no run is outstanding and no node is starting, so that the outcome counts them all, and until watches
+    /// have told what there is to tell.
+    pub async fn settle(&mut self) {
         self.runs.all_ended().await;
         for (name, _) in self.cluster.nodes() {
             if let Err(failure) = self.cluster.settled(&name).await {
                 self.cluster.output.message(failure.message());
             }
         }
+        self.end_watches().await;
     }
 
     /// Executes one statement and says what went wrong.
@@ -158,6 +166,8 @@ impl Interpreter {
                 self.update_if(key, old.as_deref(), new, at.as_ref())
                     .await?;
             }
+            Command::Scan { prefix, limit } => self.scan(prefix, *limit).await?,
+            Command::Watch { prefix } => self.watch(prefix).await?,
             Command::History { key, at } => self.history(key, at.as_ref()).await?,
             Command::Expect { key, value, at } => {
                 self.expect(key, value.as_deref(), at.as_ref()).await?;

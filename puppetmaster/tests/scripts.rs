@@ -178,6 +178,37 @@ async fn nodes_are_created_with_what_the_script_says() {
 }
 
 #[tokio::test]
+async fn records_that_begin_alike_are_scanned_in_order_and_their_changes_told_until_the_end() {
+    let script = format!(
+        "{CLUSTER}scan\nwrite b/2 x\nwatch b/\nwrite b/1 y\nwrite a/1 z\nscan b/\nscan limit=1\nscan \"limit=1\"\nwatch b/\nupdateIf b/2 x w\n"
+    );
+    let ran = run(&script).await;
+    assert_eq!(ran.outcome, Outcome::Well, "{}", ran.said(Channel::Message));
+    let said = ran.said(Channel::Result);
+    let (changes, rest): (Vec<_>, Vec<_>) =
+        said.lines().partition(|line| line.starts_with("changed: "));
+    assert_eq!(
+        changes,
+        ["changed: b/1 = y (1.1)", "changed: b/2 = w (1.1+1)"]
+    );
+    expect![[r"
+        no records
+        b/2 = x (1.1)
+        b/1 = y (1.1)
+        a/1 = z (1.1)
+        b/1 = y (1.1)
+        b/2 = x (1.1)
+        a/1 = z (1.1)
+        no records
+        b/2 = w (1.1+1)"]]
+    .assert_eq(&rest.join("\n"));
+    expect![[r"
+        records that begin with `b/` are watched already
+    "]]
+    .assert_eq(&ran.messages());
+}
+
+#[tokio::test]
 async fn a_wrong_script_starts_nothing() {
     let ran = run(&format!(
         "{CLUSTER}storge s3 http://localhost:3003 0\nread\n"
@@ -687,7 +718,7 @@ async fn an_unreachable_scheduler_and_a_missing_script_are_told() {
 async fn json_is_one_object_per_event() {
     let toys = Toys::new();
     let (_place, path) = files(&format!(
-        "{CLUSTER}write 1 a\nrun hi app\nlistGlobal\nread 2\n"
+        "{CLUSTER}write 1 a\nrun hi app\nlistGlobal\nread 2\nwatch\nwrite 1 b\n"
     ));
     let (surroundings, _interrupts) = toys.surroundings(Format::Json);
     let outcome = puppetmaster::run(config(&path), surroundings).await;
@@ -698,11 +729,13 @@ async fn json_is_one_object_per_event() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     };
-    let results: Vec<String> = events(Channel::Result)
+    let mut results: Vec<String> = events(Channel::Result)
         .iter()
         .map(|event| event["event"].to_string())
         .collect();
-    expect![[r#""record" "run" "records""#]].assert_eq(&results.join(" "));
+    // Whether a change is told before or after the answer is open.
+    results[3..].sort();
+    expect![[r#""record" "run" "records" "change" "record""#]].assert_eq(&results.join(" "));
     assert_eq!(events(Channel::Result)[1]["output"], "hi");
     assert!(
         events(Channel::Message)

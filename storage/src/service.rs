@@ -5,7 +5,7 @@ use common::status::{Kind, Status};
 use common::types::{RecordVersion, Ring, Wanted, record_id, required, update_id, value_bounds};
 use tokio::sync::oneshot;
 
-use crate::codec;
+use crate::codec::{self, watch};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Envelope, Input, Level, Refusal, Reply, Storage, Token};
 use crate::server::{Event, ServerHandle, View};
@@ -19,6 +19,8 @@ const LIST_BYTES_TARGET: usize = 4 << 20;
 const ABOVE_NUMBER_MAX: u64 = u64::MAX / 2;
 /// Longest wait of a read for a version.
 const READ_WAIT_MS_MAX: u32 = 10_000;
+/// Longest wait of a watcher for a change.
+const WATCH_WAIT_MS_MAX: u32 = 10_000;
 
 pub struct StorageService {
     pub server: ServerHandle,
@@ -71,7 +73,7 @@ impl StorageService {
 #[allow(clippy::needless_pass_by_value)]
 fn refusal_status(refusal: Refusal) -> Status {
     let kind = match &refusal {
-        Refusal::AskAnother(_) | Refusal::NoQuorum(_) => Kind::Refused,
+        Refusal::AskAnother(_) | Refusal::NoReplica(_) | Refusal::NoQuorum(_) => Kind::Refused,
         Refusal::Joining | Refusal::NotYet { .. } | Refusal::ReadOnly(_) => Kind::Unavailable,
         Refusal::Discarded { .. } => Kind::Discarded,
         Refusal::Overloaded { .. } => Kind::Overloaded,
@@ -196,6 +198,33 @@ impl storage::Service for StorageService {
         };
         self.query(move |core, _| list_page(core, &request.after, limit))
             .await
+    }
+
+    async fn scan(&self, request: proto::ScanRequest) -> Result<proto::ScanResponse, Status> {
+        let scan = watch::decode_scan(request)?;
+        match self.request(|token| Input::Scan { token, scan }).await? {
+            Reply::Scan(page) => Ok(watch::encode_scanned(page)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn watch(
+        &self,
+        request: proto::WatchRecordsRequest,
+    ) -> Result<proto::WatchRecordsResponse, Status> {
+        let wait_ms = request.wait_ms.min(WATCH_WAIT_MS_MAX).into();
+        let watch = watch::decode_watch(request)?;
+        match self
+            .request(move |token| Input::Watch {
+                token,
+                watch,
+                wait_ms,
+            })
+            .await?
+        {
+            Reply::Watch(news) => Ok(watch::encode_news(news)),
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn set_ring(

@@ -39,6 +39,13 @@ impl Seen {
         Wanted::Newest { not_older }
     }
 
+    /// The newest version of each record that was seen.
+    pub fn all(&self) -> Vec<(RecordId, Version)> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let copy = |(record, version): (&RecordId, &Version)| (record.clone(), *version);
+        seen.iter().map(copy).collect()
+    }
+
     /// A read that asked for `wanted` has found `found`. Some: the version that it should have been at least; it is lost,
     /// and what was found takes its place here, so that nothing waits for it again.
     pub fn lost(&self, record: &str, wanted: Wanted, found: Version) -> Option<Version> {

@@ -1,4 +1,4 @@
-//! The commands that speak to records: directly to the storage, without a run.
+//! The commands that speak to single records: directly to the storage, without a run.
 
 use super::Interpreter;
 use crate::language::Name;
@@ -23,7 +23,7 @@ const POPULATE_PROGRESS_RECORDS: usize = 10_000;
 
 impl Interpreter {
     /// The storage, and where a command goes: to any replica of the record or to the node behind `at`.
-    async fn route(&self, at: Option<&Name>) -> Result<(StorageClient, Route), Failure> {
+    pub(super) async fn route(&self, at: Option<&Name>) -> Result<(StorageClient, Route), Failure> {
         let client = self.cluster.storage().await?;
         let only = match at {
             Some(name) => Some(self.cluster.storage_node(name.text()).await?.1),
@@ -65,7 +65,7 @@ impl Interpreter {
     }
 
     /// Says when a version that was seen before is gone.
-    fn note_loss(&self, key: &str, wanted: Wanted, found: &RecordVersion) {
+    pub(super) fn note_loss(&self, key: &str, wanted: Wanted, found: &RecordVersion) {
         if let Some(lost) = self.runs.seen.lost(key, wanted, found.version) {
             self.cluster.output.message(lost_version(key, lost, found));
         }
@@ -208,7 +208,7 @@ impl Interpreter {
         Ok(count)
     }
 
-    fn say_record(&self, key: &str, version: Version, value: String) {
+    pub(super) fn say_record(&self, key: &str, version: Version, value: String) {
         self.cluster.output.say(&Event::Record {
             key: key.to_owned(),
             version,

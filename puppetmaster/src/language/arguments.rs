@@ -23,6 +23,9 @@ const SETTING_NUMBER_MAX: u32 = 1_000_000;
 /// The bare word for "no such record".
 pub const ABSENT: &str = "-";
 
+/// Begins the number of records that are wanted.
+const LIMIT: &str = "limit=";
+
 /// Stands between two groups of names.
 const GROUP_END: &str = "|";
 
@@ -143,6 +146,34 @@ impl<'a> Arguments<'a> {
             1..=RECORD_ID_BYTES_MAX => Ok(word.text.clone()),
             _ => Err(self.wrong(word, format!("a key has 1 to {RECORD_ID_BYTES_MAX} bytes"))),
         }
+    }
+
+    /// What keys begin with; without it, all of them do.
+    pub fn prefix(&mut self) -> Result<String, Diagnostic> {
+        if self.words.first().is_none_or(is_limit) {
+            self.skip();
+            return Ok(String::new());
+        }
+        let word = self.required()?;
+        if word.text.len() > RECORD_ID_BYTES_MAX {
+            let message = format!("a prefix has at most {RECORD_ID_BYTES_MAX} bytes");
+            return Err(self.wrong(word, message));
+        }
+        Ok(word.text.clone())
+    }
+
+    /// `limit=N`, if it is there.
+    pub fn limit(&mut self) -> Result<Option<u32>, Diagnostic> {
+        if !self.words.first().is_some_and(is_limit) {
+            self.skip();
+            return Ok(None);
+        }
+        let word = self.required()?;
+        let number = Word {
+            text: word.text.chars().skip(LIMIT.len()).collect(),
+            ..word.clone()
+        };
+        self.number(&number, 1, u32::MAX, "").map(Some)
     }
 
     pub fn value(&mut self) -> Result<String, Diagnostic> {
@@ -375,6 +406,10 @@ impl<'a> Arguments<'a> {
             )),
         }
     }
+}
+
+fn is_limit(word: &Word) -> bool {
+    !word.quoted && word.text.starts_with(LIMIT)
 }
 
 /// A word cut into names, without the commas, and group ends.

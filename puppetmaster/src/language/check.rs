@@ -267,6 +267,8 @@ pub fn check_command(
         | Command::Write { .. }
         | Command::UpdateIf { .. }
         | Command::History { .. }
+        | Command::Scan { .. }
+        | Command::Watch { .. }
         | Command::Expect { .. }
         | Command::Await {
             condition: Condition::Converged,

@@ -234,6 +234,14 @@ pub enum Command {
         key: String,
         at: Target,
     },
+    /// All records whose ids begin with it.
+    Scan {
+        prefix: String,
+        limit: Option<u32>,
+    },
+    Watch {
+        prefix: String,
+    },
     Await {
         condition: Condition,
         limit: Option<Duration>,
@@ -282,6 +290,8 @@ impl Command {
             | Self::Write { .. }
             | Self::UpdateIf { .. }
             | Self::History { .. }
+            | Self::Scan { .. }
+            | Self::Watch { .. }
             | Self::Expect { .. }
             | Self::Await {
                 condition: Condition::Converged,

@@ -21,8 +21,14 @@ pub struct RecordRow {
 pub enum Event {
     Echo(String),
     Help(String),
-    /// The answer of `read`, `write` and `updateIf`.
+    /// The answer of `read`, `write`, `updateIf` and, for each record, `scan`.
     Record {
+        key: String,
+        version: Version,
+        value: Option<String>,
+    },
+    /// What `watch` tells. Absent: the record was deleted.
+    Change {
         key: String,
         version: Version,
         value: Option<String>,
@@ -68,6 +74,7 @@ impl Event {
             Self::Echo(_)
             | Self::Help(_)
             | Self::Record { .. }
+            | Self::Change { .. }
             | Self::Records(_)
             | Self::Nodes(_)
             | Self::Run(_)
@@ -93,6 +100,13 @@ impl Event {
                 value,
             } => {
                 json!({"event": "record", "key": key, "version": version.to_string(), "value": value})
+            }
+            Self::Change {
+                key,
+                version,
+                value,
+            } => {
+                json!({"event": "change", "key": key, "version": version.to_string(), "value": value})
             }
             Self::Records(rows) => {
                 let rows: Vec<Value> = rows.iter().map(record_json).collect();

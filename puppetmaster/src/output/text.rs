@@ -4,6 +4,7 @@ use super::event::{Event, RecordRow, state_name};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use common::proto::{Item, NodeStatus, RunReport, RunState, StageSummary};
+use common::types::Version;
 
 /// A value longer than this is cut in tables and outcomes.
 const VALUE_CHARS_MAX: usize = 200;
@@ -18,10 +19,12 @@ pub fn render(event: &Event, colour: bool) -> String {
             key,
             version,
             value,
-        } => {
-            let value = value.as_deref().map_or("(deleted)".to_owned(), shown);
-            format!("{} = {value} ({version})", shown(key))
-        }
+        } => record(key, *version, value.as_deref()),
+        Event::Change {
+            key,
+            version,
+            value,
+        } => format!("changed: {}", record(key, *version, value.as_deref())),
         Event::Records(rows) => records(rows),
         Event::Nodes(rows) => nodes(rows),
         Event::Run(report) => outcome(report),
@@ -34,6 +37,11 @@ pub fn render(event: &Event, colour: bool) -> String {
         Event::Diagnostic(diagnostic) => diagnostic.render(colour) + "\n",
         Event::Step { place, text } => format!("{place}: {}", printable(text)),
     }
+}
+
+fn record(key: &str, version: Version, value: Option<&str>) -> String {
+    let value = value.map_or("(deleted)".to_owned(), shown);
+    format!("{} = {value} ({version})", shown(key))
 }
 
 /// Without characters that steer a terminal.

@@ -21,6 +21,8 @@ const WRITER: u32 = 1;
 pub struct World {
     pub processes: BTreeMap<String, Process>,
     pub records: BTreeMap<String, Vec<RecordVersion>>,
+    /// Every version that was made.
+    made: Vec<proto::Told>,
     pub runs: Vec<RunReport>,
     pub ring: Option<Ring>,
     /// Whom every toy suspects, by name.
@@ -309,11 +311,28 @@ impl Toy {
             version: Some(version),
             value,
         };
-        self.world()
-            .records
-            .entry(record)
-            .or_default()
-            .insert(0, version);
+        let mut world = self.world();
+        world.made.push(proto::Told {
+            record: record.clone(),
+            made: Some(version.clone()),
+            listed: false,
+        });
+        world.records.entry(record).or_default().insert(0, version);
+        drop(world);
+        self.toys.changed.send_replace(());
+    }
+
+    /// What was made since the places of the request; partitions are of no matter to toys.
+    fn made_since(&self, request: &WatchRecordsRequest) -> (Vec<proto::Told>, usize) {
+        let made = &self.world().made;
+        let index = |place: &WatchPlace| match &place.place {
+            Some(watch_place::Place::Reached(mark)) => usize::try_from(mark.index).unwrap(),
+            _ => made.len(),
+        };
+        let from = request.places.iter().map(index).min().unwrap();
+        let begins = |told: &&proto::Told| told.record.starts_with(&request.prefix);
+        let told = made[from..].iter().filter(begins).cloned();
+        (told.collect(), made.len())
     }
 }
 
@@ -438,6 +457,48 @@ mod storage_toy {
             Ok(ListResponse {
                 records: world.records.iter().map(listed).collect(),
                 more: false,
+            })
+        }
+
+        async fn scan(&self, request: ScanRequest) -> Result<ScanResponse, Status> {
+            let world = self.world();
+            let is_wanted = |(record, versions): &(&String, &Vec<RecordVersion>)| {
+                record.starts_with(&request.prefix)
+                    && **record > request.after
+                    && versions[0].value.is_some()
+            };
+            let records = world.records.iter().filter(is_wanted);
+            let scanned = |(record, versions): (&String, &Vec<RecordVersion>)| ScannedRecord {
+                record: record.clone(),
+                newest: Some(versions[0].clone()),
+            };
+            Ok(ScanResponse {
+                records: records.map(scanned).collect(),
+                until: None,
+            })
+        }
+
+        async fn watch(
+            &self,
+            request: WatchRecordsRequest,
+        ) -> Result<WatchRecordsResponse, Status> {
+            let mut changes = self.toys.changed.subscribe();
+            let (mut told, mut end) = self.made_since(&request);
+            while told.is_empty() && request.wait_ms > 0 {
+                changes.changed().await.unwrap();
+                (told, end) = self.made_since(&request);
+            }
+            let reached = |place: WatchPlace| WatchPlace {
+                place: Some(watch_place::Place::Reached(WatchMark {
+                    replica: WRITER,
+                    index: end as u64,
+                    ..WatchMark::default()
+                })),
+                ..place
+            };
+            Ok(WatchRecordsResponse {
+                told,
+                places: request.places.into_iter().map(reached).collect(),
             })
         }
 

@@ -2,6 +2,7 @@
 
 pub mod disk;
 mod record;
+pub mod watch;
 
 use common::proto;
 use common::proto::Empty;

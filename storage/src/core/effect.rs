@@ -6,7 +6,9 @@ use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, V
 use super::durable::Founding;
 use super::message::{Entry, Message, Outcome, Update};
 use super::record::RecordChange;
+use super::scan::{Scan, Scanned};
 use super::timestamp::Timestamp;
+use super::watch::{News, Watch};
 
 /// Names a client's request, so that the reply finds its way back.
 pub type Token = u64;
@@ -40,6 +42,16 @@ pub enum Input {
     UpdateIf {
         token: Token,
         update: Update,
+    },
+    Scan {
+        token: Token,
+        scan: Scan,
+    },
+    /// `wait_ms`: for something to tell.
+    Watch {
+        token: Token,
+        watch: Watch,
+        wait_ms: u64,
     },
     Peer(Box<Envelope>),
     /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now.
@@ -164,6 +176,8 @@ pub enum Reply {
     Read(RecordVersion),
     Written(Version),
     Update(Outcome),
+    Scan(Scanned),
+    Watch(News),
 }
 
 /// Why a request was not served; named for what the caller can do.
@@ -171,6 +185,8 @@ pub enum Reply {
 pub enum Refusal {
     #[error("this node is no replica of record `{0}`: ask one of its replica set")]
     AskAnother(RecordId),
+    #[error("this node is no replica of partition {0}: ask one of its replica set")]
+    NoReplica(PartitionId),
     #[error("this node is still joining: ask another replica")]
     Joining,
     #[error(

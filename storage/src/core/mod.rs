@@ -7,9 +7,11 @@
 //! - [`queue`], [`coordinator`], `vote`: the update protocol
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
-//! - [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
+//! - [`client`]: reads and writes · [`scan`]: many records · [`changes`], [`watch`]: what changes, for those who wait
+//! - [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
 //! - [`planted`]: bugs for the tests to find
 
+pub mod changes;
 pub mod client;
 pub mod coordinator;
 pub mod copy;
@@ -23,10 +25,12 @@ pub mod message;
 pub mod planted;
 pub mod queue;
 pub mod record;
+pub mod scan;
 pub mod spread;
 pub mod timestamp;
 pub mod updates;
 mod vote;
+pub mod watch;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +38,7 @@ use common::types::{PartitionId, RecordId, ReplicaId, Ring, UpdateId};
 
 pub use self::effect::{Change, Envelope, Halt, Input, Level, Output, Refusal, Reply, Token};
 
+use self::changes::Changes;
 use self::client::{WaitingRead, WaitingWrite, Write};
 use self::copy::Pull;
 use self::durable::Durable;
@@ -45,12 +50,13 @@ use self::planted::Planted;
 use self::queue::Activity;
 use self::record::RecordChange;
 use self::updates::Updates;
+use self::watch::WaitingWatch;
 
 pub(crate) type Outputs = Vec<Output>;
 
 /// One storage node. See the module's documentation for its promises.
 ///
-/// Equal hashes: nodes that behave alike from now on; so a model check knows a state that it has seen.
+/// Equal hashes: nodes that behave alike from now on, but for what they tell watchers; so a model check knows a state that it has seen.
 #[derive(Debug, Clone, Hash)]
 pub struct Storage {
     me: ReplicaId,
@@ -70,6 +76,8 @@ pub struct Storage {
     waiting_updates: BTreeMap<UpdateId, Vec<Token>>,
     waiting_writes: Vec<WaitingWrite>,
     waiting_reads: Vec<WaitingRead>,
+    waiting_watches: Vec<WaitingWatch>,
+    changes: Changes,
     /// Copies of state under way, by member.
     pulls: BTreeMap<ReplicaId, Pull>,
     /// What the others have said to this node while it was joining.
@@ -117,6 +125,8 @@ impl Storage {
             waiting_updates: BTreeMap::new(),
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
+            waiting_watches: Vec::new(),
+            changes: Changes::new(me, founding.incarnation),
             pulls: BTreeMap::new(),
             answers: BTreeMap::new(),
             differing_since_ms: BTreeMap::new(),
@@ -187,6 +197,12 @@ impl Storage {
                 self.write(now_ms, &write, out);
             }
             Input::UpdateIf { token, update } => self.update_if(now_ms, token, update, out),
+            Input::Scan { token, scan } => self.scan(token, &scan, out),
+            Input::Watch {
+                token,
+                watch,
+                wait_ms,
+            } => self.watch(now_ms, token, watch, wait_ms, out),
             Input::Peer(envelope) => self.open(now_ms, *envelope, out),
             Input::CertifyDeath {
                 replica,
@@ -195,6 +211,7 @@ impl Storage {
             Input::Tick => self.tick(now_ms, out),
             Input::Flush => {
                 self.answer_reads(out);
+                self.answer_watches(out);
                 self.flush_gossip(now_ms, out);
             }
             Input::ReadOnly(reason) => {
@@ -259,6 +276,7 @@ impl Storage {
             }
         }
         self.expire_waiting(now_ms, out);
+        self.expire_watches(now_ms, out);
         if self.read_only.is_some() {
             return;
         }
@@ -287,7 +305,11 @@ impl Storage {
 
     /// Changes the durable state and orders the change to be made durable.
     fn persist(&mut self, change: Change, out: &mut Outputs) {
+        let made = self.newly_visible(&change);
         self.durable.apply(&change);
+        if let Some(made) = made {
+            self.changes.push(made);
+        }
         if !self.planted.forgets(&change) {
             out.push(Output::Persist(change));
         }
@@ -360,6 +382,11 @@ impl Storage {
     /// All that survives a crash.
     pub fn durable(&self) -> &Durable {
         &self.durable
+    }
+
+    /// What became visible here, for watchers.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Why nothing can be written here, if so.

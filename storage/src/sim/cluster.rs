@@ -11,6 +11,7 @@ use super::clients::{Call, Client, PATIENCE_MS, Request};
 use super::history::Recorder;
 use super::machine::{Effects, Machine};
 use super::settings::Settings;
+use super::watcher::Watcher;
 use super::wire::pass_through_codec;
 use crate::core::message::Message;
 use crate::core::{Envelope, Input, Output, Refusal, Reply, Storage, Token};
@@ -46,6 +47,7 @@ pub struct Cluster {
     last_due_ms: BTreeMap<(ReplicaId, ReplicaId), u64>,
     pub cuts: BTreeSet<(ReplicaId, ReplicaId)>,
     clients: Vec<Client>,
+    pub watcher: Watcher,
     /// Who waits for which answer.
     asked_by: BTreeMap<Token, usize>,
     pub recorder: Recorder,
@@ -71,6 +73,7 @@ impl Cluster {
             last_due_ms: BTreeMap::new(),
             cuts: BTreeSet::new(),
             clients: (0..settings.clients).map(Client::new).collect(),
+            watcher: Watcher::new(settings.seed, settings.ring.partitions),
             asked_by: BTreeMap::new(),
             recorder: Recorder::default(),
             messages: 0,
@@ -191,6 +194,7 @@ impl Cluster {
             return;
         };
         self.now_ms = due_ms.max(self.now_ms);
+        self.watch();
         let target = event.target().and_then(|target| self.machines.get(&target));
         if let Some(machine) = target.filter(|machine| machine.frozen_until_ms > self.now_ms) {
             return self.at(machine.frozen_until_ms, event);
@@ -270,7 +274,7 @@ impl Cluster {
 
     /// Performs outputs in order; a crash may fall between two of them.
     fn perform(&mut self, replica: ReplicaId, effects: Effects) {
-        for output in effects.outputs {
+        for output in self.watcher.hear(self.now_ms, effects.outputs) {
             let Some(machine) = self.machines.get_mut(&replica) else {
                 return;
             };

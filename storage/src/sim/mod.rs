@@ -2,7 +2,8 @@
 //! time, with a network and disks that fail as the seed says.
 //!
 //! - [`settings`]: what is simulated · [`chance`]: all that is random · [`cluster`]: machines, network, clients, events
-//! - [`machine`]: a node over its simulated disk · [`clients`]: the generator of work · [`faults`]: what goes wrong
+//! - [`machine`]: a node over its simulated disk · [`clients`]: the generator of work · [`watcher`]: who is told of it
+//! - [`faults`]: what goes wrong
 //! - [`wire`]: messages as bytes · [`history`]: what was asked and answered, for the checkers of [`crate::check`]
 //!
 //! The same settings give the same run, on every machine.
@@ -14,6 +15,7 @@ pub mod faults;
 pub mod history;
 pub mod machine;
 pub mod settings;
+pub mod watcher;
 pub mod wire;
 
 use std::collections::BTreeSet;
@@ -69,6 +71,9 @@ pub fn run(settings: Settings) -> Report {
     };
     let recorder = std::mem::take(&mut cluster.recorder);
     report.wrong = judge(&cluster, recorder, has_converged);
+    if has_converged {
+        report.wrong.extend(cluster.end_of_watch());
+    }
     report
 }
 

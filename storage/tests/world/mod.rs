@@ -4,13 +4,18 @@
 #![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 use common::fabric::Address;
 use common::placement::Placement;
-use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted};
+use common::types::{
+    CommitMode, PartitionId, RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted,
+};
 use storage::core::durable::{Durable, Founding};
 use storage::core::message::{Ask, Message, Outcome, Update};
+use storage::core::scan::Scan;
+use storage::core::watch::Watch;
 use storage::core::{
     Change, Envelope, Input, Level, Output, Refusal, Reply, Start, Storage, Token,
 };
@@ -334,7 +339,21 @@ impl World {
     }
 
     pub fn start_write(&mut self, at: ReplicaId, record: &str, value: &str, level: Level) -> Token {
-        let (record, value) = (record.to_owned(), Some(bytes(value)));
+        self.start_writing(at, record, Some(bytes(value)), level)
+    }
+
+    pub fn start_delete(&mut self, at: ReplicaId, record: &str) -> Token {
+        self.start_writing(at, record, None, Level::One)
+    }
+
+    fn start_writing(
+        &mut self,
+        at: ReplicaId,
+        record: &str,
+        value: Option<Bytes>,
+        level: Level,
+    ) -> Token {
+        let record = record.to_owned();
         self.ask(at, |token| Input::Write {
             token,
             id: UpdateId {
@@ -380,6 +399,27 @@ impl World {
             wanted,
             wait_ms,
         })
+    }
+
+    pub fn start_watch(&mut self, at: ReplicaId, watch: Watch, wait_ms: u64) -> Token {
+        self.ask(at, |token| Input::Watch {
+            token,
+            watch,
+            wait_ms,
+        })
+    }
+
+    pub fn start_scan(&mut self, at: ReplicaId, scan: Scan) -> Token {
+        self.ask(at, |token| Input::Scan { token, scan })
+    }
+
+    pub fn partitions(&self) -> Range<PartitionId> {
+        0..self.ring.partitions
+    }
+
+    /// From now on nothing can be kept at a node, or everything again.
+    pub fn read_only(&mut self, at: ReplicaId, reason: Option<&str>) {
+        self.step(at, Input::ReadOnly(reason.map(str::to_owned)));
     }
 
     #[track_caller]

@@ -106,6 +106,62 @@ fn five_different_mistakes_are_reported_together() {
 }
 
 #[test]
+fn scans_and_watches_need_a_storage_node_and_a_limit_is_a_number() {
+    check(
+        "scan\nwatch user/\n",
+        &expect![[r"
+        error: this needs a storage node, and none was created yet
+         --> dir/demo.pm:1:1
+          |
+        1 | scan
+          | ^^^^
+          = hint: add a line `storage ID URL GOSSIP_DELAY` before
+
+        error: this needs a storage node, and none was created yet
+         --> dir/demo.pm:2:1
+          |
+        2 | watch user/
+          | ^^^^^
+          = hint: add a line `storage ID URL GOSSIP_DELAY` before
+    "]],
+    );
+    check(
+        &format!(
+            "{CLUSTER}scan user/ limit=ten\nscan limit=0\nscan a b\nwatch a limit=3\nscan limit=3\nscan \"limit=3\" limit=2\nwatch\n"
+        ),
+        &expect![[r"
+            error: `ten` is not a whole number
+             --> dir/demo.pm:4:12
+              |
+            4 | scan user/ limit=ten
+              |            ^^^^^^^^^
+              = hint: scan [PREFIX] [limit=N]
+
+            error: `0` is not between 1 and 4294967295
+             --> dir/demo.pm:5:6
+              |
+            5 | scan limit=0
+              |      ^^^^^^^
+              = hint: scan [PREFIX] [limit=N]
+
+            error: `b` is too much for `scan`
+             --> dir/demo.pm:6:8
+              |
+            6 | scan a b
+              |        ^
+              = hint: scan [PREFIX] [limit=N]
+
+            error: `limit=3` is too much for `watch`
+             --> dir/demo.pm:7:9
+              |
+            7 | watch a limit=3
+              |         ^^^^^^^
+              = hint: watch [PREFIX]
+        "]],
+    );
+}
+
+#[test]
 fn names_and_places_are_taken_once() {
     check(
         &format!(

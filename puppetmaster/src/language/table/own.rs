@@ -4,6 +4,7 @@ use super::{APP_FILE, Argument, Entry, INPUT, Kind, optional, required};
 use crate::language::command::Command;
 
 const KEY: Argument = required("KEY", Kind::Free);
+const PREFIX: Argument = optional("PREFIX", Kind::Free);
 const AT: Argument = optional("at ID", Kind::AtNode);
 const COMMAND: Argument = required("COMMAND", Kind::Command);
 
@@ -91,6 +92,31 @@ pub(super) static TABLE: &[Entry] = &[
             Ok(Command::History {
                 key: a.key()?,
                 at: a.target()?,
+            })
+        },
+    },
+    Entry {
+        name: "scan",
+        aliases: &[],
+        arguments: &[PREFIX, optional("limit=N", Kind::Free)],
+        help: "Shows the records whose keys begin with PREFIX, in key order, the first N or all.",
+        example: "scan user/ limit=10",
+        read: |a| {
+            Ok(Command::Scan {
+                prefix: a.prefix()?,
+                limit: a.limit()?,
+            })
+        },
+    },
+    Entry {
+        name: "watch",
+        aliases: &[],
+        arguments: &[PREFIX],
+        help: "From now on prints each change of a record whose key begins with PREFIX, until the script ends.",
+        example: "watch user/",
+        read: |a| {
+            Ok(Command::Watch {
+                prefix: a.prefix()?,
             })
         },
     },
