@@ -70,7 +70,7 @@ impl Hold {
     }
 
     /// Outputs that wait.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.held.values().map(Vec::len).sum()
     }
 }

@@ -159,7 +159,7 @@ impl Node {
 
     /// What the node waits for: outputs for changes, and changes to be handed over.
     pub fn pending(&self) -> usize {
-        self.changes.len() + self.hold.len()
+        self.changes.len() + self.hold.count()
     }
 
     /// What may leave now, to be performed in this order. A change among them has become durable.

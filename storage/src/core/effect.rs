@@ -88,10 +88,10 @@ pub enum Output {
         to: ReplicaId,
         message: Message,
     },
-    /// An answer about the record.
+    /// An answer about the record; absent: about many.
     Reply {
         token: Token,
-        record: RecordId,
+        record: Option<RecordId>,
         reply: Result<Reply, Refusal>,
     },
     /// The node must not go on.
@@ -110,7 +110,7 @@ impl Output {
     pub fn record(&self) -> Option<&RecordId> {
         match self {
             Self::Send { message, .. } => message.record(),
-            Self::Reply { record, .. } => Some(record),
+            Self::Reply { record, .. } => record.as_ref(),
             Self::Persist(_) | Self::Halt(_) => None,
         }
     }

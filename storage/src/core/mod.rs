@@ -295,10 +295,19 @@ impl Storage {
     }
 
     fn reply(token: Token, record: &str, reply: Result<Reply, Refusal>, out: &mut Outputs) {
-        let record = record.to_owned();
+        let record = Some(record.to_owned());
         out.push(Output::Reply {
             token,
             record,
+            reply,
+        });
+    }
+
+    /// An answer about many records.
+    fn reply_all(token: Token, reply: Result<Reply, Refusal>, out: &mut Outputs) {
+        out.push(Output::Reply {
+            token,
+            record: None,
             reply,
         });
     }
@@ -307,7 +316,7 @@ impl Storage {
     fn persist(&mut self, change: Change, out: &mut Outputs) {
         let made = self.newly_visible(&change);
         self.durable.apply(&change);
-        if let Some(made) = made {
+        for made in made {
             self.changes.push(made);
         }
         if !self.planted.forgets(&change) {

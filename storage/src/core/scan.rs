@@ -8,7 +8,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use common::types::{PartitionId, RecordId, RecordVersion};
 
 use super::record::Record;
-use super::{Output, Outputs, Refusal, Reply, Storage, Token};
+use super::{Outputs, Refusal, Reply, Storage, Token};
 
 /// A page closes when so many records were looked at: the node has other work.
 pub const LOOKS_MAX: usize = 10_000;
@@ -39,7 +39,7 @@ impl Storage {
         let reply = self
             .serves_all(scan.partitions.iter())
             .map(|()| Reply::Scan(self.scanned(scan)));
-        out.push(Output::Reply { token, reply });
+        Self::reply_all(token, reply, out);
     }
 
     fn scanned(&self, scan: &Scan) -> Scanned {

@@ -21,7 +21,7 @@ pub struct Updates {
     pub decided: u64,
     log: VecDeque<LogRecord>,
     /// Updates in the log, and bytes of their values.
-    log_updates: usize,
+    log_decisions: usize,
     log_bytes: usize,
     executed: BTreeMap<UpdateId, Executed>,
     /// Successful updates that left the log for its size, oldest first: remembered without their values.
@@ -45,7 +45,7 @@ pub static NONE: Updates = Updates {
     accepted: None,
     decided: 0,
     log: VecDeque::new(),
-    log_updates: 0,
+    log_decisions: 0,
     log_bytes: 0,
     executed: BTreeMap::new(),
     shed: VecDeque::new(),
@@ -72,14 +72,14 @@ impl Updates {
         for decision in &record.decisions {
             self.note_executed(record.slot, decision);
         }
-        self.log_updates += record.decisions.len();
+        self.log_decisions += record.decisions.len();
         self.log_bytes += record.value_bytes();
         self.log.push_back(record);
         while self.log.len() > 1
-            && (self.log_updates > LOG_RECORDS_MAX || self.log_bytes > LOG_BYTES_MAX)
+            && (self.log_decisions > LOG_RECORDS_MAX || self.log_bytes > LOG_BYTES_MAX)
         {
             if let Some(oldest) = self.log.pop_front() {
-                self.log_updates -= oldest.decisions.len();
+                self.log_decisions -= oldest.decisions.len();
                 self.log_bytes -= oldest.value_bytes();
                 self.shed(oldest);
             }
@@ -94,7 +94,7 @@ impl Updates {
 
     /// The log below this slot is not to be had any more: goes on from here.
     pub(super) fn skip_to(&mut self, slot: u64) {
-        (self.log_updates, self.log_bytes) = (0, 0);
+        (self.log_decisions, self.log_bytes) = (0, 0);
         for record in std::mem::take(&mut self.log) {
             self.shed(record);
         }
@@ -202,6 +202,6 @@ impl Updates {
     }
 
     pub fn log_bytes(&self) -> usize {
-        self.log_bytes + 64 * self.log_updates + 64 * self.shed.len()
+        self.log_bytes + 64 * self.log_decisions + 64 * self.shed.len()
     }
 }

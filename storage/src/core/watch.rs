@@ -16,7 +16,7 @@ use super::changes::{Made, Mark};
 use super::client::visible;
 use super::record::Lookup;
 use super::scan::{LOOKS_MAX, PAGE_BYTES_TARGET};
-use super::{Change, Output, Outputs, Refusal, Reply, Storage, Token};
+use super::{Change, Outputs, Refusal, Reply, Storage, Token};
 
 /// Watchers that wait for a change, at most.
 pub const WAITING_WATCHES_MAX: usize = 1_024;
@@ -80,19 +80,23 @@ type Positions = BTreeMap<PartitionId, Position>;
 
 impl Storage {
     /// What a change will make visible that is not visible yet.
-    pub(super) fn newly_visible(&self, change: &Change) -> Option<Made> {
-        let (record, made) = visible(change)?;
-        let known = self.durable.record(record);
-        if known.is_some_and(|known| known.has(made.version)) {
-            return None;
-        }
-        let partition = self.durable.placement.partition(record);
-        Some(Made {
-            partition,
-            record: record.clone(),
-            version: made.version,
-            hash_before: self.durable.hash(partition),
-        })
+    pub(super) fn newly_visible(&self, change: &Change) -> Vec<Made> {
+        let is_new = |(record, made): &(&RecordId, &RecordVersion)| {
+            let known = self.durable.record(record);
+            known.is_none_or(|known| !known.has(made.version))
+        };
+        let new = visible(change).into_iter().filter(is_new);
+        let made = |(place, (record, made)): (u64, (&RecordId, &RecordVersion))| {
+            let partition = self.durable.placement.partition(record);
+            Made {
+                partition,
+                record: record.clone(),
+                version: made.version,
+                // No replica stops within a change, so no replica's hash shall be found there.
+                hash_before: self.durable.hash(partition).wrapping_add(place),
+            }
+        };
+        (0..).zip(new).map(made).collect()
     }
 
     /// This node takes the place of one that has lost some of what was not durable yet.
@@ -111,7 +115,7 @@ impl Storage {
     ) {
         if let Err(refusal) = self.serves_all(watch.places.keys()) {
             let reply = Err(refusal);
-            return out.push(Output::Reply { token, reply });
+            return Self::reply_all(token, reply, out);
         }
         let news = self.news(&watch);
         let begins = watch.places.values().any(|place| *place == Place::Now);
@@ -119,14 +123,14 @@ impl Storage {
         let is_due = begins || !news.told.is_empty() || news.places.values().any(goes_on);
         if is_due || wait_ms == 0 {
             let reply = Ok(Reply::Watch(news));
-            return out.push(Output::Reply { token, reply });
+            return Self::reply_all(token, reply, out);
         }
         if self.waiting_watches.len() >= WAITING_WATCHES_MAX {
             let reply = Err(Refusal::Overloaded {
                 what: "watchers that wait for a change",
                 max: WAITING_WATCHES_MAX,
             });
-            return out.push(Output::Reply { token, reply });
+            return Self::reply_all(token, reply, out);
         }
         self.waiting_watches.push(WaitingWatch {
             token,
@@ -173,10 +177,8 @@ impl Storage {
                 mark.index = waiting.seen;
             }
         }
-        out.push(Output::Reply {
-            token: waiting.token,
-            reply: Ok(Reply::Watch(self.news(&waiting.watch))),
-        });
+        let reply = Ok(Reply::Watch(self.news(&waiting.watch)));
+        Self::reply_all(waiting.token, reply, out);
     }
 
     fn news(&self, watch: &Watch) -> News {

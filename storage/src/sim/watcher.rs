@@ -89,7 +89,7 @@ impl Watcher {
         let mut others = Vec::with_capacity(outputs.len());
         for output in outputs {
             match output {
-                Output::Reply { token, reply } if token >= TOKEN_MIN => {
+                Output::Reply { token, reply, .. } if token >= TOKEN_MIN => {
                     self.answered(now_ms, token, reply);
                 }
                 other => others.push(other),
