@@ -217,6 +217,7 @@ impl Interpreter {
             Setting::MaxVersions(versions) => settings.max_versions = *versions,
             Setting::Durability(durability) => settings.durability = *durability,
             Setting::Commit(mode) => settings.commit = *mode,
+            Setting::Sync(mode) => settings.sync = *mode,
             Setting::Seed(seed) => settings.seed = *seed,
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,

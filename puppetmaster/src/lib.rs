@@ -56,6 +56,8 @@ pub struct Config {
     pub pcs: Vec<Address>,
     /// The scheduler of a cluster that was started by hand.
     pub connect: Option<Address>,
+    /// Where storage nodes keep their records: absolute, on the host of the PCS that starts the node. Absent: in memory.
+    pub data: Option<PathBuf>,
 }
 
 /// What `main` hands over.
@@ -146,7 +148,13 @@ async fn open(
     output: Output,
 ) -> Result<Arc<Cluster>, Outcome> {
     let Some(scheduler) = &config.connect else {
-        return Ok(Cluster::new(fabric, output, config.pcs.clone(), start_pcs));
+        return Ok(Cluster::new(
+            fabric,
+            output,
+            config.pcs.clone(),
+            start_pcs,
+            config.data.clone(),
+        ));
     };
     let connected = Cluster::connect(fabric, output.clone(), scheduler.clone(), start_pcs).await;
     connected.map_err(|failure| {

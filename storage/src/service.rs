@@ -220,6 +220,14 @@ impl storage::Service for StorageService {
         })
     }
 
+    async fn applied(&self, _: Empty) -> Result<proto::AppliedResponse, Status> {
+        match self.query(|core, _| applied(core)).await {
+            // A node without a ring drops the question.
+            Err(status) if status == no_ring() => Ok(proto::AppliedResponse::default()),
+            answer => answer,
+        }
+    }
+
     async fn certify_death(
         &self,
         request: proto::CertifyReplicaDeathRequest,
@@ -248,6 +256,16 @@ impl storage::Service for StorageService {
         };
         self.server.tell(Event::Peer(Box::new(envelope))).await?;
         Ok(Empty {})
+    }
+}
+
+fn applied(core: &Storage) -> proto::AppliedResponse {
+    let spreads = core.durable().spreads().iter();
+    proto::AppliedResponse {
+        ring: Some(core.ring().into()),
+        timestamps: spreads
+            .map(|(id, spread)| codec::encode_partition_timestamp((*id, spread.timestamp.clone())))
+            .collect(),
     }
 }
 

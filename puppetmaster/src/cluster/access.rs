@@ -25,6 +25,7 @@ impl Cluster {
             output,
             Launcher::new(Vec::new(), no_pcs),
             true,
+            None,
         );
         let unreachable = |status: Status| {
             let failure = no_answer("scheduler", &scheduler, &status);

@@ -150,6 +150,7 @@ pub fn config(script: &Path) -> Config {
         keep: false,
         pcs: Vec::new(),
         connect: None,
+        data: None,
     }
 }
 
@@ -447,6 +448,10 @@ mod storage_toy {
             self.world().ring = request.ring;
             let incarnation = u64::from(self.pid);
             Ok(SetRingResponse { incarnation })
+        }
+
+        async fn applied(&self, _: Empty) -> Result<AppliedResponse, Status> {
+            Ok(AppliedResponse::default())
         }
 
         async fn certify_death(

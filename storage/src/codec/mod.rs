@@ -7,7 +7,7 @@ use common::proto;
 use common::proto::Empty;
 use common::status::Status;
 use common::types::{
-    RecordId, RecordVersion, UpdateId, record_id, required, update_id, value_bounds,
+    PartitionId, RecordId, RecordVersion, UpdateId, record_id, required, update_id, value_bounds,
 };
 use proto::peer_message::Body;
 
@@ -336,16 +336,22 @@ fn decode_gossip(gossip: proto::PartitionGossip) -> Decoded<PartitionGossip> {
     })
 }
 
-fn encode_page(page: StatePage) -> proto::StatePage {
-    let timestamp = |(partition, timestamp): (u32, Timestamp)| proto::PartitionTimestamp {
+pub fn encode_partition_timestamp(
+    (partition, timestamp): (PartitionId, Timestamp),
+) -> proto::PartitionTimestamp {
+    proto::PartitionTimestamp {
         partition,
         timestamp: Some(timestamp.into()),
-    };
+    }
+}
+
+fn encode_page(page: StatePage) -> proto::StatePage {
+    let timestamps = page.timestamps.into_iter();
     proto::StatePage {
         copy: page.copy,
         after: page.after,
         records: page.records.into_iter().map(Into::into).collect(),
-        timestamps: page.timestamps.into_iter().map(timestamp).collect(),
+        timestamps: timestamps.map(encode_partition_timestamp).collect(),
         next: page.next,
         is_member: page.is_member,
         dead: page.dead,

@@ -7,12 +7,12 @@
 //! It relies on what [`crate::disk`] promises, and never releases a batch before it is as durable as the mode says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use bytes::Bytes;
 use common::types::{PartitionId, RecordId};
+
+pub use common::types::SyncMode;
 
 use super::checkpoint::{Checkpointer, Slice, key};
 use super::{Engine, EngineError, EngineStats, Recovered};
@@ -28,49 +28,6 @@ use crate::disk::{DiskError, Files, Log, LogSettings, Table, Write};
 
 /// After a full disk there must be room for this much before writing goes on.
 const ROOM_BYTES_MIN: usize = 4 << 20;
-
-/// When a batch counts as durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyncMode {
-    /// When it is on the disk: nothing acknowledged is lost.
-    #[default]
-    Always,
-    /// When the operating system has it; synced every so many milliseconds. A crash of the machine, not of the process,
-    /// loses at most that.
-    Interval(u64),
-    /// When the operating system has it.
-    Never,
-}
-
-impl FromStr for SyncMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is not a sync mode: expected always, interval=MS or never");
-        match text {
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            _ => {
-                let ms = text.strip_prefix("interval=").ok_or_else(wrong)?;
-                match ms.parse() {
-                    Ok(ms) if ms > 0 => Ok(Self::Interval(ms)),
-                    _ => Err(wrong()),
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Display for SyncMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("always"),
-            Self::Interval(ms) => write!(f, "interval={ms}"),
-            Self::Never => f.write_str("never"),
-        }
-    }
-}
 
 /// Opens the two parts of a data directory; again after a failure.
 pub trait Medium: Send + 'static {
