@@ -18,7 +18,7 @@ use clap::builder::Resettable;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use node::{Pcs, Scheduler, Storage, Worker};
+pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
 pub use ring::RingArguments;
 pub use script::{OutputFormat, Puppets, Run};
 
@@ -85,8 +85,8 @@ pub enum Command {
     Pcs(Pcs),
     /// Be a scheduler.
     Scheduler(Scheduler),
-    /// Be a storage node.
-    Storage(Storage),
+    /// Be a storage node, or verify its data.
+    Storage(Box<StorageCommand>),
     /// Be a worker.
     Worker(Worker),
 }
@@ -96,7 +96,9 @@ impl Command {
     pub fn allows_faults(&self) -> bool {
         match self {
             Self::Scheduler(node) => node.faults.allow_faults,
-            Self::Storage(node) => node.faults.allow_faults,
+            Self::Storage(command) => {
+                matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
+            }
             Self::Worker(node) => node.faults.allow_faults,
             Self::Run(_) | Self::Repl(_) | Self::Pcs(_) => false,
         }

@@ -8,8 +8,10 @@
 
 mod support;
 
+use std::path::Path;
+
 use support::cluster::{Folder, nodes};
-use support::{Finished, wait_until};
+use support::{Finished, Marionette, wait_until};
 
 /// Runs the lines as a script whose nodes keep their records in this directory; it must go well.
 #[track_caller]
@@ -147,4 +149,48 @@ fn a_directory_is_used_by_one_script_at_a_time() {
         second.error.contains("in use by another process"),
         "{second:?}"
     );
+}
+
+/// `storage verify` of the data of one node; its exit status and all that it printed.
+fn verify(directory: &Path) -> (Option<i32>, String) {
+    let arguments = ["storage", "verify", directory.to_str().unwrap()];
+    let finished = Marionette::start(&arguments).finish();
+    (finished.status.code(), finished.output + &finished.error)
+}
+
+#[test]
+fn the_data_that_a_script_left_is_verified() {
+    let folder = Folder::new();
+    let cluster = nodes(2, 0);
+    let data = folder.path().join("data");
+    let options = ["--data", data.to_str().unwrap(), "--keep"];
+    let script = format!("{cluster}write a 1\nupdateIf a 1 2\nwrite b 1\ncrash s2\necho done\n");
+    let running = folder.run_with(&script, &options);
+    running.wait_for_line("done");
+    let (status, said) = verify(&data.join("s1"));
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("in use by another process"), "{said}");
+    let (status, said) = verify(&data.join("s2"));
+    assert_eq!(status, Some(0), "{said}");
+    for line in [
+        "node       s2, replica 2",
+        "records    2, 3 versions",
+        "undecided  none",
+        "torn tail  none",
+        "sound",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+
+    let log = data.join("s2/log/00000000000000000001.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let (status, said) = verify(&data.join("s2"));
+    assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("damaged: {} is corrupt at offset ", log.display())),
+        "{said}"
+    );
+    assert_eq!(verify(folder.path()).0, Some(2));
 }

@@ -4,6 +4,7 @@
 //! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it
 //! - [`service`]: requests to inputs · [`codec`]: messages between nodes, and changes on disk
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
+//! - [`verify`]: whether a data directory is whole, while no node uses it
 //! - [`check`]: whether a history keeps the promises · [`sim`]: clusters in virtual time, which it judges
 //!
 //! A storage node promises: versions name one value for ever; reads show plain writes and decided updates only;
@@ -19,6 +20,7 @@ pub mod node;
 pub mod server;
 pub mod service;
 pub mod sim;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;

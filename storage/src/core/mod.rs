@@ -8,7 +8,7 @@
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
 //! - [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
-//! - [`planted`]: bugs for the tests to find
+//! - [`soundness`]: what must hold of durable state · [`planted`]: bugs for the tests to find
 
 pub mod client;
 pub mod coordinator;
@@ -23,6 +23,7 @@ pub mod message;
 pub mod planted;
 pub mod queue;
 pub mod record;
+pub mod soundness;
 pub mod spread;
 pub mod timestamp;
 pub mod updates;

@@ -10,6 +10,9 @@ use common::fabric::Address;
 use common::types::Ring;
 use std::collections::BTreeSet;
 
+/// On the command line of a storage node its name would be taken for the subcommand.
+const RESERVED_NAME: &str = "verify";
+
 /// One line, and what exists when it is executed.
 pub(super) struct Check<'a> {
     pub line: &'a Line,
@@ -51,6 +54,11 @@ impl Check<'_> {
                 self.at(&node.name, message)
                     .hint("every node has a name of its own"),
             );
+        }
+        if node.role == Role::Storage && node.name.text() == RESERVED_NAME {
+            let message = format!("`{RESERVED_NAME}` is no name for a storage node");
+            let error = self.at(&node.name, message);
+            errors.push(error.hint("`marionette storage verify DIR` checks a data directory"));
         }
         if node.address.port() == 0 {
             errors.push(self.at(&node.url, "a node needs a port from 1 to 65535"));
