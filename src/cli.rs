@@ -40,6 +40,8 @@ Examples:
   marionette worker w1 http://127.0.0.1:4001 0 --scheduler http://127.0.0.1:4000
   marionette run script.pm --connect http://127.0.0.1:4000
 
+  marionette storage verify data/s1        is the data of a node whole that does not run?
+
 Variables:
   MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
   MARIONETTE_CONNECT      run, repl: --connect
@@ -61,7 +63,7 @@ Variables:
 
 Exit status:
   0  all well
-  1  a run or an expectation failed
+  1  a run or an expectation failed, or data is damaged
   2  the command line or the script is wrong
   3  a node could not be started, or was lost unasked";
 

@@ -3,6 +3,7 @@
 //! - [`language`]: scripts, data files, completion and help; pure.
 //! - [`cluster`]: the nodes, their PCSs, and what becomes of them.
 //! - [`interpreter`]: executes a command on a cluster.
+//! - [`backup`]: the file of a backup.
 //! - [`script`], [`repl`]: where commands come from.
 //! - [`output`]: everything that is said; [`outcome`]: how it went. [`debug`]: the nodes' debug lines.
 //!
@@ -10,6 +11,7 @@
 //! same interpreter; whatever was started is stopped when [`run`] returns, and by the PCSs' leases when this process
 //! is killed. Relies on `main` for the fabric, an embedded PCS and the interrupts. Must never import another role.
 
+pub mod backup;
 pub mod cluster;
 pub mod debug;
 pub mod interpreter;

@@ -1,10 +1,9 @@
 //! Where storage nodes keep their records, and whether they have any from before.
 
-use super::{CALL_MAX, Cluster};
+use super::{CALL_MAX, Cluster, Node, Phase};
 use crate::language::Role;
 use crate::outcome::Failure;
-use common::proto::{Empty, storage};
-use common::status::Status;
+use common::proto::{AppliedResponse, Empty, storage};
 use common::types::Ring;
 
 impl Cluster {
@@ -34,14 +33,13 @@ impl Cluster {
             if node.role != Role::Storage || !node.is_ready() {
                 continue;
             }
-            let client = storage::Client::new(self.fabric.clone(), node.address, CALL_MAX);
-            let no_answer = |status: Status| {
+            let no_answer = |failure: Failure| {
+                let why = failure.message();
                 Failure::new(format!(
-                    "node `{name}` does not say what data it has: {}",
-                    status.message
+                    "node `{name}` does not say what data it has: {why}"
                 ))
             };
-            let Some(known) = client.applied(&Empty {}).await.map_err(no_answer)?.ring else {
+            let Some(known) = self.applied_by(&name).await.map_err(no_answer)?.ring else {
                 continue;
             };
             let known = Ring::try_from(known)
@@ -53,6 +51,25 @@ impl Cluster {
             found = true;
         }
         Ok(found)
+    }
+}
+
+impl Cluster {
+    /// The ring of a storage node's data, and what it has applied. An error of a node that does not answer says why.
+    pub async fn applied_by(&self, name: &str) -> Result<AppliedResponse, Failure> {
+        let node = self.settled(name).await?;
+        match &node.phase {
+            Phase::Down(why) | Phase::Failed(why) => return Err(Failure::new(why.clone())),
+            Phase::Ready | Phase::Starting => {}
+        }
+        let client = storage::Client::new(self.fabric.clone(), node.address, CALL_MAX);
+        Ok(client.applied(&Empty {}).await?)
+    }
+
+    /// A node whose process was reaped, and that copies everything should it start again.
+    pub fn comes_back_empty(&self, name: &str) -> bool {
+        let is_down = |node: Node| matches!(node.phase, Phase::Down(_) | Phase::Failed(_));
+        self.data.is_none() && self.node(name).is_some_and(is_down)
     }
 }
 

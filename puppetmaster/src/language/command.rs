@@ -185,6 +185,14 @@ pub enum Command {
     Populate {
         file: Name,
     },
+    /// Copies all records into a file.
+    Backup {
+        file: Name,
+    },
+    /// Takes over the records of such a file.
+    Restore {
+        file: Name,
+    },
     Status,
     ListServer {
         node: Name,
@@ -282,6 +290,8 @@ impl Command {
             Self::Client { .. }
             | Self::Run { .. }
             | Self::Populate { .. }
+            | Self::Backup { .. }
+            | Self::Restore { .. }
             | Self::ListServer { .. }
             | Self::ListGlobal
             | Self::Read { .. }

@@ -27,6 +27,16 @@ pub fn render(event: &Event, colour: bool) -> String {
         Event::Run(report) => outcome(report),
         Event::Runs(reports) => runs(reports),
         Event::Populated { records, file } => format!("{records} records of {file} written"),
+        Event::Copied {
+            records,
+            versions,
+            file,
+        } => format!("{} copied to {file}", copies(*records, *versions)),
+        Event::Restored {
+            records,
+            versions,
+            file,
+        } => format!("{} restored from {file}", copies(*records, *versions)),
         Event::NodeReady { name, role, url } => format!("{role} {name} is ready at {url}"),
         Event::NodeLost { name, why } => format!("error: node `{name}` {}", printable(why)),
         Event::Debug { node, line } => format!("[{}] {}", printable(node), printable(line)),
@@ -34,6 +44,15 @@ pub fn render(event: &Event, colour: bool) -> String {
         Event::Diagnostic(diagnostic) => diagnostic.render(colour) + "\n",
         Event::Step { place, text } => format!("{place}: {}", printable(text)),
     }
+}
+
+fn copies(records: u64, versions: u64) -> String {
+    let counted = |count, one: &str| match count {
+        1 => format!("1 {one}"),
+        many => format!("{many} {one}s"),
+    };
+    let (records, versions) = (counted(records, "record"), counted(versions, "version"));
+    format!("{records} with {versions}")
 }
 
 /// Without characters that steer a terminal.

@@ -450,6 +450,24 @@ mod storage_toy {
             Ok(SetRingResponse { incarnation })
         }
 
+        async fn take_snapshot(
+            &self,
+            _: TakeSnapshotRequest,
+        ) -> Result<TakeSnapshotResponse, Status> {
+            Ok(TakeSnapshotResponse::default())
+        }
+
+        async fn read_snapshot(
+            &self,
+            _: ReadSnapshotRequest,
+        ) -> Result<ReadSnapshotResponse, Status> {
+            Ok(ReadSnapshotResponse::default())
+        }
+
+        async fn restore(&self, _: RestoreRequest) -> Result<Empty, Status> {
+            Ok(Empty {})
+        }
+
         async fn applied(&self, _: Empty) -> Result<AppliedResponse, Status> {
             Ok(AppliedResponse::default())
         }

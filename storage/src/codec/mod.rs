@@ -15,6 +15,7 @@ use self::record::{
     decode_accepted, decode_entry, decode_join, decode_log, decode_state, decode_timestamp,
     encode_entry,
 };
+pub use self::record::{decode_copy, encode_copy};
 use crate::core::message::{
     Accepted, Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip,
     RecordState, Scope, StatePage, StateRequest, Update,
@@ -345,6 +346,10 @@ pub fn encode_partition_timestamp(
     }
 }
 
+pub fn decode_partition_timestamp(of: proto::PartitionTimestamp) -> (PartitionId, Timestamp) {
+    (of.partition, decode_timestamp(of.timestamp))
+}
+
 fn encode_page(page: StatePage) -> proto::StatePage {
     let timestamps = page.timestamps.into_iter();
     proto::StatePage {
@@ -374,7 +379,7 @@ fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
         timestamps: page
             .timestamps
             .into_iter()
-            .map(|of| (of.partition, decode_timestamp(of.timestamp)))
+            .map(decode_partition_timestamp)
             .collect(),
         next: page.next,
         is_member: page.is_member,

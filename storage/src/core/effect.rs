@@ -4,8 +4,9 @@ use bytes::Bytes;
 use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
 use super::durable::Founding;
-use super::message::{Entry, Message, Outcome, Update};
+use super::message::{Entry, Message, Outcome, RecordState, Update};
 use super::record::RecordChange;
+use super::snapshot::Snapshot;
 use super::timestamp::Timestamp;
 
 /// Names a client's request, so that the reply finds its way back.
@@ -40,6 +41,17 @@ pub enum Input {
     UpdateIf {
         token: Token,
         update: Update,
+    },
+    /// A copy of these partitions as they are now, each covering its timestamp.
+    Snapshot {
+        token: Token,
+        at_least: Vec<(PartitionId, Timestamp)>,
+    },
+    /// Takes over what a copy holds of records that are not here: all of them or none. `only_check`: none.
+    Restore {
+        token: Token,
+        records: Vec<(RecordId, RecordState)>,
+        only_check: bool,
     },
     Peer(Box<Envelope>),
     /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now.
@@ -135,6 +147,8 @@ pub enum Reply {
     Read(RecordVersion),
     Written(Version),
     Update(Outcome),
+    Snapshot(Vec<Snapshot>),
+    Restored,
 }
 
 /// Why a request was not served; named for what the caller can do.
@@ -158,6 +172,12 @@ pub enum Refusal {
     Overloaded { what: &'static str, max: usize },
     #[error("this replica can only be read now: {0}")]
     ReadOnly(String),
+    #[error("this node is no replica of partition {0}")]
+    NotHeld(PartitionId),
+    #[error("this replica does not have all yet that others have of partition {0}")]
+    Behind(PartitionId),
+    #[error("record `{0}` exists already, and is not as the copy has it")]
+    Exists(RecordId),
     #[error("the outcome was not known in time: ask again with the same update id")]
     Unknown,
 }

@@ -7,7 +7,7 @@
 //! - [`queue`], [`coordinator`], `vote`: the update protocol
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
-//! - [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
+//! - [`snapshot`]: copies for backups, and back · [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
 //! - [`soundness`]: what must hold of durable state · [`planted`]: bugs for the tests to find
 
 pub mod client;
@@ -23,6 +23,7 @@ pub mod message;
 pub mod planted;
 pub mod queue;
 pub mod record;
+pub mod snapshot;
 pub mod soundness;
 pub mod spread;
 pub mod timestamp;
@@ -184,6 +185,12 @@ impl Storage {
                 self.write(now_ms, &write, out);
             }
             Input::UpdateIf { token, update } => self.update_if(now_ms, token, update, out),
+            Input::Snapshot { token, at_least } => self.snapshot(token, &at_least, out),
+            Input::Restore {
+                token,
+                records,
+                only_check,
+            } => self.restore(token, records, only_check, out),
             Input::Peer(envelope) => self.open(now_ms, *envelope, out),
             Input::CertifyDeath {
                 replica,

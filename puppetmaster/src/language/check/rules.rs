@@ -3,7 +3,7 @@
 use super::Known;
 use crate::language::command::{Command, Name, NewNode, Role, Setting};
 use crate::language::data;
-use crate::language::files::{Files, find, find_directory};
+use crate::language::files::{Files, find, find_directory, find_path};
 use common::application::Application;
 use common::diagnostic::{Diagnostic, Line, did_you_mean};
 use common::fabric::Address;
@@ -241,6 +241,19 @@ impl Check<'_> {
                 .err()
                 .unwrap_or_default(),
         }
+    }
+
+    /// A file that is there, or will be.
+    pub fn backup(&self, file: &Name) -> Vec<Diagnostic> {
+        if self.known.backups.contains(file.text()) {
+            return Vec::new();
+        }
+        let found = find_path(self.files, &self.line.file, file.text());
+        found
+            .err()
+            .map(|why| self.at(file, why))
+            .into_iter()
+            .collect()
     }
 
     pub fn setting(&self, setting: &Setting) -> Vec<Diagnostic> {

@@ -13,6 +13,10 @@ impl Files for Memory {
         Some(Ok((*text).to_owned()))
     }
 
+    fn is_file(&self, path: &Path) -> bool {
+        path.to_str().is_some_and(|path| self.0.contains_key(path))
+    }
+
     fn is_directory(&self, path: &Path) -> bool {
         let inside = format!("{}/", path.display());
         self.0.keys().any(|known| known.starts_with(&inside))

@@ -5,6 +5,7 @@ use crate::language::command::Command;
 
 const KEY: Argument = required("KEY", Kind::Free);
 const AT: Argument = optional("at ID", Kind::AtNode);
+const FILE: Argument = required("FILE", Kind::File);
 const COMMAND: Argument = required("COMMAND", Kind::Command);
 
 pub(super) static TABLE: &[Entry] = &[
@@ -95,6 +96,22 @@ pub(super) static TABLE: &[Entry] = &[
         },
     },
     Entry {
+        name: "backup",
+        aliases: &[],
+        arguments: &[FILE],
+        help: "Copies all records into a file beside the script: each partition as one replica has it at one instant.",
+        example: "backup records.bak",
+        read: |a| Ok(Command::Backup { file: a.file()? }),
+    },
+    Entry {
+        name: "restore",
+        aliases: &[],
+        arguments: &[FILE],
+        help: "Takes over the records of a backup; refuses those that exist already otherwise. Can be repeated.",
+        example: "restore records.bak",
+        read: |a| Ok(Command::Restore { file: a.file()? }),
+    },
+    Entry {
         name: "await",
         aliases: &[],
         arguments: &[
@@ -175,7 +192,7 @@ pub(super) static TABLE: &[Entry] = &[
     Entry {
         name: "include",
         aliases: &[],
-        arguments: &[required("FILE", Kind::File)],
+        arguments: &[FILE],
         help: "Executes the commands of another script.",
         example: "include cluster.pm",
         read: |a| Ok(Command::Include { file: a.file()? }),
