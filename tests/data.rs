@@ -65,6 +65,23 @@ fn crashed_and_stopped_nodes_go_on_with_the_data_that_they_left() {
 }
 
 #[test]
+fn a_node_that_has_come_back_can_do_without_the_others() {
+    let folder = Folder::new();
+    let cluster = nodes(2, 0);
+    let first = "write a 1\ncrash s1\nwrite a 2\nstart s1\nawait ready\ncrash s2\nexpect a 2\nupdateIf a 2 3\n";
+    run(&folder, &format!("{cluster}{first}"));
+    // The same at the start of a script: s2 was not there in the end.
+    run(
+        &folder,
+        &format!("{cluster}expect a 3\ncrash s1\nexpect a 3\nupdateIf a 3 4\n"),
+    );
+    run(
+        &folder,
+        &format!("{cluster}expect a 4\ncrash s2\nexpect a 4\n"),
+    );
+}
+
+#[test]
 fn all_nodes_may_crash_in_the_default_mode() {
     let folder = Folder::new();
     let cluster = nodes(3, 0);

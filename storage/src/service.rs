@@ -313,6 +313,7 @@ fn applied(core: &Storage) -> proto::AppliedResponse {
         timestamps: spreads
             .map(|(id, spread)| codec::encode_partition_timestamp((*id, spread.timestamp.clone())))
             .collect(),
+        is_member: core.is_joined(),
     }
 }
 

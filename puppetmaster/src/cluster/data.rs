@@ -1,6 +1,6 @@
 //! Where storage nodes keep their records, and whether they have any from before.
 
-use super::{CALL_MAX, Cluster, Node, Phase};
+use super::{CALL_MAX, Cluster, Node, POLL_INTERVAL, Phase};
 use crate::language::Role;
 use crate::outcome::Failure;
 use common::proto::{AppliedResponse, Empty, storage};
@@ -64,6 +64,30 @@ impl Cluster {
         }
         let client = storage::Client::new(self.fabric.clone(), node.address, CALL_MAX);
         Ok(client.applied(&Empty {}).await?)
+    }
+
+    /// Returns once all storage nodes that are awake are members. A node that comes back with its data is none until it
+    /// has heard from the others what they did without it; should they crash before, it would wait for their return.
+    pub(super) async fn all_members(&self) -> Result<(), Failure> {
+        let sealed = self.state().ring.is_some();
+        if self.data.is_none() || !sealed {
+            return Ok(());
+        }
+        let patience = self.settings().patience();
+        let until_ms =
+            self.fabric.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        for (name, _) in self.nodes() {
+            let is_awake = |node: Node| node.role == Role::Storage && node.is_awake();
+            while self.node(&name).is_some_and(is_awake) && !self.applied_by(&name).await?.is_member
+            {
+                if self.fabric.now_ms() >= until_ms {
+                    let why = "still waits for what other storage nodes did without it";
+                    return Err(Failure::new(format!("node `{name}` {why}")));
+                }
+                self.fabric.sleep(POLL_INTERVAL).await;
+            }
+        }
+        Ok(())
     }
 
     /// A node whose process was reaped, and that copies everything should it start again.

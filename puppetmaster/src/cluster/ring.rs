@@ -83,6 +83,9 @@ impl Cluster {
         for (name, node) in dead {
             self.certify_death(&name, &node).await;
         }
+        if !fresh {
+            self.all_members().await?;
+        }
         Ok(self.keep_client(ring))
     }
 
