@@ -11,8 +11,7 @@ use common::types::{PartitionId, RecordId};
 use super::message::{JoinRecord, RecordState};
 use super::record::Record;
 use super::timestamp::Timestamp;
-use super::{Outputs, Refusal, Reply, Storage, Token};
-use crate::core::Output;
+use super::{Ballot, Output, Outputs, Refusal, Reply, Storage, Token};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -106,7 +105,7 @@ impl Storage {
     fn restored(&self, id: &str, state: &RecordState) -> RecordState {
         let join = JoinRecord {
             record: id.to_owned(),
-            promised: super::Ballot::default(),
+            promised: Ballot::default(),
             accepted: None,
             state: state.clone(),
         };

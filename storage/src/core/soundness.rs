@@ -15,7 +15,7 @@ use super::record::{Lookup, Record, RecordChange, WRITES_MAX};
 use super::spread::Spread;
 use super::updates::LOG_RECORDS_MAX;
 
-/// Absent: no such thing is wrong. The text says what is.
+/// The error says what is wrong.
 pub type Sound = Result<(), String>;
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Sound {
