@@ -4,12 +4,13 @@
 use std::error::Error;
 use std::fmt::Write;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "types",
     "node",
     "puppetmaster",
     "storage",
     "disk",
+    "backup",
     "worker",
     "scheduler",
     "pcs",

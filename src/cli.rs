@@ -18,7 +18,7 @@ use clap::builder::Resettable;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use node::{Pcs, Scheduler, Storage, Worker};
+pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
 pub use ring::RingArguments;
 pub use script::{OutputFormat, Puppets, Run};
 
@@ -39,6 +39,8 @@ Examples:
   marionette scheduler sc1 http://127.0.0.1:4000 --ring s1=http://127.0.0.1:3000
   marionette worker w1 http://127.0.0.1:4001 0 --scheduler http://127.0.0.1:4000
   marionette run script.pm --connect http://127.0.0.1:4000
+
+  marionette storage verify data/s1        is the data of a node whole that does not run?
 
 Variables:
   MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
@@ -61,7 +63,7 @@ Variables:
 
 Exit status:
   0  all well
-  1  a run or an expectation failed
+  1  a run or an expectation failed, or data is damaged
   2  the command line or the script is wrong
   3  a node could not be started, or was lost unasked";
 
@@ -85,8 +87,8 @@ pub enum Command {
     Pcs(Pcs),
     /// Be a scheduler.
     Scheduler(Scheduler),
-    /// Be a storage node.
-    Storage(Storage),
+    /// Be a storage node, or verify its data.
+    Storage(Box<StorageCommand>),
     /// Be a worker.
     Worker(Worker),
 }
@@ -96,7 +98,9 @@ impl Command {
     pub fn allows_faults(&self) -> bool {
         match self {
             Self::Scheduler(node) => node.faults.allow_faults,
-            Self::Storage(node) => node.faults.allow_faults,
+            Self::Storage(command) => {
+                matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
+            }
             Self::Worker(node) => node.faults.allow_faults,
             Self::Run(_) | Self::Repl(_) | Self::Pcs(_) => false,
         }

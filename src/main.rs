@@ -5,6 +5,7 @@ mod failure;
 mod nodes;
 mod puppets;
 mod signals;
+mod verify;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use common::fabric::{FabricHandle, GrpcFabric};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, StorageCommand, StorageTask};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -58,7 +59,10 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
         Command::Repl(arguments) => puppets::repl(arguments, fabric).await,
         Command::Pcs(arguments) => nodes::pcs(arguments, fabric).await,
         Command::Scheduler(arguments) => nodes::scheduler(arguments, fabric).await,
-        Command::Storage(arguments) => nodes::storage(arguments, fabric).await,
+        Command::Storage(arguments) => match *arguments {
+            StorageCommand::Node(node) => nodes::storage(node, fabric).await,
+            StorageCommand::Task(StorageTask::Verify(arguments)) => verify::run(&arguments),
+        },
         Command::Worker(arguments) => nodes::worker(arguments, fabric).await,
     }
 }

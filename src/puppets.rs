@@ -1,6 +1,7 @@
 //! Starts the puppetmaster, and gives it what roles may not take from one another: a PCS within this process.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, 
         keep: arguments.keep,
         pcs: arguments.puppets.pcs,
         connect: arguments.puppets.connect,
+        data: absolute(arguments.puppets.data)?,
     };
     let format = match arguments.output {
         cli::OutputFormat::Text => Format::Text,
@@ -45,8 +47,18 @@ pub async fn repl(puppets: cli::Puppets, fabric: FabricHandle) -> Result<ExitCod
         keep: false,
         pcs: puppets.pcs,
         connect: puppets.connect,
+        data: absolute(puppets.data)?,
     };
     drive(config, Format::Text, fabric).await
+}
+
+/// A PCS has a working directory of its own.
+fn absolute(directory: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+    let absolute = |path: PathBuf| {
+        let failed = |error| Failure::usage(format!("--data {}: {error}", path.display()));
+        std::path::absolute(&path).map_err(failed)
+    };
+    directory.map(absolute).transpose()
 }
 
 async fn drive(config: Config, format: Format, fabric: FabricHandle) -> Result<ExitCode, Failure> {

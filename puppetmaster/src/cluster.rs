@@ -4,6 +4,7 @@
 //! - `launcher`: finds the PCS of a host, or starts the embedded one.
 //! - `life`: creates, crashes, stops and starts nodes; `events`: hears from the PCSs what became of them.
 //! - `faults`: which links between nodes are faulty.
+//! - `data`: where storage nodes keep their records, and whether they have any.
 //! - `ring`: seals the set of storage nodes and certifies the dead ones.
 //! - `access`: holds commands until the nodes that they need are ready, and gives clients of them.
 //!
@@ -14,6 +15,7 @@
 //! Must never start or stop anything in a cluster that was started by hand.
 
 mod access;
+mod data;
 mod events;
 mod faults;
 mod launcher;
@@ -35,6 +37,7 @@ use faults::FaultPlan;
 use indexmap::IndexMap;
 use launcher::Launcher;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -52,6 +55,8 @@ pub struct Cluster {
     pub session: String,
     launcher: Launcher,
     connected: bool,
+    /// Where storage nodes keep their records, each in a directory of its name; absent: in memory.
+    data: Option<PathBuf>,
     state: Mutex<State>,
     /// Signalled whenever `state` changes.
     changed: watch::Sender<()>,
@@ -78,14 +83,15 @@ struct State {
 }
 
 impl Cluster {
-    /// A cluster without nodes. `pcs` are those named on the command line.
+    /// A cluster without nodes. `pcs` and `data` are those named on the command line.
     pub fn new(
         fabric: FabricHandle,
         output: Output,
         pcs: Vec<Address>,
         start_pcs: StartPcs,
+        data: Option<PathBuf>,
     ) -> Arc<Self> {
-        Self::build(fabric, output, Launcher::new(pcs, start_pcs), false)
+        Self::build(fabric, output, Launcher::new(pcs, start_pcs), false, data)
     }
 
     fn build(
@@ -93,6 +99,7 @@ impl Cluster {
         output: Output,
         launcher: Launcher,
         connected: bool,
+        data: Option<PathBuf>,
     ) -> Arc<Self> {
         Arc::new(Self {
             session: format!("{:016x}", fabric.random()),
@@ -100,6 +107,7 @@ impl Cluster {
             output,
             launcher,
             connected,
+            data,
             state: Mutex::default(),
             changed: watch::Sender::new(()),
             tasks: Mutex::default(),

@@ -1,6 +1,7 @@
 //! Executes commands on a cluster, whether they come from a file, from standard input or from a person.
 //!
 //! - `storage`: the commands that speak to records; `many`: to all that begin alike.
+//! - `backup`, `restore`: all records into a file, and back.
 //! - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
 //! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
@@ -10,8 +11,10 @@
 //! executed; what cannot be done is said with its place in the script.
 //! Relies on the check of the script, and repeats it for each command, since the cluster may differ from it by then.
 
+mod backup;
 mod conditions;
 mod many;
+mod restore;
 pub mod runs;
 mod seen;
 mod storage;
@@ -160,6 +163,8 @@ impl Interpreter {
             Command::Run { input, application } => self.run(line, input, application).await?,
             Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
             Command::Populate { file } => self.populate(line, file).await?,
+            Command::Backup { file } => self.backup(line, file).await?,
+            Command::Restore { file } => self.restore(line, file).await?,
             Command::Read { key, version, at } => self.read(key, *version, at.as_ref()).await?,
             Command::Write { key, value, at } => self.write(key, value, at.as_ref()).await?,
             Command::UpdateIf { key, old, new, at } => {
@@ -227,6 +232,7 @@ impl Interpreter {
             Setting::MaxVersions(versions) => settings.max_versions = *versions,
             Setting::Durability(durability) => settings.durability = *durability,
             Setting::Commit(mode) => settings.commit = *mode,
+            Setting::Sync(mode) => settings.sync = *mode,
             Setting::Seed(seed) => settings.seed = *seed,
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,

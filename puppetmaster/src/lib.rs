@@ -3,6 +3,7 @@
 //! - [`language`]: scripts, data files, completion and help; pure.
 //! - [`cluster`]: the nodes, their PCSs, and what becomes of them.
 //! - [`interpreter`]: executes a command on a cluster.
+//! - [`backup`]: the file of a backup.
 //! - [`script`], [`repl`]: where commands come from.
 //! - [`output`]: everything that is said; [`outcome`]: how it went. [`debug`]: the nodes' debug lines.
 //!
@@ -10,6 +11,7 @@
 //! same interpreter; whatever was started is stopped when [`run`] returns, and by the PCSs' leases when this process
 //! is killed. Relies on `main` for the fabric, an embedded PCS and the interrupts. Must never import another role.
 
+pub mod backup;
 pub mod cluster;
 pub mod debug;
 pub mod interpreter;
@@ -56,6 +58,8 @@ pub struct Config {
     pub pcs: Vec<Address>,
     /// The scheduler of a cluster that was started by hand.
     pub connect: Option<Address>,
+    /// Where storage nodes keep their records: absolute, on the host of the PCS that starts the node. Absent: in memory.
+    pub data: Option<PathBuf>,
 }
 
 /// What `main` hands over.
@@ -146,7 +150,13 @@ async fn open(
     output: Output,
 ) -> Result<Arc<Cluster>, Outcome> {
     let Some(scheduler) = &config.connect else {
-        return Ok(Cluster::new(fabric, output, config.pcs.clone(), start_pcs));
+        return Ok(Cluster::new(
+            fabric,
+            output,
+            config.pcs.clone(),
+            start_pcs,
+            config.data.clone(),
+        ));
     };
     let connected = Cluster::connect(fabric, output.clone(), scheduler.clone(), start_pcs).await;
     connected.map_err(|failure| {

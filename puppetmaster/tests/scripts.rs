@@ -537,6 +537,7 @@ async fn started_by_hand(toys: &Toys) -> Arc<Cluster> {
         toys.output(Format::Text),
         Vec::new(),
         toys.start_pcs(),
+        None,
     );
     let known = by_hand.known();
     let parsed = puppetmaster::language::check::check_script(

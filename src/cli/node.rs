@@ -3,11 +3,11 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::FalseyValueParser;
+use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 use common::fabric::Address;
 
-use super::RingArguments;
+use super::{OutputFormat, RingArguments};
 
 const SLOTS_DEFAULT: NonZeroU32 = match NonZeroU32::new(worker::SLOTS_DEFAULT) {
     Some(slots) => slots,
@@ -52,6 +52,64 @@ pub struct Scheduler {
     pub ring: RingArguments,
     #[command(flatten)]
     pub faults: FaultArguments,
+}
+
+/// A node, unless something else is to be done with one's data. Clap derives no such either-or.
+#[derive(Debug, Clone)]
+pub enum StorageCommand {
+    Node(Storage),
+    Task(StorageTask),
+}
+
+impl FromArgMatches for StorageCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if matches.subcommand_name().is_some() {
+            StorageTask::from_arg_matches(matches).map(Self::Task)
+        } else {
+            Storage::from_arg_matches(matches).map(Self::Node)
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for StorageCommand {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        StorageTask::augment_subcommands(Storage::augment_args(command))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .disable_help_subcommand(true)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum StorageTask {
+    /// Check a data directory that no node uses, without changing it.
+    Verify(Verify),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  marionette storage verify data/s1
+
+It reads the log and a copy of the table (in TMPDIR, by default /tmp), and puts together what a node
+would recover. The exit status is 0 when all is whole, 1 when it is damaged (the file and the place
+are named), 2 when it is no data directory, cannot be read, or is in use.")]
+pub struct Verify {
+    /// What a node has for --data; with a script's --data, the directory with the node's name in it
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// What the summary looks like
+    #[arg(long, value_enum, default_value_t)]
+    pub output: OutputFormat,
 }
 
 #[derive(Debug, Clone, Args)]

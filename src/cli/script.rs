@@ -1,5 +1,7 @@
 //! Scripts, and the same commands from a terminal.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use common::fabric::Address;
 
@@ -14,6 +16,7 @@ Examples:
   marionette run scripts/quickstart.pm
   marionette run - < script.pm
   marionette run script.pm --connect http://127.0.0.1:4000
+  marionette run script.pm --data data     run it again, and the records are still there
 
 Results go to standard output, everything else to standard error. At the end outstanding runs are
 awaited, then all nodes that the script started are stopped.")]
@@ -71,6 +74,10 @@ pub struct Puppets {
         hide_env_values = true
     )]
     pub connect: Option<Address>,
+    /// Directory in which storage nodes keep their records, each in one of its name; on the host of the PCS that starts the
+    /// node [default: none, they die with their processes]
+    #[arg(long, value_name = "DIR", conflicts_with = "connect")]
+    pub data: Option<PathBuf>,
 }
 
 impl Run {

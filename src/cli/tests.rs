@@ -99,13 +99,31 @@ fn a_node_obeys_network_faults_when_it_is_told_to() {
 #[test]
 fn a_ring_is_read_with_its_settings() {
     let line = "storage s2 http://h:2 10 --ring s1=http://h:1,s2=http://h:2 --replication 1 --commit fail-stop";
-    let Command::Storage(storage) = parse(line).unwrap() else {
+    let Command::Storage(command) = parse(line).unwrap() else {
+        panic!()
+    };
+    let StorageCommand::Node(storage) = *command else {
         panic!()
     };
     let ring = storage.ring.ring().unwrap().unwrap();
     assert_eq!(ring.node_named("s2").unwrap().replica, 2);
     assert_eq!((ring.replication, storage.gossip_delay_ms), (1, 10));
     assert_eq!(ring.commit, common::types::CommitMode::FailStop);
+}
+
+#[test]
+fn a_storage_node_is_told_from_a_check_of_its_data() {
+    let Command::Storage(command) = parse("storage verify data/s1").unwrap() else {
+        panic!()
+    };
+    let StorageCommand::Task(StorageTask::Verify(verify)) = *command else {
+        panic!()
+    };
+    assert_eq!(verify.directory.to_str(), Some("data/s1"));
+    let Command::Storage(command) = parse("storage s1 http://h:1 0 --data data/s1").unwrap() else {
+        panic!()
+    };
+    assert!(matches!(*command, StorageCommand::Node(_)));
 }
 
 #[test]
@@ -119,6 +137,10 @@ fn wrong_arguments_are_named() {
         ),
         ("storage s1 http://h:1 0 --replica 1", "--ring"),
         ("worker w1 http://h:1 0", "--scheduler"),
+        ("storage", "<ID>"),
+        ("storage s1", "<URL>"),
+        ("storage verify", "<DIR>"),
+        ("run x.pm --data d --connect http://h:1", "--connect"),
         ("worker a=b http://h:1 0 --scheduler http://h:2", "name"),
         ("pcs --listen here", "here"),
         ("teleport", "teleport"),

@@ -4,6 +4,8 @@
 //! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it
 //! - [`service`]: requests to inputs · [`codec`]: messages between nodes, and changes on disk
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
+//! - [`snapshot`]: copies of partitions for whoever reads them, page by page
+//! - [`verify`]: whether a data directory is whole, while no node uses it
 //! - [`check`]: whether a history keeps the promises · [`sim`]: clusters in virtual time, which it judges
 //!
 //! A storage node promises: versions name one value for ever; reads show plain writes and decided updates only;
@@ -20,6 +22,8 @@ pub mod node;
 pub mod server;
 pub mod service;
 pub mod sim;
+pub mod snapshot;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +45,7 @@ use self::engine::writer::Writer;
 use self::engine::{EngineError, MemoryEngine, Recovered};
 use self::server::{Ended, Event, Server, Settings};
 use self::service::StorageService;
+use self::snapshot::Snapshots;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -172,6 +177,7 @@ pub async fn run(
     let router = router(StorageService {
         server: handle,
         identity,
+        snapshots: Snapshots::new(fabric.clone()),
     });
     let serving = fabric
         .serve(&config.address, router)

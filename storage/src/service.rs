@@ -9,6 +9,7 @@ use crate::codec::{self, watch};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Envelope, Input, Level, Refusal, Reply, Storage, Token};
 use crate::server::{Event, ServerHandle, View};
+use crate::snapshot::Snapshots;
 use common::node::Identity;
 
 /// Records in one page of a listing.
@@ -25,6 +26,7 @@ const WATCH_WAIT_MS_MAX: u32 = 10_000;
 pub struct StorageService {
     pub server: ServerHandle,
     pub identity: Identity,
+    pub snapshots: Snapshots,
 }
 
 fn no_ring() -> Status {
@@ -73,8 +75,11 @@ impl StorageService {
 #[allow(clippy::needless_pass_by_value)]
 fn refusal_status(refusal: Refusal) -> Status {
     let kind = match &refusal {
-        Refusal::AskAnother(_) | Refusal::NoReplica(_) | Refusal::NoQuorum(_) => Kind::Refused,
-        Refusal::Joining | Refusal::NotYet { .. } | Refusal::ReadOnly(_) => Kind::Unavailable,
+        Refusal::AskAnother(_) | Refusal::NotHeld(_) | Refusal::NoQuorum(_) => Kind::Refused,
+        Refusal::Joining | Refusal::NotYet { .. } | Refusal::ReadOnly(_) | Refusal::Behind(_) => {
+            Kind::Unavailable
+        }
+        Refusal::Exists(_) => Kind::AlreadyExists,
         Refusal::Discarded { .. } => Kind::Discarded,
         Refusal::Overloaded { .. } => Kind::Overloaded,
         Refusal::Unknown => Kind::Timeout,
@@ -249,6 +254,56 @@ impl storage::Service for StorageService {
         })
     }
 
+    async fn applied(&self, _: Empty) -> Result<proto::AppliedResponse, Status> {
+        match self.query(|core, _| applied(core)).await {
+            // A node without a ring drops the question.
+            Err(status) if status == no_ring() => Ok(proto::AppliedResponse::default()),
+            answer => answer,
+        }
+    }
+
+    async fn take_snapshot(
+        &self,
+        request: proto::TakeSnapshotRequest,
+    ) -> Result<proto::TakeSnapshotResponse, Status> {
+        let at_least: Vec<_> = request
+            .partitions
+            .into_iter()
+            .map(codec::decode_partition_timestamp)
+            .collect();
+        match self
+            .request(move |token| Input::Snapshot { token, at_least })
+            .await?
+        {
+            Reply::Snapshot(taken) => self.snapshots.hold(taken),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn read_snapshot(
+        &self,
+        request: proto::ReadSnapshotRequest,
+    ) -> Result<proto::ReadSnapshotResponse, Status> {
+        self.snapshots.read(&request)
+    }
+
+    async fn restore(&self, request: proto::RestoreRequest) -> Result<Empty, Status> {
+        let records = request.records.into_iter().map(codec::decode_copy);
+        let records = records.collect::<Result<Vec<_>, Status>>()?;
+        let only_check = request.only_check;
+        match self
+            .request(move |token| Input::Restore {
+                token,
+                records,
+                only_check,
+            })
+            .await?
+        {
+            Reply::Restored => Ok(Empty {}),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn certify_death(
         &self,
         request: proto::CertifyReplicaDeathRequest,
@@ -277,6 +332,17 @@ impl storage::Service for StorageService {
         };
         self.server.tell(Event::Peer(Box::new(envelope))).await?;
         Ok(Empty {})
+    }
+}
+
+fn applied(core: &Storage) -> proto::AppliedResponse {
+    let spreads = core.durable().spreads().iter();
+    proto::AppliedResponse {
+        ring: Some(core.ring().into()),
+        timestamps: spreads
+            .map(|(id, spread)| codec::encode_partition_timestamp((*id, spread.timestamp.clone())))
+            .collect(),
+        is_member: core.is_joined(),
     }
 }
 

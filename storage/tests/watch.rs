@@ -264,7 +264,7 @@ fn what_another_node_has_to_answer_is_refused_and_a_node_that_cannot_write_tells
     assert_eq!(watcher.look(&mut world, 1), ["k 1.1=x"]);
     watcher.places.insert(999, Place::Now);
     let token = watcher.start(&mut world, 1, 0);
-    assert_eq!(world.reply(token), Err(Refusal::NoReplica(999)));
+    assert_eq!(world.reply(token), Err(Refusal::NotHeld(999)));
 }
 
 #[test]

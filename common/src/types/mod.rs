@@ -3,11 +3,13 @@
 mod chain;
 mod convert;
 mod ring;
+mod sync;
 mod version;
 
 pub use chain::{Link, WorkerAddress};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use ring::{CommitMode, Ring, RingError, RingNode};
+pub use sync::SyncMode;
 pub use version::Version;
 
 use bytes::Bytes;

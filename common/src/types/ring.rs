@@ -1,6 +1,7 @@
 //! The membership and the settings on which all nodes of a cluster must agree.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::hash::Hasher;
 use std::str::FromStr;
 
@@ -30,6 +31,15 @@ impl FromStr for CommitMode {
                 "`{text}` is not a commit mode: expected majority or fail-stop"
             ))),
         }
+    }
+}
+
+impl fmt::Display for CommitMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Majority => "majority",
+            Self::FailStop => "fail-stop",
+        })
     }
 }
 
@@ -147,6 +157,30 @@ impl Ring {
 
     pub fn node_named(&self, name: &str) -> Option<&RingNode> {
         self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// What another ring says otherwise, for people: `replication 2 instead of 3`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let members = |ring: &Self| {
+            let members = ring.nodes.iter();
+            let texts = members.map(|node| format!("{}={}", node.name, node.address));
+            texts.collect::<Vec<_>>().join(",")
+        };
+        let settings = |ring: &Self| {
+            [
+                ("storage nodes", members(ring)),
+                ("replication", ring.replication.to_string()),
+                ("commit", ring.commit.to_string()),
+                ("max_versions", ring.max_versions.to_string()),
+                ("partitions", ring.partitions.to_string()),
+                ("epoch", ring.epoch.to_string()),
+            ]
+        };
+        let pairs = settings(self).into_iter().zip(settings(other));
+        pairs
+            .filter(|((_, own), (_, others))| own != others)
+            .map(|((name, own), (_, others))| format!("{name} {own} instead of {others}"))
+            .collect()
     }
 
     /// Equal exactly when all settings and members are: peers of different settings refuse one another.

@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::parent::PARENT_VARIABLE;
 use crate::core::Spec;
 
-/// Which cluster a node belongs to says whoever asks for it, not the shell that the PCS was started from.
-const RING_VARIABLE: &str = "MARIONETTE_RING";
+/// Which cluster a node belongs to and where its data is says whoever asks for it, not the shell that the PCS was started
+/// from.
+const NOT_INHERITED: [&str; 3] = ["MARIONETTE_RING", "MARIONETTE_DATA", "MARIONETTE_SYNC"];
 /// Most launches that wait for the thread.
 const LAUNCHES_MAX: usize = 64;
 
@@ -63,12 +64,14 @@ fn command(program: &PathBuf, spec: &Spec) -> Command {
         .arg(spec.role.as_str())
         .args(&spec.arguments)
         .env(PARENT_VARIABLE, std::process::id().to_string())
-        .env_remove(RING_VARIABLE)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // Ctrl-C on the terminal is for the puppetmaster, which then stops its nodes.
         .process_group(0)
         .kill_on_drop(true);
+    for variable in NOT_INHERITED {
+        command.env_remove(variable);
+    }
     command
 }

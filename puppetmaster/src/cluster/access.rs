@@ -25,6 +25,7 @@ impl Cluster {
             output,
             Launcher::new(Vec::new(), no_pcs),
             true,
+            None,
         );
         let unreachable = |status: Status| {
             let failure = no_answer("scheduler", &scheduler, &status);
@@ -108,7 +109,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns once no node is starting any more; fails if one could not be started.
+    /// Returns once no node is starting any more, and those with data from before are members; fails if one could not be
+    /// started.
     pub async fn all_ready(&self) -> Result<(), Failure> {
         for name in self.names() {
             let node = self.settled(&name).await?;
@@ -122,7 +124,7 @@ impl Cluster {
         {
             self.workers_registered().await?;
         }
-        Ok(())
+        self.all_members().await
     }
 
     /// The scheduler, once it is ready.

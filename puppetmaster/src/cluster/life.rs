@@ -242,6 +242,9 @@ impl Cluster {
         }
         // What a person at the prompt will ask for is not known before.
         arguments.push("--allow-faults".to_owned());
+        if node.role == Role::Storage {
+            arguments.extend(self.data_arguments(name));
+        }
         if node.role == Role::Worker {
             let patience = self.settings().patience();
             let scheduler = self.wait_for(patience, |state| {

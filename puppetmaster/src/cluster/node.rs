@@ -3,7 +3,7 @@
 use crate::language::{Durability, NewNode, Role};
 use common::fabric::Address;
 use common::proto::Level;
-use common::types::{CommitMode, Ring};
+use common::types::{CommitMode, Ring, SyncMode};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub struct Settings {
     pub max_versions: u32,
     pub durability: Durability,
     pub commit: CommitMode,
+    /// Of nodes that keep their records in a directory.
+    pub sync: SyncMode,
     pub seed: u64,
     pub timeout: Option<Duration>,
     /// Absolute, since a PCS has a working directory of its own.
@@ -106,6 +108,7 @@ impl Default for Settings {
             max_versions: Ring::MAX_VERSIONS_DEFAULT,
             durability: Durability::All,
             commit: CommitMode::FailStop,
+            sync: SyncMode::Always,
             seed: 0,
             timeout: None,
             operators: None,

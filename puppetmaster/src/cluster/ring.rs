@@ -56,6 +56,7 @@ impl Cluster {
             settings.max_versions,
         );
         let ring = Arc::new(ring.map_err(|error| Failure::new(error.to_string()))?);
+        let fresh = !self.has_data(&ring).await?;
         // From here on a node that becomes ready is told by `introduce_ring`; the others are told below.
         let ready: Vec<(String, Node)> = self.change(|state| {
             state.ring = Some(Arc::clone(&ring));
@@ -66,7 +67,7 @@ impl Cluster {
         });
         let request = SetRingRequest {
             ring: Some((&*ring).into()),
-            fresh: true,
+            fresh,
         };
         let told = join_all(
             ready
@@ -81,6 +82,9 @@ impl Cluster {
             .filter(|(_, node)| matches!(node.phase, Phase::Down(_)));
         for (name, node) in dead {
             self.certify_death(&name, &node).await;
+        }
+        if !fresh {
+            self.all_members().await?;
         }
         Ok(self.keep_client(ring))
     }

@@ -8,7 +8,7 @@ use super::parse::parse_command;
 use super::table::{Argument, Entry};
 use common::diagnostic::{Diagnostic, Line, Word, did_you_mean};
 use common::fabric::{Address, FAULT_DELAY_MS_MAX};
-use common::types::{CommitMode, RECORD_ID_BYTES_MAX, VALUE_BYTES_MAX, Version};
+use common::types::{CommitMode, RECORD_ID_BYTES_MAX, SyncMode, VALUE_BYTES_MAX, Version};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -303,6 +303,9 @@ impl<'a> Arguments<'a> {
             "commit" => CommitMode::from_str(&word.text.to_lowercase())
                 .map(Setting::Commit)
                 .map_err(|_| self.wrong(word, format!("`{}` is no commit mode", word.text))),
+            "sync" => SyncMode::from_str(&word.text.to_lowercase())
+                .map(Setting::Sync)
+                .map_err(|_| self.wrong(word, format!("`{}` is no sync mode", word.text))),
             _ => Ok(Setting::Operators(Name(word.clone()))),
         }
     }

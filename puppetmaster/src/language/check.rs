@@ -28,6 +28,8 @@ pub struct Known {
     pub runs: Option<u64>,
     /// The cluster was started by hand: nothing can be created.
     pub connected: bool,
+    /// Files that `backup` has written by then.
+    backups: BTreeSet<String>,
     /// A worker was created before any scheduler; it waits for one.
     waiting_worker: Option<Diagnostic>,
     /// Words of lines that could not be read. A name among them may well have been created there, so that it is not
@@ -97,6 +99,9 @@ impl Known {
                 self.runs = before
                     .zip(each)
                     .map(|(before, each)| before + each * u64::from(*count));
+            }
+            Command::Backup { file } => {
+                self.backups.insert(file.text().to_owned());
             }
             Command::Set(Setting::Replication(nodes)) => self.replication = Some(*nodes),
             // Whether a submission that is expected to fail counts is only known when it was tried.
@@ -234,6 +239,7 @@ pub fn check_command(
             check.submission(command, application)
         }
         Command::Populate { file } => [check.storage(command), check.data(file)].concat(),
+        Command::Restore { file } => [check.storage(command), check.backup(file)].concat(),
         Command::ListServer { node } => check.node(node, Some(Role::Storage)),
         Command::Crash { node } | Command::Stop { node } | Command::Start { node } => {
             check.own_node(node)
@@ -263,6 +269,7 @@ pub fn check_command(
             ..
         } => check.scheduler(),
         Command::ListGlobal
+        | Command::Backup { .. }
         | Command::Read { .. }
         | Command::Write { .. }
         | Command::UpdateIf { .. }

@@ -2,7 +2,7 @@
 
 use common::diagnostic::Word;
 use common::fabric::Address;
-use common::types::{CommitMode, Version};
+use common::types::{CommitMode, SyncMode, Version};
 use std::fmt;
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub enum Setting {
     Durability(Durability),
     /// Which replicas must agree to an update.
     Commit(CommitMode),
+    /// When records count as durable, where they are kept in a directory.
+    Sync(SyncMode),
     /// Chooses the storage node that a command without `at` speaks to.
     Seed(u64),
     /// How long a run may take, and how long a command waits for what it needs.
@@ -97,11 +99,12 @@ pub enum Setting {
 
 impl Setting {
     /// The names, with what a value looks like.
-    pub const NAMES: [(&'static str, &'static str); 7] = [
+    pub const NAMES: [(&'static str, &'static str); 8] = [
         ("replication", "a number of storage nodes from 1"),
         ("max_versions", "a number of versions from 1"),
         ("durability", "one, majority or all"),
         ("commit", "majority or fail-stop"),
+        ("sync", "always, interval=MS or never"),
         ("seed", "a number"),
         ("timeout", "a time in milliseconds"),
         ("operators", "a directory"),
@@ -110,9 +113,11 @@ impl Setting {
     /// Whether nodes are created with it, so that it must come before the first of them.
     pub fn concerns_nodes(&self) -> bool {
         match self {
-            Self::Replication(_) | Self::MaxVersions(_) | Self::Commit(_) | Self::Operators(_) => {
-                true
-            }
+            Self::Replication(_)
+            | Self::MaxVersions(_)
+            | Self::Commit(_)
+            | Self::Sync(_)
+            | Self::Operators(_) => true,
             Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
         }
     }
@@ -123,6 +128,7 @@ impl Setting {
             Self::MaxVersions(_) => "max_versions",
             Self::Durability(_) => "durability",
             Self::Commit(_) => "commit",
+            Self::Sync(_) => "sync",
             Self::Seed(_) => "seed",
             Self::Timeout(_) => "timeout",
             Self::Operators(_) => "operators",
@@ -177,6 +183,14 @@ pub enum Command {
         application: Name,
     },
     Populate {
+        file: Name,
+    },
+    /// Copies all records into a file.
+    Backup {
+        file: Name,
+    },
+    /// Takes over the records of such a file.
+    Restore {
         file: Name,
     },
     Status,
@@ -284,6 +298,8 @@ impl Command {
             Self::Client { .. }
             | Self::Run { .. }
             | Self::Populate { .. }
+            | Self::Backup { .. }
+            | Self::Restore { .. }
             | Self::ListServer { .. }
             | Self::ListGlobal
             | Self::Read { .. }

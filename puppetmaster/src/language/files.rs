@@ -9,6 +9,7 @@ pub const FILE_BYTES_MAX: u64 = 256 << 20;
 pub trait Files {
     /// The text of a file; `None` when there is no such file.
     fn read(&self, path: &Path) -> Option<Result<String, String>>;
+    fn is_file(&self, path: &Path) -> bool;
     fn is_directory(&self, path: &Path) -> bool;
 }
 
@@ -52,6 +53,16 @@ pub fn find(files: &dyn Files, script: &str, name: &str) -> Result<Found, String
     ))
 }
 
+/// Looks for a file that is not read now.
+pub fn find_path(files: &dyn Files, script: &str, name: &str) -> Result<PathBuf, String> {
+    candidates(script, name)
+        .into_iter()
+        .find(|path| files.is_file(path))
+        .ok_or_else(|| {
+            format!("there is no file `{name}` beside the script or in the working directory")
+        })
+}
+
 /// Looks for a directory.
 pub fn find_directory(files: &dyn Files, script: &str, name: &str) -> Result<PathBuf, String> {
     candidates(script, name)
@@ -84,6 +95,10 @@ impl Files for Disk {
         }
         let text = std::fs::read(path).map_err(|error| error.to_string());
         Some(text.and_then(utf8))
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        path.is_file()
     }
 
     fn is_directory(&self, path: &Path) -> bool {

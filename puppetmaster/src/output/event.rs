@@ -45,6 +45,18 @@ pub enum Event {
         records: usize,
         file: String,
     },
+    /// `backup`.
+    Copied {
+        records: u64,
+        versions: u64,
+        file: String,
+    },
+    /// `restore`.
+    Restored {
+        records: u64,
+        versions: u64,
+        file: String,
+    },
     NodeReady {
         name: String,
         role: &'static str,
@@ -79,7 +91,9 @@ impl Event {
             | Self::Nodes(_)
             | Self::Run(_)
             | Self::Runs(_)
-            | Self::Populated { .. } => Channel::Result,
+            | Self::Populated { .. }
+            | Self::Copied { .. }
+            | Self::Restored { .. } => Channel::Result,
             Self::NodeReady { .. }
             | Self::NodeLost { .. }
             | Self::Debug { .. }
@@ -132,6 +146,20 @@ impl Event {
             }
             Self::Populated { records, file } => {
                 json!({"event": "populated", "records": records, "file": file})
+            }
+            Self::Copied {
+                records,
+                versions,
+                file,
+            } => {
+                json!({"event": "backup", "records": records, "versions": versions, "file": file})
+            }
+            Self::Restored {
+                records,
+                versions,
+                file,
+            } => {
+                json!({"event": "restore", "records": records, "versions": versions, "file": file})
             }
             Self::NodeReady { name, role, url } => {
                 json!({"event": "node_ready", "node": name, "role": role, "url": url})

@@ -30,6 +30,16 @@ pub fn render(event: &Event, colour: bool) -> String {
         Event::Run(report) => outcome(report),
         Event::Runs(reports) => runs(reports),
         Event::Populated { records, file } => format!("{records} records of {file} written"),
+        Event::Copied {
+            records,
+            versions,
+            file,
+        } => format!("{} copied to {file}", copies(*records, *versions)),
+        Event::Restored {
+            records,
+            versions,
+            file,
+        } => format!("{} restored from {file}", copies(*records, *versions)),
         Event::NodeReady { name, role, url } => format!("{role} {name} is ready at {url}"),
         Event::NodeLost { name, why } => format!("error: node `{name}` {}", printable(why)),
         Event::Debug { node, line } => format!("[{}] {}", printable(node), printable(line)),
@@ -42,6 +52,15 @@ pub fn render(event: &Event, colour: bool) -> String {
 fn record(key: &str, version: Version, value: Option<&str>) -> String {
     let value = value.map_or("(deleted)".to_owned(), shown);
     format!("{} = {value} ({version})", shown(key))
+}
+
+fn copies(records: u64, versions: u64) -> String {
+    let counted = |count, one: &str| match count {
+        1 => format!("1 {one}"),
+        many => format!("{many} {one}s"),
+    };
+    let (records, versions) = (counted(records, "record"), counted(versions, "version"));
+    format!("{records} with {versions}")
 }
 
 /// Without characters that steer a terminal.

@@ -152,6 +152,7 @@ pub fn config(script: &Path) -> Config {
         keep: false,
         pcs: Vec::new(),
         connect: None,
+        data: None,
     }
 }
 
@@ -508,6 +509,28 @@ mod storage_toy {
             self.world().ring = request.ring;
             let incarnation = u64::from(self.pid);
             Ok(SetRingResponse { incarnation })
+        }
+
+        async fn take_snapshot(
+            &self,
+            _: TakeSnapshotRequest,
+        ) -> Result<TakeSnapshotResponse, Status> {
+            Ok(TakeSnapshotResponse::default())
+        }
+
+        async fn read_snapshot(
+            &self,
+            _: ReadSnapshotRequest,
+        ) -> Result<ReadSnapshotResponse, Status> {
+            Ok(ReadSnapshotResponse::default())
+        }
+
+        async fn restore(&self, _: RestoreRequest) -> Result<Empty, Status> {
+            Ok(Empty {})
+        }
+
+        async fn applied(&self, _: Empty) -> Result<AppliedResponse, Status> {
+            Ok(AppliedResponse::default())
         }
 
         async fn certify_death(

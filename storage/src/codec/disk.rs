@@ -12,7 +12,7 @@ use super::record::{
     decode_accepted, decode_entry, decode_join, decode_log, decode_timestamp, decode_wrote,
     encode_entry, encode_wrote,
 };
-use super::{Decoded, all};
+use super::{Decoded, all, encode_partition_timestamp};
 use crate::core::Change;
 use crate::core::durable::{Durable, Founding};
 use crate::core::message::{Entry, JoinRecord};
@@ -31,10 +31,7 @@ pub fn encode_change(change: &Change) -> Bytes {
         Change::CaughtUp {
             partition,
             timestamp,
-        } => Encoded::CaughtUp(proto::PartitionTimestamp {
-            partition,
-            timestamp: Some(timestamp.into()),
-        }),
+        } => Encoded::CaughtUp(encode_partition_timestamp((partition, timestamp))),
         Change::Joined => Encoded::Joined(Empty {}),
         Change::Founded(founding) => Encoded::Founded(encode_founding(&founding)),
         Change::Disk { replica, disk } => Encoded::Disk(proto::Disk { replica, disk }),

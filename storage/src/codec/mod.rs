@@ -8,7 +8,7 @@ use common::proto;
 use common::proto::Empty;
 use common::status::Status;
 use common::types::{
-    RecordId, RecordVersion, UpdateId, record_id, required, update_id, value_bounds,
+    PartitionId, RecordId, RecordVersion, UpdateId, record_id, required, update_id, value_bounds,
 };
 use proto::peer_message::Body;
 
@@ -16,6 +16,7 @@ use self::record::{
     decode_accepted, decode_entry, decode_join, decode_log, decode_state, decode_timestamp,
     encode_entry,
 };
+pub use self::record::{decode_copy, encode_copy};
 use crate::core::message::{
     Accepted, Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip,
     RecordState, Scope, StatePage, StateRequest, Term, Update,
@@ -344,16 +345,26 @@ fn decode_gossip(gossip: proto::PartitionGossip) -> Decoded<PartitionGossip> {
     })
 }
 
-fn encode_page(page: StatePage) -> proto::StatePage {
-    let timestamp = |(partition, timestamp): (u32, Timestamp)| proto::PartitionTimestamp {
+pub fn encode_partition_timestamp(
+    (partition, timestamp): (PartitionId, Timestamp),
+) -> proto::PartitionTimestamp {
+    proto::PartitionTimestamp {
         partition,
         timestamp: Some(timestamp.into()),
-    };
+    }
+}
+
+pub fn decode_partition_timestamp(of: proto::PartitionTimestamp) -> (PartitionId, Timestamp) {
+    (of.partition, decode_timestamp(of.timestamp))
+}
+
+fn encode_page(page: StatePage) -> proto::StatePage {
+    let timestamps = page.timestamps.into_iter();
     proto::StatePage {
         copy: page.copy,
         after: page.after,
         records: page.records.into_iter().map(Into::into).collect(),
-        timestamps: page.timestamps.into_iter().map(timestamp).collect(),
+        timestamps: timestamps.map(encode_partition_timestamp).collect(),
         next: page.next,
         is_member: page.is_member,
         dead: page.dead,
@@ -376,7 +387,7 @@ fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
         timestamps: page
             .timestamps
             .into_iter()
-            .map(|of| (of.partition, decode_timestamp(of.timestamp)))
+            .map(decode_partition_timestamp)
             .collect(),
         next: page.next,
         is_member: page.is_member,

@@ -2,13 +2,16 @@
 
 use common::proto;
 use common::status::Status;
-use common::types::{RecordVersion, UpdateId, Version, record_id, required, update_id};
+use common::types::{
+    RecordId, RecordVersion, UpdateId, Version, record_id, required, update_id, value_bounds,
+};
 
 use super::{Decoded, all};
 use crate::core::message::{
     Accepted, Ballot, Decision, Digest, Entry, EntryKind, JoinRecord, LogRecord, Outcome,
     RecordState,
 };
+use crate::core::soundness::check_state;
 use crate::core::timestamp::Timestamp;
 
 impl From<Ballot> for proto::Ballot {
@@ -225,6 +228,26 @@ pub fn decode_wrote(wrote: proto::Wrote) -> Decoded<(UpdateId, Version)> {
         update_id(wrote.id)?,
         wrote.version.unwrap_or_default().into(),
     ))
+}
+
+pub fn encode_copy((record, state): (RecordId, RecordState)) -> proto::RecordCopy {
+    proto::RecordCopy {
+        record,
+        state: Some(state.into()),
+    }
+}
+
+/// Comes from a file: everything about it is checked.
+pub fn decode_copy(copy: proto::RecordCopy) -> Decoded<(RecordId, RecordState)> {
+    let (record, state) = (record_id(copy.record)?, decode_state(copy.state)?);
+    let wrong = |why| Status::invalid(format!("record `{record}` of the copy is wrong: {why}"));
+    check_state(&state).map_err(wrong)?;
+    let logged = state.log.iter().flat_map(|slot| &slot.decisions);
+    let logged = logged.map(|decision| decision.outcome.newest());
+    for version in state.versions.iter().chain(logged) {
+        value_bounds(version.value.as_ref())?;
+    }
+    Ok((record, state))
 }
 
 impl From<JoinRecord> for proto::JoinRecord {

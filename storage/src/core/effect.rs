@@ -4,9 +4,10 @@ use bytes::Bytes;
 use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
 use super::durable::Founding;
-use super::message::{Entry, Message, Outcome, Update};
+use super::message::{Entry, Message, Outcome, RecordState, Update};
 use super::record::RecordChange;
 use super::scan::{Scan, Scanned};
+use super::snapshot::Snapshot;
 use super::timestamp::Timestamp;
 use super::watch::{News, Watch};
 
@@ -52,6 +53,17 @@ pub enum Input {
         token: Token,
         watch: Watch,
         wait_ms: u64,
+    },
+    /// A copy of these partitions as they are now, each covering its timestamp.
+    Snapshot {
+        token: Token,
+        at_least: Vec<(PartitionId, Timestamp)>,
+    },
+    /// Takes over what a copy holds of records that are not here: all of them or none. `only_check`: none.
+    Restore {
+        token: Token,
+        records: Vec<(RecordId, RecordState)>,
+        only_check: bool,
     },
     Peer(Box<Envelope>),
     /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now.
@@ -178,6 +190,8 @@ pub enum Reply {
     Update(Outcome),
     Scan(Scanned),
     Watch(News),
+    Snapshot(Vec<Snapshot>),
+    Restored,
 }
 
 /// Why a request was not served; named for what the caller can do.
@@ -186,7 +200,7 @@ pub enum Refusal {
     #[error("this node is no replica of record `{0}`: ask one of its replica set")]
     AskAnother(RecordId),
     #[error("this node is no replica of partition {0}: ask one of its replica set")]
-    NoReplica(PartitionId),
+    NotHeld(PartitionId),
     #[error("this node is still joining: ask another replica")]
     Joining,
     #[error(
@@ -203,6 +217,10 @@ pub enum Refusal {
     Overloaded { what: &'static str, max: usize },
     #[error("this replica can only be read now: {0}")]
     ReadOnly(String),
+    #[error("this replica does not have all yet that others have of partition {0}")]
+    Behind(PartitionId),
+    #[error("record `{0}` exists already, and is not as the copy has it")]
+    Exists(RecordId),
     #[error("the outcome was not known in time: ask again with the same update id")]
     Unknown,
 }

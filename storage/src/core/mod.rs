@@ -8,8 +8,8 @@
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
 //! - [`client`]: reads and writes · [`scan`]: many records · [`changes`], [`watch`]: what changes, for those who wait
-//! - [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
-//! - [`planted`]: bugs for the tests to find
+//! - [`snapshot`]: copies for backups, and back · [`message`]: what nodes say, `inbox`: to which part
+//! - [`effect`]: inputs and outputs · [`soundness`]: what must hold of durable state · [`planted`]: bugs for the tests to find
 
 pub mod changes;
 pub mod client;
@@ -26,6 +26,8 @@ pub mod planted;
 pub mod queue;
 pub mod record;
 pub mod scan;
+pub mod snapshot;
+pub mod soundness;
 pub mod spread;
 pub mod timestamp;
 pub mod updates;
@@ -203,6 +205,12 @@ impl Storage {
                 watch,
                 wait_ms,
             } => self.watch(now_ms, token, watch, wait_ms, out),
+            Input::Snapshot { token, at_least } => self.snapshot(token, &at_least, out),
+            Input::Restore {
+                token,
+                records,
+                only_check,
+            } => self.restore(token, records, only_check, out),
             Input::Peer(envelope) => self.open(now_ms, *envelope, out),
             Input::CertifyDeath {
                 replica,

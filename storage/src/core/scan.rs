@@ -89,7 +89,7 @@ impl Storage {
     ) -> Result<(), Refusal> {
         let is_foreign = |partition: &&PartitionId| self.durable.spread(**partition).is_none();
         match partitions.find(is_foreign) {
-            Some(partition) => Err(Refusal::NoReplica(*partition)),
+            Some(partition) => Err(Refusal::NotHeld(*partition)),
             None if self.joined => Ok(()),
             None => Err(Refusal::Joining),
         }

@@ -88,7 +88,7 @@ impl Spread {
     }
 
     /// True when the entry is the next of its origin and what it builds on is here.
-    pub(super) fn is_next(&self, entry: &Entry) -> bool {
+    pub fn is_next(&self, entry: &Entry) -> bool {
         entry.sequence == self.timestamp.get(entry.origin) + 1
             && self.timestamp.covers(&entry.previous)
     }

@@ -79,22 +79,7 @@ impl RealFiles {
 
 impl Files for RealFiles {
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        let names = || -> io::Result<Vec<String>> {
-            let mut names = Vec::new();
-            for entry in fs::read_dir(&self.directory)? {
-                let entry = entry?;
-                // Names that are not UTF-8 are not ours.
-                if entry.file_type()?.is_file()
-                    && let Ok(name) = entry.file_name().into_string()
-                    && name != LOCK
-                {
-                    names.push(name);
-                }
-            }
-            names.sort();
-            Ok(names)
-        };
-        names().map_err(|error| DiskError::from_io("list", &self.directory, &error))
+        list_names(&self.directory)
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
@@ -135,6 +120,26 @@ impl Files for RealFiles {
     }
 }
 
+/// The files of a directory but the lock, in ascending order.
+pub(super) fn list_names(directory: &Path) -> Result<Vec<String>, DiskError> {
+    let names = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // Names that are not UTF-8 are not ours.
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+                && name != LOCK
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    };
+    names().map_err(|error| DiskError::from_io("list", directory, &error))
+}
+
 /// Creates the directory and those above it that are absent, each durably.
 pub(super) fn create_directory(path: &Path) -> Result<(), DiskError> {
     if path.is_dir() {
@@ -162,12 +167,28 @@ pub(super) fn lock_directory(directory: &Path) -> Result<File, DiskError> {
         .write(true)
         .open(&path)
         .map_err(|error| DiskError::from_io("open", &path, &error))?;
+    hold(lock, directory)
+}
+
+/// As [`lock_directory`], but creates nothing: without a lock nobody has ever used the directory.
+pub(super) fn lock_existing(directory: &Path) -> Result<Option<File>, DiskError> {
+    let path = directory.join(LOCK);
+    match File::open(&path) {
+        Ok(lock) => hold(lock, directory).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DiskError::from_io("open", &path, &error)),
+    }
+}
+
+fn hold(lock: File, directory: &Path) -> Result<File, DiskError> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DiskError::Locked {
             path: directory.display().to_string(),
         }),
-        Err(TryLockError::Error(error)) => Err(DiskError::from_io("lock", &path, &error)),
+        Err(TryLockError::Error(error)) => {
+            Err(DiskError::from_io("lock", &directory.join(LOCK), &error))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`error`]: what can be wrong with a disk
 //! - [`files`]: the file system as the log needs it · [`log`]: the write-ahead log
 //! - [`table`]: a checkpoint's ordered map · [`sled_table`]: it, in sled
+//! - [`read_only`]: files and table of a directory that is only looked at
 //! - [`sim`]: both in memory, with crashes and faults, for tests and simulation
 //!
 //! # What survives what
@@ -62,6 +63,7 @@
 pub mod error;
 pub mod files;
 pub mod log;
+pub mod read_only;
 pub mod sim;
 pub mod sled_table;
 pub mod table;

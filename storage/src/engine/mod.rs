@@ -2,10 +2,12 @@
 //!
 //! - [`Engine`]: what the server needs · [`MemoryEngine`]: nothing survives the process
 //! - [`store`]: log and checkpoints on a disk, [`directory`]: of the operating system · [`checkpoint`]: which parts of the state are to be saved so that the log can be cut
+//! - [`recovery`]: the state from both
 //! - [`writer`]: the task's side of the thread that owns the engine
 
 pub mod checkpoint;
 pub mod directory;
+pub mod recovery;
 pub mod store;
 pub mod writer;
 

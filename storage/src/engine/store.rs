@@ -6,71 +6,18 @@
 //!
 //! It relies on what [`crate::disk`] promises, and never releases a batch before it is as durable as the mode says.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::ops::Range;
-use std::str::FromStr;
-
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId};
+pub use common::types::SyncMode;
 
-use super::checkpoint::{Checkpointer, Slice, key};
+use super::checkpoint::{Slice, key};
+use super::recovery::Recovery;
 use super::{Engine, EngineError, EngineStats, Recovered};
-use crate::codec::disk::{
-    DiskSpread, decode_change, decode_disk_entry, decode_disk_node, decode_disk_record,
-    encode_change,
-};
+use crate::codec::disk::encode_change;
 use crate::core::Change;
-use crate::core::durable::{Durable, Parts};
-use crate::core::message::Entry;
-use crate::core::record::Record;
 use crate::disk::{DiskError, Files, Log, LogSettings, Table, Write};
 
 /// After a full disk there must be room for this much before writing goes on.
 const ROOM_BYTES_MIN: usize = 4 << 20;
-
-/// When a batch counts as durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyncMode {
-    /// When it is on the disk: nothing acknowledged is lost.
-    #[default]
-    Always,
-    /// When the operating system has it; synced every so many milliseconds. A crash of the machine, not of the process,
-    /// loses at most that.
-    Interval(u64),
-    /// When the operating system has it.
-    Never,
-}
-
-impl FromStr for SyncMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is not a sync mode: expected always, interval=MS or never");
-        match text {
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            _ => {
-                let ms = text.strip_prefix("interval=").ok_or_else(wrong)?;
-                match ms.parse() {
-                    Ok(ms) if ms > 0 => Ok(Self::Interval(ms)),
-                    _ => Err(wrong()),
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Display for SyncMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("always"),
-            Self::Interval(ms) => write!(f, "interval={ms}"),
-            Self::Never => f.write_str("never"),
-        }
-    }
-}
 
 /// Opens the two parts of a data directory; again after a failure.
 pub trait Medium: Send + 'static {
@@ -145,7 +92,7 @@ impl<M: Medium> Engine for Store<M> {
         let (files, table) = self.take_or_open()?;
         let mut recovery = Recovery::default();
         table.for_each(&mut |key, value| recovery.restore(key, value))?;
-        let covers = recovery.covers;
+        let covers = recovery.covers();
         let (log, found) = Log::open(files, self.settings, covers, |sequence, entry| {
             recovery.replay(sequence, entry)
         })?;
@@ -236,137 +183,5 @@ impl<M: Medium> Engine for Store<M> {
             unsynced: matches!(self.sync, SyncMode::Interval(_))
                 && open.log.synced_sequence() < open.log.last_sequence(),
         }
-    }
-}
-
-/// Puts the state together from the table and the log.
-#[derive(Default)]
-struct Recovery {
-    durable: Option<Durable>,
-    /// The log's entries up to here are all in the table.
-    covers: u64,
-    sequence: u64,
-    node: u64,
-    entries: BTreeMap<PartitionId, BTreeMap<u64, Entry>>,
-    /// What was saved after the last complete checkpoint, with its sequence.
-    spreads: BTreeMap<PartitionId, u64>,
-    records: BTreeMap<RecordId, u64>,
-    saved: BTreeMap<PartitionId, Range<u64>>,
-    changed: Checkpointer,
-}
-
-impl Recovery {
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
-        let value = Bytes::copy_from_slice(value);
-        let wrong = |status: common::status::Status| status.message;
-        match key {
-            key::NODE => {
-                let node = decode_disk_node(value).map_err(wrong)?;
-                let mut durable = Durable::new(node.founding);
-                durable.joined = node.joined;
-                durable.disks = node.disks.into_iter().collect();
-                durable.dead = node.dead.into_iter().collect();
-                self.node = node.sequence;
-                self.durable = Some(durable);
-            }
-            key::COVERS => {
-                let covers = value.as_ref().try_into();
-                self.covers = u64::from_be_bytes(covers.map_err(|_| "not a number".to_owned())?);
-                self.sequence = self.covers;
-            }
-            _ => match key::parse(key) {
-                Some(key::Parsed::Entry(partition, index)) => {
-                    let entry = decode_disk_entry(value).map_err(wrong)?;
-                    self.entries
-                        .entry(partition)
-                        .or_default()
-                        .insert(index, entry);
-                }
-                Some(key::Parsed::Spread(partition)) => {
-                    let spread = DiskSpread::decode(value).map_err(wrong)?;
-                    self.restore_spread(partition, spread)?;
-                }
-                Some(key::Parsed::Record) => {
-                    let (sequence, join) = decode_disk_record(value).map_err(wrong)?;
-                    if sequence > self.covers {
-                        self.records.insert(join.record.clone(), sequence);
-                    }
-                    let id = join.record.clone();
-                    let durable = self.durable()?;
-                    let max_versions = durable.founding.ring.max_versions as usize;
-                    durable.restore_record(id, Record::restore(join, max_versions));
-                }
-                None => return Err("not a key of this program".to_owned()),
-            },
-        }
-        Ok(())
-    }
-
-    fn restore_spread(&mut self, partition: PartitionId, spread: DiskSpread) -> Result<(), String> {
-        let indices = spread.entries();
-        let mut entries = self.entries.remove(&partition).unwrap_or_default();
-        let log: VecDeque<Entry> = indices
-            .clone()
-            .map_while(|index| entries.remove(&index))
-            .collect();
-        if (log.len() as u64) < indices.end - indices.start {
-            return Err(format!(
-                "an entry of partition {partition} is missing between {} and {}",
-                indices.start, indices.end
-            ));
-        }
-        if spread.sequence() > self.covers {
-            self.spreads.insert(partition, spread.sequence());
-        }
-        self.saved.insert(partition, indices);
-        self.durable()?.restore_spread(partition, spread.with(log));
-        Ok(())
-    }
-
-    fn durable(&mut self) -> Result<&mut Durable, String> {
-        let missing = || "it does not say yet which node this is".to_owned();
-        self.durable.as_mut().ok_or_else(missing)
-    }
-
-    fn replay(&mut self, sequence: u64, entry: &[u8]) -> Result<(), String> {
-        let change =
-            decode_change(Bytes::copy_from_slice(entry)).map_err(|status| status.message)?;
-        self.sequence = sequence;
-        if let (None, Change::Founded(founding)) = (&self.durable, &change) {
-            self.durable = Some(Durable::new(founding.clone()));
-        }
-        let newer = |saved: Option<&u64>| saved.is_none_or(|saved| sequence > *saved);
-        let parts = match &change {
-            Change::Record { record, .. } => Parts {
-                record: newer(self.records.get(record)),
-                spread: false,
-            },
-            Change::Entry { partition, entry } => Parts {
-                record: newer(self.records.get(&entry.record)),
-                spread: newer(self.spreads.get(partition)),
-            },
-            Change::CaughtUp { partition, .. } => Parts {
-                record: false,
-                spread: newer(self.spreads.get(partition)),
-            },
-            Change::Joined | Change::Founded(_) | Change::Disk { .. } | Change::Death { .. } => {
-                if sequence <= self.node {
-                    return Ok(());
-                }
-                Parts::ALL
-            }
-        };
-        self.durable()?.apply_parts(&change, parts);
-        self.changed.note(&change);
-        Ok(())
-    }
-
-    fn done(mut self) -> Option<Recovered> {
-        self.changed.saved(self.saved);
-        Some(Recovered {
-            durable: self.durable?,
-            sequence: self.sequence,
-            checkpointer: self.changed,
-        })
     }
 }

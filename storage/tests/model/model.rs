@@ -216,7 +216,7 @@ impl Cluster {
         let answer = match reply {
             Some(Reply::Update(outcome)) => Answer::Update(outcome),
             Some(Reply::Read(found)) => Answer::Read(found),
-            Some(Reply::Written(_) | Reply::Scan(_) | Reply::Watch(_)) | None => return,
+            Some(_) | None => return,
         };
         let history = state.history_mut();
         history.answer(&update_id(asking.id), answer);

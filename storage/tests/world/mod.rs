@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    fn ask(&mut self, at: ReplicaId, input: impl FnOnce(Token) -> Input) -> Token {
+    pub fn ask(&mut self, at: ReplicaId, input: impl FnOnce(Token) -> Input) -> Token {
         self.sequence += 1;
         let token = self.sequence;
         self.asked_at.insert(token, at);

@@ -3,12 +3,15 @@
 use super::Known;
 use crate::language::command::{Command, Name, NewNode, Role, Setting};
 use crate::language::data;
-use crate::language::files::{Files, find, find_directory};
+use crate::language::files::{Files, find, find_directory, find_path};
 use common::application::Application;
 use common::diagnostic::{Diagnostic, Line, did_you_mean};
 use common::fabric::Address;
 use common::types::Ring;
 use std::collections::BTreeSet;
+
+/// On the command line of a storage node its name would be taken for the subcommand.
+const RESERVED_NAME: &str = "verify";
 
 /// One line, and what exists when it is executed.
 pub(super) struct Check<'a> {
@@ -51,6 +54,11 @@ impl Check<'_> {
                 self.at(&node.name, message)
                     .hint("every node has a name of its own"),
             );
+        }
+        if node.role == Role::Storage && node.name.text() == RESERVED_NAME {
+            let message = format!("`{RESERVED_NAME}` is no name for a storage node");
+            let error = self.at(&node.name, message);
+            errors.push(error.hint("`marionette storage verify DIR` checks a data directory"));
         }
         if node.address.port() == 0 {
             errors.push(self.at(&node.url, "a node needs a port from 1 to 65535"));
@@ -233,6 +241,19 @@ impl Check<'_> {
                 .err()
                 .unwrap_or_default(),
         }
+    }
+
+    /// A file that is there, or will be.
+    pub fn backup(&self, file: &Name) -> Vec<Diagnostic> {
+        if self.known.backups.contains(file.text()) {
+            return Vec::new();
+        }
+        let found = find_path(self.files, &self.line.file, file.text());
+        found
+            .err()
+            .map(|why| self.at(file, why))
+            .into_iter()
+            .collect()
     }
 
     pub fn setting(&self, setting: &Setting) -> Vec<Diagnostic> {

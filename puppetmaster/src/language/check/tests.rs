@@ -13,6 +13,10 @@ impl Files for Memory {
         Some(Ok((*text).to_owned()))
     }
 
+    fn is_file(&self, path: &Path) -> bool {
+        path.to_str().is_some_and(|path| self.0.contains_key(path))
+    }
+
     fn is_directory(&self, path: &Path) -> bool {
         let inside = format!("{}/", path.display());
         self.0.keys().any(|known| known.starts_with(&inside))
@@ -43,6 +47,35 @@ fn check_with(known: &Known, text: &str, expected: &Expect) {
 }
 
 const CLUSTER: &str = "scheduler sc1 http://localhost:4000\nstorage s1 http://localhost:3000 0\nworker w1 http://localhost:4001 0\n";
+
+#[test]
+fn a_copy_is_there_or_made_before_it_is_restored() {
+    check(
+        &format!("{CLUSTER}restore copy\nbackup copy\nrestore copy\nrestore data\n"),
+        &expect![[r"
+            error: there is no file `copy` beside the script or in the working directory
+             --> dir/demo.pm:4:9
+              |
+            4 | restore copy
+              |         ^^^^
+        "]],
+    );
+}
+
+#[test]
+fn a_storage_node_is_not_called_like_its_subcommand() {
+    check(
+        "storage verify http://localhost:3000 0\n",
+        &expect![[r"
+        error: `verify` is no name for a storage node
+         --> dir/demo.pm:1:9
+          |
+        1 | storage verify http://localhost:3000 0
+          |         ^^^^^^
+          = hint: `marionette storage verify DIR` checks a data directory
+    "]],
+    );
+}
 
 #[test]
 fn a_right_script_has_no_errors() {

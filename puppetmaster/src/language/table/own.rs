@@ -6,6 +6,7 @@ use crate::language::command::Command;
 const KEY: Argument = required("KEY", Kind::Free);
 const PREFIX: Argument = optional("PREFIX", Kind::Free);
 const AT: Argument = optional("at ID", Kind::AtNode);
+const FILE: Argument = required("FILE", Kind::File);
 const COMMAND: Argument = required("COMMAND", Kind::Command);
 
 pub(super) static TABLE: &[Entry] = &[
@@ -16,7 +17,7 @@ pub(super) static TABLE: &[Entry] = &[
             required("NAME", Kind::Setting),
             required("VALUE", Kind::Free),
         ],
-        help: "Sets replication, max_versions, commit or operators (before the first node), durability, seed or timeout.",
+        help: "Sets replication, max_versions, commit, sync or operators (before the first node), durability, seed or timeout.",
         example: "set replication 2",
         read: |a| Ok(Command::Set(a.setting()?)),
     },
@@ -121,6 +122,22 @@ pub(super) static TABLE: &[Entry] = &[
         },
     },
     Entry {
+        name: "backup",
+        aliases: &[],
+        arguments: &[FILE],
+        help: "Copies all records into a file beside the script: each partition as one replica has it at one instant.",
+        example: "backup records.bak",
+        read: |a| Ok(Command::Backup { file: a.file()? }),
+    },
+    Entry {
+        name: "restore",
+        aliases: &[],
+        arguments: &[FILE],
+        help: "Takes over the records of a backup; refuses those that exist already otherwise. Can be repeated.",
+        example: "restore records.bak",
+        read: |a| Ok(Command::Restore { file: a.file()? }),
+    },
+    Entry {
         name: "await",
         aliases: &[],
         arguments: &[
@@ -201,7 +218,7 @@ pub(super) static TABLE: &[Entry] = &[
     Entry {
         name: "include",
         aliases: &[],
-        arguments: &[required("FILE", Kind::File)],
+        arguments: &[FILE],
         help: "Executes the commands of another script.",
         example: "include cluster.pm",
         read: |a| Ok(Command::Include { file: a.file()? }),
