@@ -1,21 +1,12 @@
 //! The storage protocol on a cluster of cores: scenarios by name.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
-
-mod world;
-
 use std::cell::Cell;
 use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
 use storage::core::message::{Message, Outcome};
 use storage::core::{Level, Refusal, Reply};
-use world::{World, made, show};
+use crate::world::{World, made, show};
 
 #[test]
 fn an_update_makes_the_immediate_successor_of_what_it_tested() {
