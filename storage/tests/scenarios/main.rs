@@ -1,4 +1,9 @@
-//! The storage protocol on clusters of cores, without chance: scenarios by name.
+//! The storage protocol on clusters of cores, without chance: the scenarios of STORAGE.md §9, and what else was suspected.
+//!
+//! - `named`: the scenarios by their names in the design; a stale ring and a wiped disk are in `identity`
+//! - `enumerate`: every fault, to every replica, at every step of an update
+//! - `play`: one update, one fault, and what must be true afterwards · `steps`: a cluster that is taken from step to step
+//! - `protocol`, `faults`: promises and suspicions, each on a cluster in virtual time (`world`)
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +16,7 @@
 mod enumerate;
 mod faults;
 mod identity;
+mod named;
 mod play;
 mod protocol;
 mod steps;

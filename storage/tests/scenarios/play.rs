@@ -6,15 +6,19 @@
 use std::fmt;
 
 use bytes::Bytes;
-use common::types::{ReplicaId, UpdateId, Version};
+use common::types::{ReplicaId, UpdateId, Version, Wanted};
 use storage::check::{Action, Operation, ReadKind, Test};
 use storage::core::message::{Ask, Outcome, Update};
+use storage::core::planted::Bug;
 use storage::core::{Input, Level, Reply, Token};
 
 use crate::steps::{Cluster, Mishap, Mode, RECORD, Step};
 
 /// Long enough for a silent node to be suspected, and for another one to take over.
 const LATER_MS: u64 = 4_000;
+
+/// Tries of one question, within that time.
+const TRIES_MAX: u64 = 8;
 
 /// Places in ring order.
 pub const COORDINATOR: usize = 0;
@@ -84,6 +88,8 @@ pub struct Play {
     /// The place of the replica to which it happens.
     pub role: usize,
     pub fault: Fault,
+    /// Done wrong by all nodes; only with the feature `planted-bugs`.
+    pub bug: Option<Bug>,
 }
 
 impl fmt::Display for Play {
@@ -117,8 +123,9 @@ struct Stage {
 
 /// A cluster at rest whose record holds `a`, and the update on its way.
 fn begin(play: &Play, traces: bool) -> Result<Stage, String> {
-    let mut cluster = Cluster::new(play.mode, play.nodes);
+    let mut cluster = Cluster::new(play.mode, play.nodes, play.bug);
     let places = cluster.places();
+    cluster.settle("at rest", Cluster::is_at_rest)?;
     write(&mut cluster, places[COORDINATOR], "a", Level::All);
     cluster.settle("at rest", Cluster::is_at_rest)?;
     cluster.traces = traces;
@@ -163,7 +170,7 @@ pub fn perform(play: &Play, moment: Moment, traces: bool) -> Result<(), String> 
         println!("now: {play}");
     }
     stage.inflict(play.fault, play.role);
-    stage.go_on(play)?;
+    stage.go_on()?;
     let outcome = stage.follow_up()?;
     stage.end(play)?;
     // Nothing else was there: it must have been made, once.
@@ -185,28 +192,21 @@ impl Stage {
                 // Who has no disk relies on being certified dead before its successor is there.
                 let is_late = back == Back::AtOnce && cluster.mode != Mode::Memory;
                 if is_late {
-                    cluster.start(at, false);
+                    cluster.start(at);
                 }
                 cluster.certify(at, incarnation);
                 match back {
                     Back::AtOnce if is_late => {}
-                    Back::AtOnce => cluster.start(at, false),
+                    Back::AtOnce => cluster.start(at),
                     Back::Later => {
                         cluster.run_for(LATER_MS);
-                        cluster.start(at, false);
+                        cluster.start(at);
                     }
                     Back::AfterAll => {}
                 }
             }
             Fault::Cut { outgoing, incoming } => {
-                for other in self.places.iter().filter(|other| **other != at) {
-                    if outgoing {
-                        cluster.cuts.insert((at, *other));
-                    }
-                    if incoming {
-                        cluster.cuts.insert((*other, at));
-                    }
-                }
+                cluster.cut(at, outgoing, incoming);
                 cluster.run_for(LATER_MS);
                 cluster.cuts.clear();
             }
@@ -224,18 +224,22 @@ impl Stage {
         }
     }
 
-    /// Until everybody who waits for an answer has one.
-    fn go_on(&mut self, play: &Play) -> Result<(), String> {
+    /// Until everybody who waits for an answer has one. The rest goes on while nodes are still busy with the fault.
+    fn go_on(&mut self) -> Result<(), String> {
+        self.look();
         let cluster = &mut self.cluster;
-        let is_whole = cluster.alive().len() == play.nodes as usize;
-        if is_whole {
-            cluster.settle("at rest", Cluster::is_at_rest)?;
-        } else {
-            cluster.settle("all answered", Cluster::is_answered)?;
-        }
-        match cluster.replies.get(&self.first) {
+        cluster.settle("all answered", Cluster::is_answered)?;
+        self.look();
+        match self.cluster.replies.get(&self.first) {
             Some(Err(refusal)) => Err(format!("the update was refused: {refusal}")),
             _ => Ok(()),
+        }
+    }
+
+    /// Every replica is read.
+    fn look(&mut self) {
+        for at in self.cluster.alive() {
+            look(&mut self.cluster, at);
         }
     }
 
@@ -248,8 +252,7 @@ impl Stage {
         for new in self.rivals.clone() {
             self.outcome(elsewhere, new, "a")?;
         }
-        let token = read(&mut self.cluster, elsewhere);
-        let found = match self.reply(token)? {
+        let found = match self.insist(|cluster| read(cluster, elsewhere))? {
             Reply::Read(found) | Reply::Update(Outcome::Mismatch { found }) => found,
             other => return Err(format!("a read was answered by {other:?}")),
         };
@@ -264,31 +267,40 @@ impl Stage {
     }
 
     fn outcome(&mut self, at: ReplicaId, new: &'static str, old: &str) -> Result<Outcome, String> {
-        let token = update(&mut self.cluster, at, new, old);
-        match self.reply(token)? {
+        match self.insist(|cluster| update(cluster, at, new, old))? {
             Reply::Update(outcome) => Ok(outcome),
             other => Err(format!("an update was answered by {other:?}")),
         }
     }
 
-    fn reply(&mut self, token: Token) -> Result<Reply, String> {
-        let is_answered = |cluster: &Cluster| cluster.replies.contains_key(&token);
-        self.cluster.settle("answered", is_answered)?;
-        match self.cluster.replies.get(&token) {
-            Some(Ok(reply)) => Ok(reply.clone()),
-            other => Err(format!("{token} was answered by {other:?}")),
+    /// Asks until it is answered: a node that has just come back, or was cut off, refuses at first.
+    fn insist(&mut self, ask: impl Fn(&mut Cluster) -> Token) -> Result<Reply, String> {
+        for _ in 0..TRIES_MAX {
+            let token = ask(&mut self.cluster);
+            let is_answered = |cluster: &Cluster| cluster.replies.contains_key(&token);
+            self.cluster.settle("answered", is_answered)?;
+            match self.cluster.replies.get(&token) {
+                Some(Ok(reply)) => return Ok(reply.clone()),
+                Some(Err(_)) => self.cluster.run_for(LATER_MS / TRIES_MAX),
+                None => break,
+            }
         }
+        Err("refused again and again".to_owned())
     }
 
     /// Whoever is missing comes back, what was delayed arrives, and everything is alike.
     fn end(&mut self, play: &Play) -> Result<(), String> {
         let at = self.places[play.role];
         if !self.cluster.is_alive(at) {
-            self.cluster.start(at, false);
+            self.cluster.start(at);
         }
         self.cluster.settle("at rest", Cluster::is_at_rest)?;
         self.cluster.release_delayed();
-        self.cluster.run_for(LATER_MS / 4);
+        if self.has_writes && self.cluster.mode != Mode::Memory {
+            // Whoever has forgotten what it wrote gives its number again.
+            write(&mut self.cluster, at, "y", Level::One);
+        }
+        self.cluster.run_for(LATER_MS / TRIES_MAX);
         self.cluster.settle("at rest", Cluster::is_at_rest)?;
         let wrong = self.cluster.verdict();
         if wrong.is_empty() {
@@ -352,6 +364,21 @@ fn read(cluster: &mut Cluster, at: ReplicaId) -> Token {
         ask: Ask::Read,
     };
     cluster.ask(at, place, |token| Input::UpdateIf { token, update })
+}
+
+/// The newest version at one replica.
+fn look(cluster: &mut Cluster, at: ReplicaId) {
+    let action = Action::Read {
+        kind: ReadKind::Local,
+        answer: None,
+    };
+    let place = note(cluster, Some(at), action);
+    cluster.ask(at, place, |token| Input::Read {
+        token,
+        record: RECORD.to_owned(),
+        wanted: Wanted::NEWEST,
+        wait_ms: 0,
+    });
 }
 
 pub fn write(cluster: &mut Cluster, at: ReplicaId, value: &str, level: Level) -> Token {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use common::fabric::Address;
 use common::placement::Placement;
@@ -12,6 +13,7 @@ use common::types::{CommitMode, ReplicaId, Ring};
 use storage::core::durable::{Durable, Founding};
 use storage::core::members::Member;
 use storage::core::message::{LogRecord, Message};
+use storage::core::planted::Bug;
 use storage::core::record::RecordChange;
 use storage::core::{Change, Envelope, Input, Output, Refusal, Reply, Token};
 use storage::engine::checkpoint::Checkpointer;
@@ -26,12 +28,24 @@ const TICK_MS: u64 = 50;
 const PATIENCE_MS: u64 = 50_000;
 
 /// How a cluster decides and what survives a crash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
     Majority,
     FailStop,
     /// Fail-stop, and records die with their process.
     Memory,
+}
+
+impl Mode {
+    pub const ALL: [Self; 3] = [Self::Majority, Self::FailStop, Self::Memory];
+
+    /// How many replicas beside the coordinator make a quorum.
+    pub fn others(self, nodes: u32) -> u32 {
+        match self {
+            Self::Majority => nodes / 2,
+            Self::FailStop | Self::Memory => nodes - 1,
+        }
+    }
 }
 
 impl fmt::Display for Mode {
@@ -41,6 +55,59 @@ impl fmt::Display for Mode {
             Self::FailStop => "fail-stop",
             Self::Memory => "fail-stop in memory",
         })
+    }
+}
+
+/// What all clusters of a mode and size begin with. Shared: to place partitions on a hash ring takes longer than a play.
+struct Ground {
+    /// The replicas in ring order: the first coordinates.
+    places: Vec<ReplicaId>,
+    empty: BTreeMap<ReplicaId, Durable>,
+}
+
+type Grounds = Mutex<BTreeMap<(Mode, u32), Arc<Ground>>>;
+
+impl Ground {
+    fn of(mode: Mode, nodes: u32) -> Arc<Self> {
+        static GROUNDS: LazyLock<Grounds> = LazyLock::new(Mutex::default);
+        let mut grounds = GROUNDS.lock().unwrap();
+        let ground = grounds.entry((mode, nodes));
+        ground
+            .or_insert_with(|| Arc::new(Self::new(mode, nodes)))
+            .clone()
+    }
+
+    fn new(mode: Mode, nodes: u32) -> Self {
+        let address = |id| Address::parse(&format!("localhost:{id}")).unwrap();
+        let members = (1..=nodes).map(|id| (format!("s{id}"), address(id)));
+        let commit = match mode {
+            Mode::Majority => CommitMode::Majority,
+            Mode::FailStop | Mode::Memory => CommitMode::FailStop,
+        };
+        let ring = Ring::new(members.collect(), Some(nodes), commit, 100).unwrap();
+        let ring = Ring {
+            partitions: 1,
+            ..ring
+        };
+        let empty = |replica: ReplicaId| {
+            let disk = if mode == Mode::Memory {
+                0
+            } else {
+                replica.into()
+            };
+            let durable = Durable::new(Founding {
+                replica,
+                ring: ring.clone(),
+                disk,
+                replaces: false,
+                incarnation: 0,
+            });
+            (replica, durable)
+        };
+        Self {
+            places: Placement::new(&ring).replicas_of(RECORD).to_vec(),
+            empty: (1..=nodes).map(empty).collect(),
+        }
     }
 }
 
@@ -110,11 +177,13 @@ struct Call {
 
 pub struct Cluster {
     pub mode: Mode,
+    /// Only with the feature `planted-bugs`.
+    bug: Option<Bug>,
     pub now_ms: u64,
     /// Counts steps: the clock of the history.
     pub clock: u64,
     next_tick_ms: u64,
-    ring: Ring,
+    ground: Arc<Ground>,
     machines: BTreeMap<ReplicaId, Machine>,
     lives: u64,
     wire: VecDeque<Letter>,
@@ -127,28 +196,21 @@ pub struct Cluster {
     pub recorder: Recorder,
     /// What each slot was seen to hold (I1).
     decided: BTreeMap<u64, LogRecord>,
+    /// Who has sent which kinds of messages.
+    pub sent: BTreeSet<(ReplicaId, &'static str)>,
     /// Prints every step.
     pub traces: bool,
 }
 
 impl Cluster {
-    pub fn new(mode: Mode, nodes: u32) -> Self {
-        let address = |id| Address::parse(&format!("localhost:{id}")).unwrap();
-        let members = (1..=nodes).map(|id| (format!("s{id}"), address(id)));
-        let commit = match mode {
-            Mode::Majority => CommitMode::Majority,
-            Mode::FailStop | Mode::Memory => CommitMode::FailStop,
-        };
-        let ring = Ring::new(members.collect(), Some(nodes), commit, 100).unwrap();
+    pub fn new(mode: Mode, nodes: u32, bug: Option<Bug>) -> Self {
         let mut cluster = Self {
             mode,
+            bug,
             now_ms: 0,
             clock: 0,
             next_tick_ms: 0,
-            ring: Ring {
-                partitions: 1,
-                ..ring
-            },
+            ground: Ground::of(mode, nodes),
             machines: BTreeMap::new(),
             lives: 0,
             wire: VecDeque::new(),
@@ -159,15 +221,16 @@ impl Cluster {
             replies: BTreeMap::new(),
             recorder: Recorder::default(),
             decided: BTreeMap::new(),
+            sent: BTreeSet::new(),
             traces: false,
         };
-        (1..=nodes).for_each(|replica| cluster.start(replica, true));
+        (1..=nodes).for_each(|replica| cluster.start(replica));
         cluster
     }
 
     /// The replicas in ring order: the first coordinates.
     pub fn places(&self) -> Vec<ReplicaId> {
-        Placement::new(&self.ring).replicas_of(RECORD).to_vec()
+        self.ground.places.clone()
     }
 
     pub fn is_alive(&self, replica: ReplicaId) -> bool {
@@ -179,50 +242,28 @@ impl Cluster {
         all.filter(|replica| self.is_alive(*replica)).collect()
     }
 
-    pub fn node(&self, replica: ReplicaId) -> &Node {
-        self.machines[&replica].node.as_ref().unwrap()
-    }
-
-    pub fn start(&mut self, replica: ReplicaId, fresh: bool) {
+    /// Starts the process, on what its disk holds.
+    pub fn start(&mut self, replica: ReplicaId) {
         self.lives += 1;
-        let founding = Founding {
-            replica,
-            ring: self.ring.clone(),
-            disk: match self.mode {
-                Mode::Memory => 0,
-                Mode::Majority | Mode::FailStop => replica.into(),
-            },
-            replaces: false,
-            incarnation: self.lives,
-        };
         let old = self.machines.remove(&replica);
-        let old_disk = old.and_then(|machine| machine.disk);
-        let disk = (founding.disk != 0)
-            .then(|| old_disk.clone().unwrap_or_else(|| Durable::new(founding.clone())));
-        let node = match old_disk {
-            Some(durable) => {
-                let (sequence, checkpointer) = (0, Checkpointer::default());
-                let recovered = Recovered {
-                    durable,
-                    sequence,
-                    checkpointer,
-                };
-                Node::restart(self.now_ms, 0, recovered, self.lives)
-            }
-            None => Node::found(self.now_ms, 0, founding, fresh),
+        let empty = &self.ground.empty[&replica];
+        let durable = old.and_then(|machine| machine.disk);
+        let durable = durable.unwrap_or_else(|| empty.clone());
+        let recovered = Recovered {
+            durable: durable.clone(),
+            sequence: 0,
+            checkpointer: Checkpointer::default(),
         };
+        let mut node = Node::restart(self.now_ms, 0, recovered, self.lives);
+        plant(&mut node, self.bug);
         let machine = Machine {
             node: Some(node),
             incarnation: self.lives,
-            disk,
+            disk: (self.mode != Mode::Memory).then_some(durable),
             in_flight: None,
             released: VecDeque::new(),
         };
         self.machines.insert(replica, machine);
-    }
-
-    pub fn has_unsynced(&self, replica: ReplicaId) -> bool {
-        self.machines[&replica].in_flight.is_some()
     }
 
     /// The process dies: what was appended but not synced is kept or lost. Returns the life that has ended.
@@ -261,8 +302,19 @@ impl Cluster {
 
     /// Delayed messages arrive at last.
     pub fn release_delayed(&mut self) {
-        for (due_ms, _) in &mut self.late {
-            *due_ms = self.now_ms;
+        let late = std::mem::take(&mut self.late);
+        self.wire.extend(late.into_iter().map(|(_, letter)| letter));
+    }
+
+    /// Cuts a replica off from all others.
+    pub fn cut(&mut self, replica: ReplicaId, outgoing: bool, incoming: bool) {
+        for other in self.places() {
+            if outgoing && other != replica {
+                self.cuts.insert((replica, other));
+            }
+            if incoming && other != replica {
+                self.cuts.insert((other, replica));
+            }
         }
     }
 
@@ -313,7 +365,9 @@ impl Cluster {
             Step::Tick => {
                 self.now_ms = self.next_tick_ms;
                 self.next_tick_ms += TICK_MS;
-                let due = self.late.extract_if(.., |(due_ms, _)| *due_ms <= self.now_ms);
+                let due = self
+                    .late
+                    .extract_if(.., |(due_ms, _)| *due_ms <= self.now_ms);
                 self.wire.extend(due.map(|(_, letter)| letter));
                 for replica in self.alive() {
                     self.input(replica, Input::Tick);
@@ -404,6 +458,7 @@ impl Cluster {
 
     fn send(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
         self.check_durable(from, &message);
+        self.sent.insert((from, kind(&message)));
         let machine = &self.machines[&from];
         let node = machine.node.as_ref().unwrap();
         let envelope = Envelope {
@@ -449,7 +504,12 @@ impl Cluster {
     }
 
     /// Asks a replica; `place`: of the operation in the history.
-    pub fn ask(&mut self, at: ReplicaId, place: usize, input: impl FnOnce(Token) -> Input) -> Token {
+    pub fn ask(
+        &mut self,
+        at: ReplicaId,
+        place: usize,
+        input: impl FnOnce(Token) -> Input,
+    ) -> Token {
         let token = place as u64;
         let incarnation = self.machines[&at].incarnation;
         let call = Call {
@@ -464,7 +524,9 @@ impl Cluster {
 
     fn reply(&mut self, token: Token, reply: Result<Reply, Refusal>) {
         let Some(call) = self.calls.remove(&token) else {
-            self.recorder.wrong.push(format!("{token} was answered twice"));
+            self.recorder
+                .wrong
+                .push(format!("{token} was answered twice"));
             return;
         };
         match reply.clone() {
@@ -484,23 +546,31 @@ impl Cluster {
         !self.calls.values().any(lives)
     }
 
-    /// All nodes are there, are members, suspect nobody, hold the same and have nothing left to say.
+    /// All nodes are members in each other's eyes, hold the same and have nothing left to say.
     pub fn is_at_rest(&self) -> bool {
         let is_quiet = |machine: &Machine| {
             let is_idle = machine.in_flight.is_none() && machine.released.is_empty();
             machine.node.as_ref().is_some_and(|Node { core, .. }| {
-                let suspected = |(_, member): (_, &Member)| member.is_suspected(self.now_ms);
+                let is_there = |(_, member): (_, &Member)| {
+                    !member.joining && !member.is_suspected(self.now_ms)
+                };
                 is_idle
                     && core.is_joined()
                     && core.unspread_count() + core.undecided_count() == 0
-                    && !core.members().iter().any(suspected)
+                    && core.members().iter().all(is_there)
             })
         };
         let hash = |machine: &Machine| Some(machine.node.as_ref()?.core.durable().hash(0));
         self.wire.is_empty()
             && self.is_answered()
             && self.machines.values().all(is_quiet)
-            && self.machines.values().map(hash).collect::<BTreeSet<_>>().len() == 1
+            && self
+                .machines
+                .values()
+                .map(hash)
+                .collect::<BTreeSet<_>>()
+                .len()
+                == 1
     }
 
     /// Goes on until the condition holds; the number of steps.
@@ -516,7 +586,23 @@ impl Cluster {
             }
             self.advance();
         }
-        Err(format!("not {what} within {PATIENCE_MS} ms: {}", self.state()))
+        Err(format!(
+            "not {what} within {PATIENCE_MS} ms: {}",
+            self.state()
+        ))
+    }
+
+    /// Goes on until the next step is this one.
+    pub fn run_to(&mut self, wanted: impl Fn(&Step) -> bool) {
+        let end_ms = self.now_ms + PATIENCE_MS;
+        while !wanted(&self.next()) {
+            assert!(
+                self.now_ms < end_ms,
+                "the step never came: {}",
+                self.state()
+            );
+            self.advance();
+        }
     }
 
     pub fn run_for(&mut self, duration_ms: u64) {
@@ -556,4 +642,16 @@ impl Cluster {
 
 fn core_of(machine: &Machine) -> Option<&storage::core::Storage> {
     Some(&machine.node.as_ref()?.core)
+}
+
+#[cfg(feature = "planted-bugs")]
+fn plant(node: &mut Node, bug: Option<Bug>) {
+    if let Some(bug) = bug {
+        node.core.plant(bug);
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn plant(_: &mut Node, bug: Option<Bug>) {
+    assert_eq!(bug, None, "the feature planted-bugs plants them");
 }
