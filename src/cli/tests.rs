@@ -109,6 +109,27 @@ fn a_ring_is_read_with_its_settings() {
 }
 
 #[test]
+fn the_limits_of_a_storage_node_have_defaults() {
+    let parsed = |line: &str| {
+        let Command::Storage(storage) = parse(line).unwrap() else {
+            panic!()
+        };
+        storage.limits.limits()
+    };
+    let default = storage::Limits::default();
+    assert_eq!(parsed("storage s1 http://h:1 0"), default);
+    let value_bytes = 2 << 20;
+    let told = parsed("storage s1 http://h:1 0 --value-bytes-max 2097152");
+    assert_eq!(
+        told,
+        storage::Limits {
+            value_bytes,
+            ..default
+        }
+    );
+}
+
+#[test]
 fn wrong_arguments_are_named() {
     for (line, named) in [
         ("storage s1 http://h 0", "http://HOST:PORT"),
@@ -118,6 +139,14 @@ fn wrong_arguments_are_named() {
             "majority or fail-stop",
         ),
         ("storage s1 http://h:1 0 --replica 1", "--ring"),
+        (
+            "storage s1 http://h:1 0 --value-bytes-max 8388609",
+            "from 1 to 8388608: a message has 33554432 bytes",
+        ),
+        (
+            "storage s1 http://h:1 0 --node-updates-max 0",
+            "from 1 to 1000000",
+        ),
         ("worker w1 http://h:1 0", "--scheduler"),
         ("worker a=b http://h:1 0 --scheduler http://h:2", "name"),
         ("pcs --listen here", "here"),

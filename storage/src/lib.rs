@@ -2,7 +2,7 @@
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
 //! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it
-//! - [`service`]: requests to inputs · [`codec`]: messages between nodes, and changes on disk
+//! - [`service`]: requests to inputs, within [`limits`] · [`codec`]: messages between nodes, and changes on disk
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
 //! - [`check`]: whether a history keeps the promises · [`sim`]: clusters in virtual time, which it judges
 //!
@@ -15,6 +15,7 @@ pub mod codec;
 pub mod core;
 pub mod disk;
 pub mod engine;
+pub mod limits;
 pub mod node;
 pub mod server;
 pub mod service;
@@ -30,7 +31,9 @@ use common::status::Status;
 use common::types::Ring;
 use tokio::sync::oneshot;
 
+pub use self::core::queue::QueueBounds;
 pub use self::engine::store::SyncMode;
+pub use self::limits::Limits;
 
 use self::core::durable::Founding;
 use self::disk::LogSettings;
@@ -51,6 +54,7 @@ pub struct Config {
     pub ring: Option<Ring>,
     /// Absent: in memory only.
     pub data: Option<Data>,
+    pub limits: Limits,
 }
 
 /// Where a node keeps its records, and how.
@@ -138,12 +142,14 @@ pub async fn run(
     if let Some(recovered) = &recovered {
         let founding = &recovered.durable.founding;
         check_founding(&config, founding).map_err(failed)?;
+        config.limits.check(&founding.ring).map_err(failed)?;
         // Also when the clock went back.
         identity.incarnation = identity.incarnation.max(founding.incarnation + 1);
     }
     let settings = Settings {
         gossip_delay_ms: config.gossip_delay_ms,
         replaces: config.data.as_ref().is_some_and(|data| data.replaces),
+        limits: config.limits,
     };
     let server = Server::new(
         identity.clone(),
@@ -171,6 +177,7 @@ pub async fn run(
     let router = router(StorageService {
         server: handle,
         identity,
+        limits: config.limits,
     });
     let serving = fabric
         .serve(&config.address, router)

@@ -242,6 +242,13 @@ impl Cluster {
         }
         // What a person at the prompt will ask for is not known before.
         arguments.push("--allow-faults".to_owned());
+        if node.role == Role::Storage {
+            let limits = self.settings().limits;
+            let option = |(name, limit): (&str, u64)| {
+                [format!("--{}", name.replace('_', "-")), limit.to_string()]
+            };
+            arguments.extend(limits.into_iter().flat_map(option));
+        }
         if node.role == Role::Worker {
             let patience = self.settings().patience();
             let scheduler = self.wait_for(patience, |state| {

@@ -311,16 +311,23 @@ impl Storage {
                 return Some(test(update, slot, record, literal));
             }
             if let Some(read) = activity.queue.remove(place) {
+                self.queued_updates -= 1;
                 match read.from {
                     Some(from) => Self::send(from, read_done(id, next, found), out),
-                    None => self.answer_read(&next, &found, out),
+                    None => self.answer_read(id, &next, &found, out),
                 }
             }
         }
     }
 
-    fn answer_read(&mut self, id: &UpdateId, found: &RecordVersion, out: &mut Outputs) {
-        for token in self.waiting_updates.remove(id).unwrap_or_default() {
+    fn answer_read(
+        &mut self,
+        record: &str,
+        id: &UpdateId,
+        found: &RecordVersion,
+        out: &mut Outputs,
+    ) {
+        for token in self.waiting_updates.take(record, id) {
             out.push(Output::Reply {
                 token,
                 reply: Ok(Reply::Read(found.clone())),
@@ -336,10 +343,8 @@ impl Storage {
         found: &RecordVersion,
         out: &mut Outputs,
     ) {
-        if let Some(activity) = self.active.get_mut(record) {
-            activity.forget(id);
-        }
-        self.answer_read(id, found, out);
+        self.forget_queued(record, id);
+        self.answer_read(record, id, found, out);
         self.rest(record);
     }
 

@@ -4,7 +4,7 @@
 //! [`Output::Persist`] durable before it performs anything behind it (I11).
 //!
 //! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
-//! - [`queue`], [`coordinator`], `vote`: the update protocol
+//! - [`queue`], [`coordinator`], `vote`: the update protocol · `waiting`: the clients of it
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
 //! - [`client`]: reads and writes · [`message`]: what nodes say, `inbox`: to which part · [`effect`]: inputs and outputs
@@ -27,6 +27,7 @@ pub mod spread;
 pub mod timestamp;
 pub mod updates;
 mod vote;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +43,10 @@ use self::join::Answer;
 use self::members::{HEARTBEAT_MS, Members};
 use self::message::{Ballot, LogRecord, Message, Outcome};
 use self::planted::Planted;
-use self::queue::Activity;
+use self::queue::{Activity, QueueBounds};
 use self::record::RecordChange;
 use self::updates::Updates;
+use self::waiting::WaitingUpdates;
 
 pub(crate) type Outputs = Vec<Output>;
 
@@ -63,8 +65,10 @@ pub struct Storage {
     stirring: BTreeSet<PartitionId>,
     /// What goes on for a record beyond its durable state: absent when nothing does.
     active: BTreeMap<RecordId, Activity>,
-    /// Clients that wait for an update's outcome.
-    waiting_updates: BTreeMap<UpdateId, Vec<Token>>,
+    bounds: QueueBounds,
+    /// In all queues of `active`.
+    queued_updates: usize,
+    waiting_updates: WaitingUpdates,
     waiting_writes: Vec<WaitingWrite>,
     waiting_reads: Vec<WaitingRead>,
     /// Copies of state under way, by member.
@@ -110,7 +114,9 @@ impl Storage {
             partitions: durable.spreads().iter().map(partition).collect(),
             stirring: BTreeSet::new(),
             active: BTreeMap::new(),
-            waiting_updates: BTreeMap::new(),
+            bounds: QueueBounds::default(),
+            queued_updates: 0,
+            waiting_updates: WaitingUpdates::default(),
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             pulls: BTreeMap::new(),
@@ -133,6 +139,15 @@ impl Storage {
         }
         storage.resume(now_ms);
         storage
+    }
+
+    /// How many updates may wait; what waits already goes on.
+    pub fn bound_queues(&mut self, bounds: QueueBounds) {
+        self.bounds = bounds;
+    }
+
+    pub fn queue_bounds(&self) -> QueueBounds {
+        self.bounds
     }
 
     /// Makes this node do one thing wrong.
@@ -302,10 +317,8 @@ impl Storage {
 
     /// An update was decided, and the change that says so stands before this in the outputs.
     fn answer_update(&mut self, record: &str, id: &UpdateId, outcome: &Outcome, out: &mut Outputs) {
-        if let Some(activity) = self.active.get_mut(record) {
-            activity.forget(id);
-        }
-        for token in self.waiting_updates.remove(id).unwrap_or_default() {
+        self.forget_queued(record, id);
+        for token in self.waiting_updates.take(record, id) {
             out.push(Output::Reply {
                 token,
                 reply: Ok(Reply::Update(outcome.clone())),

@@ -3,7 +3,7 @@
 //! - `named`: the scenarios by their names in the design; a stale ring and a wiped disk are in `identity`
 //! - `enumerate`: every fault, to every replica, at every step of an update
 //! - `play`: one update, one fault, and what must be true afterwards · `steps`: a cluster that is taken from step to step
-//! - `protocol`, `faults`: promises and suspicions, each on a cluster in virtual time (`world`)
+//! - `protocol`, `faults`, `bounds`: promises and suspicions, each on a cluster in virtual time (`world`)
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@
     reason = "a test may fail"
 )]
 
+mod bounds;
 mod enumerate;
 mod faults;
 mod identity;

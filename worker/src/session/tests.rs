@@ -31,6 +31,7 @@ impl Fixture {
             gossip_delay_ms: 0,
             ring: Some(ring.clone()),
             data: None,
+            limits: storage::Limits::default(),
         };
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let on_ready = Box::new(move |_: &common::fabric::Serving| ready.send(()).unwrap());

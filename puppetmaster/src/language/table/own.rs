@@ -15,7 +15,7 @@ pub(super) static TABLE: &[Entry] = &[
             required("NAME", Kind::Setting),
             required("VALUE", Kind::Free),
         ],
-        help: "Sets replication, max_versions, commit or operators (before the first node), durability, seed or timeout.",
+        help: "Sets replication, max_versions, commit, operators or a limit (before the first node), durability, seed or timeout.",
         example: "set replication 2",
         read: |a| Ok(Command::Set(a.setting()?)),
     },
