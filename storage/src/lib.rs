@@ -41,7 +41,7 @@ use self::engine::directory::Directory;
 use self::engine::store::Store;
 use self::engine::writer::Writer;
 use self::engine::{EngineError, MemoryEngine, Recovered};
-use self::server::{Ended, Event, Server, Settings};
+use self::server::{Ended, Event, Server, ServerHandle, Settings};
 use self::service::StorageService;
 
 #[derive(Debug, Clone)]
@@ -109,8 +109,17 @@ fn check_founding(config: &Config, founding: &Founding) -> Result<(), Status> {
         Some(ring) if *ring != founding.ring => Err(Status::refused(format!(
             "{directory} belongs to a ring with other members or settings: give those with which it was made"
         ))),
-        _ => Ok(()),
+        _ => config.limits.check(&founding.ring),
     }
+}
+
+/// Waits until the server has taken the ring that was given by hand.
+async fn set_ring(server: &ServerHandle, ring: Ring) -> Result<(), Status> {
+    let (done, answer) = oneshot::channel();
+    let fresh = false;
+    server.tell(Event::SetRing { ring, fresh, done }).await?;
+    let ended = Status::internal("the server ended");
+    answer.await.unwrap_or(Err(ended))
 }
 
 fn router(service: StorageService) -> Router {
@@ -142,7 +151,6 @@ pub async fn run(
     if let Some(recovered) = &recovered {
         let founding = &recovered.durable.founding;
         check_founding(&config, founding).map_err(failed)?;
-        config.limits.check(&founding.ring).map_err(failed)?;
         // Also when the clock went back.
         identity.incarnation = identity.incarnation.max(founding.incarnation + 1);
     }
@@ -160,19 +168,7 @@ pub async fn run(
     );
     let (handle, _task, failure) = server::start(server);
     if let Some(ring) = config.ring {
-        let (done, answer) = oneshot::channel();
-        handle
-            .tell(Event::SetRing {
-                ring,
-                fresh: false,
-                done,
-            })
-            .await
-            .map_err(failed)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(Status::internal("the server ended")))
-            .map_err(failed)?;
+        set_ring(&handle, ring).await.map_err(failed)?;
     }
     let router = router(StorageService {
         server: handle,
