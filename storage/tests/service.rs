@@ -41,9 +41,9 @@ fn alone() -> Ring {
     Ring::new(nodes, None, CommitMode::Majority, 10).unwrap()
 }
 
-fn update_id(sequence: u64) -> Option<proto::UpdateId> {
+fn update_id(sequence: u64) -> proto::UpdateId {
     let origin = "test".to_owned();
-    Some(proto::UpdateId { origin, sequence })
+    proto::UpdateId { origin, sequence }
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_write_above_an_impossible_version_is_refused_and_harms_no_record() {
     let address = start(&fabric, Limits::default(), Some(alone())).await;
     let client = storage::Client::new(fabric, address, PATIENCE);
     let mut request = proto::WriteRequest {
-        id: update_id(1),
+        id: Some(update_id(1)),
         record: "k".to_owned(),
         above: Some(proto::Version {
             number: u64::MAX,
@@ -78,7 +78,7 @@ async fn what_is_longer_than_the_node_was_told_is_refused() {
     let address = start(&fabric, limits, Some(alone())).await;
     let client = storage::Client::new(fabric, address, PATIENCE);
     let write = |record: &str, value: &'static str| proto::WriteRequest {
-        id: update_id(1),
+        id: Some(update_id(1)),
         record: record.to_owned(),
         value: Some(value.into()),
         ..proto::WriteRequest::default()
@@ -89,7 +89,7 @@ async fn what_is_longer_than_the_node_was_told_is_refused() {
     let long = client.write(&write("long", "abc")).await.unwrap_err();
     assert!(long.message.contains("record_id_bytes_max"), "{long}");
     let update = proto::UpdateIfRequest {
-        id: update_id(2),
+        id: Some(update_id(2)),
         record: "id".to_owned(),
         new: Some("abcd".into()),
         ..proto::UpdateIfRequest::default()
@@ -118,7 +118,7 @@ async fn a_full_queue_says_over_the_network_when_to_come_again() {
     };
     client.set_ring(&set_ring).await.unwrap();
     let update = |sequence| proto::UpdateIfRequest {
-        id: update_id(sequence),
+        id: Some(update_id(sequence)),
         record: "k".to_owned(),
         ..proto::UpdateIfRequest::default()
     };
