@@ -58,6 +58,9 @@ Variables:
   MARIONETTE_ALLOW_NATIVE worker: --allow-native
   MARIONETTE_DATA         storage: --data
   MARIONETTE_SYNC         storage: --sync
+  MARIONETTE_VALUE_BYTES_MAX, MARIONETTE_RECORD_ID_BYTES_MAX,
+  MARIONETTE_RECORD_UPDATES_MAX, MARIONETTE_NODE_UPDATES_MAX
+                          storage: --value-bytes-max, and so on
   MARIONETTE_ALLOW_FAULTS scheduler, storage, worker: --allow-faults
   NO_COLOR                no colours
 

@@ -49,6 +49,7 @@ pub async fn storage(arguments: cli::Storage, fabric: FabricHandle) -> Result<Ex
             sync: arguments.sync,
             replaces: arguments.replace,
         }),
+        limits: arguments.limits.limits(),
     };
     let shutdown = signals::shutdown()?;
     let ended = storage::run(config, fabric, shutdown, on_ready(&arguments.id)).await;

@@ -22,7 +22,7 @@ use crate::types::{RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted, re
 
 /// A replica that failed is asked last for this long.
 const AVOID_MS: u64 = 2_000;
-/// Pause between rounds over all replicas; doubled up to the maximum, with jitter.
+/// Pause between rounds over all replicas; doubled up to the maximum, with jitter. Longer when a replica asks for it.
 const BACKOFF_MS: u64 = 20;
 const BACKOFF_MAX_MS: u64 = 500;
 /// Longest wait for an answer that needs no other node, before another replica is asked.
@@ -340,10 +340,10 @@ impl StorageClient {
                 return Err(refusal);
             }
             let left_ms = route.deadline_ms.saturating_sub(self.fabric.now_ms());
-            let jitter_ms = self.fabric.random() % backoff_ms;
-            self.fabric
-                .sleep(Duration::from_millis((backoff_ms + jitter_ms).min(left_ms)))
-                .await;
+            let pause_ms = backoff_ms.max(failure.retry_after_ms.take().unwrap_or(0));
+            let jitter_ms = self.fabric.random() % pause_ms;
+            let pause_ms = pause_ms.saturating_add(jitter_ms).min(left_ms);
+            self.fabric.sleep(Duration::from_millis(pause_ms)).await;
             backoff_ms = (backoff_ms * 2).min(BACKOFF_MAX_MS);
         }
         Err(failure.status())
@@ -394,6 +394,8 @@ struct Failure {
     last: Option<Status>,
     /// A replica has discarded the version or is in a minority: final unless another one answers in the same round.
     refusal: Option<Status>,
+    /// The longest that a replica of this round has asked for.
+    retry_after_ms: Option<u64>,
     /// Some attempt may have taken effect.
     unknown: bool,
 }
@@ -401,6 +403,7 @@ struct Failure {
 impl Failure {
     fn add(&mut self, status: Status) {
         self.unknown |= status.kind == Kind::Timeout;
+        self.retry_after_ms = self.retry_after_ms.max(status.retry_after_ms());
         if matches!(status.kind, Kind::Discarded | Kind::Refused) {
             self.refusal = Some(status.clone());
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tonic::metadata::MetadataMap;
+
 /// What a caller can do about a failure; each kind has one gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -34,6 +36,36 @@ pub enum Kind {
 pub struct Status {
     pub kind: Kind,
     pub message: String,
+    pub detail: Option<Detail>,
+}
+
+/// What a program may want to know beside the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// There may be room again after so many milliseconds.
+    RetryAfterMs(u64),
+    /// A value was longer than this many bytes.
+    ValueBytesMax(u64),
+}
+
+impl Detail {
+    /// The first is the one that gRPC itself uses (gRFC A6), so that any client heeds it.
+    const RETRY_AFTER_MS: &str = "grpc-retry-pushback-ms";
+    const VALUE_BYTES_MAX: &str = "value-bytes-max";
+
+    fn to_metadata(self) -> (&'static str, u64) {
+        match self {
+            Self::RetryAfterMs(retry_after_ms) => (Self::RETRY_AFTER_MS, retry_after_ms),
+            Self::ValueBytesMax(bytes_max) => (Self::VALUE_BYTES_MAX, bytes_max),
+        }
+    }
+
+    /// A peer may send anything: what is no number counts as absent.
+    fn from_metadata(metadata: &MetadataMap) -> Option<Self> {
+        let number = |name| metadata.get(name)?.to_str().ok()?.parse().ok();
+        let retry_after_ms = number(Self::RETRY_AFTER_MS).map(Self::RetryAfterMs);
+        retry_after_ms.or_else(|| number(Self::VALUE_BYTES_MAX).map(Self::ValueBytesMax))
+    }
 }
 
 impl fmt::Display for Status {
@@ -47,6 +79,20 @@ impl Status {
         Self {
             kind,
             message: message.into(),
+            detail: None,
+        }
+    }
+
+    #[must_use]
+    pub fn with(self, detail: Detail) -> Self {
+        let detail = Some(detail);
+        Self { detail, ..self }
+    }
+
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self.detail {
+            Some(Detail::RetryAfterMs(retry_after_ms)) => Some(retry_after_ms),
+            _ => None,
         }
     }
 
@@ -111,7 +157,12 @@ impl From<Status> for tonic::Status {
             .iter()
             .find(|(kind, _)| *kind == status.kind)
             .map_or(tonic::Code::Internal, |(_, code)| *code);
-        tonic::Status::new(code, status.message)
+        let mut answer = tonic::Status::new(code, status.message);
+        if let Some(detail) = status.detail {
+            let (name, number) = detail.to_metadata();
+            answer.metadata_mut().insert(name, number.into());
+        }
+        answer
     }
 }
 
@@ -121,7 +172,11 @@ impl From<tonic::Status> for Status {
             .iter()
             .find(|(_, code)| *code == status.code())
             .map_or(Kind::Internal, |(kind, _)| *kind);
-        Status::new(kind, status.message())
+        let detail = Detail::from_metadata(status.metadata());
+        Status {
+            detail,
+            ..Status::new(kind, status.message())
+        }
     }
 }
 
@@ -135,5 +190,21 @@ mod tests {
             let status = Status::new(kind, "why");
             assert_eq!(Status::from(tonic::Status::from(status.clone())), status);
         }
+    }
+
+    #[test]
+    fn every_detail_survives_the_wire() {
+        for detail in [Detail::RetryAfterMs(250), Detail::ValueBytesMax(u64::MAX)] {
+            let status = Status::overloaded("why").with(detail);
+            assert_eq!(Status::from(tonic::Status::from(status.clone())), status);
+        }
+    }
+
+    #[test]
+    fn a_detail_that_is_no_number_is_ignored() {
+        let mut status = tonic::Status::resource_exhausted("why");
+        let name = Detail::RETRY_AFTER_MS;
+        status.metadata_mut().insert(name, "-1".parse().unwrap());
+        assert_eq!(Status::from(status), Status::overloaded("why"));
     }
 }

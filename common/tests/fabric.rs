@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::fabric::{
-    Address, Fabric, FabricHandle, GrpcFabric, Kind, LocalFabric, Router, Status,
+    Address, Detail, Fabric, FabricHandle, GrpcFabric, Kind, LocalFabric, Router, Status,
 };
 use common::proto::{
     DebugLine, Empty, Link, NodeStatus, SetDebugRequest, SetFaultsRequest, faults, node,
@@ -51,6 +51,7 @@ impl node::Service for Answering {
                 std::future::pending().await
             }
             "panic" => panic!("on purpose"),
+            "full" => Err(Status::overloaded("full").with(Detail::RetryAfterMs(250))),
             url => Err(Status::new(Kind::Discarded, format!("no {url}"))),
         }
     }
@@ -88,6 +89,19 @@ async fn a_call_is_answered_and_errors_keep_their_kind() {
             .await
             .unwrap_err();
         assert_eq!(refused, Status::new(Kind::Discarded, "no x"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_for_lack_of_room_is_told_when_to_come_again() {
+    for (name, fabric) in fabrics() {
+        let serving = fabric.serve(&free(), router()).await.unwrap();
+        let client = client(&fabric, &serving.address);
+        let url = "full".to_owned();
+        let refused = client.set_debug(&SetDebugRequest { url }).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind, Kind::Overloaded, "{name}");
+        assert_eq!(refused.retry_after_ms(), Some(250), "{name}");
     }
 }
 

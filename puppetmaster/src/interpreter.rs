@@ -236,6 +236,7 @@ impl Interpreter {
             Setting::Seed(seed) => settings.seed = *seed,
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,
+            Setting::Limit(name, limit) => drop(settings.limits.insert(name, *limit)),
         });
         if matches!(setting, Setting::Seed(_)) {
             self.cluster.forget_client();

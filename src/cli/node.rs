@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
-use common::fabric::Address;
+use common::fabric::{Address, MESSAGE_BYTES_MAX};
+use common::types::{
+    RECORD_ID_BYTES_DEFAULT, RECORD_ID_BYTES_MAX, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
+};
 
 use super::{OutputFormat, RingArguments};
 
@@ -154,7 +157,67 @@ pub struct Storage {
     #[arg(long, requires = "data")]
     pub replace: bool,
     #[command(flatten)]
+    pub limits: LimitArguments,
+    #[command(flatten)]
     pub faults: FaultArguments,
+}
+
+/// What its clients may ask of it at most.
+#[derive(Debug, Clone, Args)]
+pub struct LimitArguments {
+    /// Longest value, in bytes
+    #[arg(
+        long = "value-bytes-max",
+        env = "MARIONETTE_VALUE_BYTES_MAX",
+        value_name = "N",
+        default_value_t = VALUE_BYTES_DEFAULT,
+        value_parser = value_bytes,
+        hide_env_values = true
+    )]
+    pub value_bytes: usize,
+    /// Longest record id, in bytes
+    #[arg(
+        long = "record-id-bytes-max",
+        env = "MARIONETTE_RECORD_ID_BYTES_MAX",
+        value_name = "N",
+        default_value_t = RECORD_ID_BYTES_DEFAULT,
+        value_parser = |text: &str| within(text, RECORD_ID_BYTES_MAX),
+        hide_env_values = true
+    )]
+    pub record_id_bytes: usize,
+    /// Updates that wait for one record
+    #[arg(
+        long = "record-updates-max",
+        env = "MARIONETTE_RECORD_UPDATES_MAX",
+        value_name = "N",
+        default_value_t = storage::QueueBounds::default().record,
+        value_parser = |text: &str| within(text, storage::QueueBounds::MAX),
+        hide_env_values = true
+    )]
+    pub record_updates: usize,
+    /// Updates that wait for all records together, and clients that wait for them
+    #[arg(
+        long = "node-updates-max",
+        env = "MARIONETTE_NODE_UPDATES_MAX",
+        value_name = "N",
+        default_value_t = storage::QueueBounds::default().node,
+        value_parser = |text: &str| within(text, storage::QueueBounds::MAX),
+        hide_env_values = true
+    )]
+    pub node_updates: usize,
+}
+
+impl LimitArguments {
+    pub fn limits(&self) -> storage::Limits {
+        storage::Limits {
+            value_bytes: self.value_bytes,
+            record_id_bytes: self.record_id_bytes,
+            queues: storage::QueueBounds {
+                record: self.record_updates,
+                node: self.node_updates,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -225,6 +288,22 @@ pub struct FaultArguments {
 /// For clap: its error names the argument and the text.
 pub fn address(text: &str) -> Result<Address, String> {
     Address::parse(text).map_err(|error| error.to_string())
+}
+
+fn value_bytes(text: &str) -> Result<usize, String> {
+    within(text, VALUE_BYTES_MAX).map_err(|error| {
+        format!(
+            "{error}: a message has {MESSAGE_BYTES_MAX} bytes, and must have room for four values"
+        )
+    })
+}
+
+fn within(text: &str, max: usize) -> Result<usize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {max}"))
 }
 
 fn node_name(text: &str) -> Result<String, String> {

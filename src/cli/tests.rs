@@ -127,6 +127,30 @@ fn a_storage_node_is_told_from_a_check_of_its_data() {
 }
 
 #[test]
+fn the_limits_of_a_storage_node_have_defaults() {
+    let parsed = |line: &str| {
+        let Command::Storage(command) = parse(line).unwrap() else {
+            panic!()
+        };
+        let StorageCommand::Node(node) = *command else {
+            panic!()
+        };
+        node.limits.limits()
+    };
+    let default = storage::Limits::default();
+    assert_eq!(parsed("storage s1 http://h:1 0"), default);
+    let value_bytes = 2 << 20;
+    let told = parsed("storage s1 http://h:1 0 --value-bytes-max 2097152");
+    assert_eq!(
+        told,
+        storage::Limits {
+            value_bytes,
+            ..default
+        }
+    );
+}
+
+#[test]
 fn wrong_arguments_are_named() {
     for (line, named) in [
         ("storage s1 http://h 0", "http://HOST:PORT"),
@@ -136,6 +160,14 @@ fn wrong_arguments_are_named() {
             "majority or fail-stop",
         ),
         ("storage s1 http://h:1 0 --replica 1", "--ring"),
+        (
+            "storage s1 http://h:1 0 --value-bytes-max 8388609",
+            "from 1 to 8388608: a message has 33554432 bytes",
+        ),
+        (
+            "storage s1 http://h:1 0 --node-updates-max 0",
+            "from 1 to 1000000",
+        ),
         ("worker w1 http://h:1 0", "--scheduler"),
         ("storage", "<ID>"),
         ("storage s1", "<URL>"),

@@ -2,7 +2,7 @@
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
 //! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it
-//! - [`service`]: requests to inputs · [`codec`]: messages between nodes, and changes on disk
+//! - [`service`]: requests to inputs, within [`limits`] · [`codec`]: messages between nodes, and changes on disk
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
 //! - [`snapshot`]: copies of partitions for whoever reads them, page by page
 //! - [`verify`]: whether a data directory is whole, while no node uses it
@@ -18,6 +18,7 @@ pub mod core;
 pub mod disk;
 pub mod engine;
 pub mod hold;
+pub mod limits;
 pub mod node;
 pub mod server;
 pub mod service;
@@ -35,7 +36,9 @@ use common::status::Status;
 use common::types::Ring;
 use tokio::sync::oneshot;
 
+pub use self::core::queue::QueueBounds;
 pub use self::engine::store::SyncMode;
+pub use self::limits::Limits;
 
 use self::core::durable::Founding;
 use self::disk::LogSettings;
@@ -43,7 +46,7 @@ use self::engine::directory::Directory;
 use self::engine::store::Store;
 use self::engine::writer::Writer;
 use self::engine::{EngineError, MemoryEngine, Recovered};
-use self::server::{Ended, Event, Server, Settings};
+use self::server::{Ended, Event, Server, ServerHandle, Settings};
 use self::service::StorageService;
 use self::snapshot::Snapshots;
 
@@ -57,6 +60,7 @@ pub struct Config {
     pub ring: Option<Ring>,
     /// Absent: in memory only.
     pub data: Option<Data>,
+    pub limits: Limits,
 }
 
 /// Where a node keeps its records, and how.
@@ -111,8 +115,17 @@ fn check_founding(config: &Config, founding: &Founding) -> Result<(), Status> {
         Some(ring) if *ring != founding.ring => Err(Status::refused(format!(
             "{directory} belongs to a ring with other members or settings: give those with which it was made"
         ))),
-        _ => Ok(()),
+        _ => config.limits.check(&founding.ring),
     }
+}
+
+/// Waits until the server has taken the ring that was given by hand.
+async fn set_ring(server: &ServerHandle, ring: Ring) -> Result<(), Status> {
+    let (done, answer) = oneshot::channel();
+    let fresh = false;
+    server.tell(Event::SetRing { ring, fresh, done }).await?;
+    let ended = Status::internal("the server ended");
+    answer.await.unwrap_or(Err(ended))
 }
 
 fn router(service: StorageService) -> Router {
@@ -150,6 +163,7 @@ pub async fn run(
     let settings = Settings {
         gossip_delay_ms: config.gossip_delay_ms,
         replaces: config.data.as_ref().is_some_and(|data| data.replaces),
+        limits: config.limits,
     };
     let server = Server::new(
         identity.clone(),
@@ -160,24 +174,13 @@ pub async fn run(
     );
     let (handle, _task, failure) = server::start(server);
     if let Some(ring) = config.ring {
-        let (done, answer) = oneshot::channel();
-        handle
-            .tell(Event::SetRing {
-                ring,
-                fresh: false,
-                done,
-            })
-            .await
-            .map_err(failed)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(Status::internal("the server ended")))
-            .map_err(failed)?;
+        set_ring(&handle, ring).await.map_err(failed)?;
     }
     let router = router(StorageService {
         server: handle,
         identity,
         snapshots: Snapshots::new(fabric.clone()),
+        limits: config.limits,
     });
     let serving = fabric
         .serve(&config.address, router)

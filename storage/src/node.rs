@@ -87,6 +87,7 @@ impl Node {
         let start = Start::Uninterrupted { joined };
         let mut node = Self::begin(now_ms, gossip_delay_ms, recovered, Vec::new(), start);
         node.core.watched_like(&self.core);
+        node.core.bound_queues(self.core.queue_bounds());
         node.resume_at_ms = matches!(error, EngineError::Full(_)).then_some(now_ms + RESUME_MS);
         node.step(now_ms, Input::ReadOnly(Some(error.to_string())));
         node

@@ -18,6 +18,7 @@ use crate::core::message::Message;
 use crate::core::{Envelope, Halt, Input, Output, Refusal, Reply, Storage, Token};
 use crate::engine::writer::{Done, Writer};
 use crate::engine::{EngineError, EngineStats, Recovered};
+use crate::limits::Limits;
 use crate::node::Node;
 
 /// Events that wait for the task, at most; senders wait when it is full.
@@ -86,6 +87,7 @@ pub struct Server {
     gossip_delay_ms: u64,
     /// The node's data takes the place of data that was lost.
     replaces: bool,
+    limits: Limits,
     writer: Writer,
     /// Absent until the ring is set.
     node: Option<Node>,
@@ -98,6 +100,7 @@ pub struct Server {
 pub struct Settings {
     pub gossip_delay_ms: u64,
     pub replaces: bool,
+    pub limits: Limits,
 }
 
 impl Server {
@@ -114,6 +117,7 @@ impl Server {
             fabric,
             gossip_delay_ms: settings.gossip_delay_ms,
             replaces: settings.replaces,
+            limits: settings.limits,
             writer,
             node: None,
             waiting: BTreeMap::new(),
@@ -123,7 +127,9 @@ impl Server {
         if let Some(recovered) = recovered {
             let now_ms = server.fabric.now_ms();
             let incarnation = server.identity.incarnation;
-            let node = Node::restart(now_ms, server.gossip_delay_ms, recovered, incarnation);
+            let delay_ms = server.gossip_delay_ms;
+            let mut node = Node::restart(now_ms, delay_ms, recovered, incarnation);
+            node.core.bound_queues(settings.limits.queues);
             server.node = Some(node);
         }
         server
@@ -264,6 +270,7 @@ impl Server {
                 )))
             };
         }
+        self.limits.check(ring)?;
         let own = ring.node_named(&self.identity.name).ok_or_else(|| {
             let names: Vec<_> = ring.nodes.iter().map(|node| node.name.as_str()).collect();
             Status::invalid(format!(
@@ -284,7 +291,8 @@ impl Server {
             incarnation: self.identity.incarnation,
         };
         let now_ms = self.fabric.now_ms();
-        let node = Node::found(now_ms, self.gossip_delay_ms, founding, fresh);
+        let mut node = Node::found(now_ms, self.gossip_delay_ms, founding, fresh);
+        node.core.bound_queues(self.limits.queues);
         self.node = Some(node);
         Ok(())
     }

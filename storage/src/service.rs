@@ -1,13 +1,14 @@
 //! The services of a storage node: protobuf requests to inputs of the core, and its replies back.
 
 use common::proto::{self, Empty, NodeStatus, node, storage, update_if_response};
-use common::status::{Kind, Status};
-use common::types::{RecordVersion, Ring, Wanted, record_id, required, update_id, value_bounds};
+use common::status::{Detail, Kind, Status};
+use common::types::{RecordVersion, Ring, Wanted, required, update_id};
 use tokio::sync::oneshot;
 
 use crate::codec::{self, watch};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Envelope, Input, Level, Refusal, Reply, Storage, Token};
+use crate::limits::Limits;
 use crate::server::{Event, ServerHandle, View};
 use crate::snapshot::Snapshots;
 use common::node::Identity;
@@ -27,6 +28,7 @@ pub struct StorageService {
     pub server: ServerHandle,
     pub identity: Identity,
     pub snapshots: Snapshots,
+    pub limits: Limits,
 }
 
 fn no_ring() -> Status {
@@ -84,7 +86,13 @@ fn refusal_status(refusal: Refusal) -> Status {
         Refusal::Overloaded { .. } => Kind::Overloaded,
         Refusal::Unknown => Kind::Timeout,
     };
-    Status::new(kind, refusal.to_string())
+    let status = Status::new(kind, refusal.to_string());
+    match refusal {
+        Refusal::Overloaded { retry_after_ms, .. } => {
+            status.with(Detail::RetryAfterMs(retry_after_ms))
+        }
+        _ => status,
+    }
 }
 
 fn unexpected(reply: &Reply) -> Status {
@@ -93,7 +101,7 @@ fn unexpected(reply: &Reply) -> Status {
 
 impl storage::Service for StorageService {
     async fn read(&self, request: proto::ReadRequest) -> Result<proto::ReadResponse, Status> {
-        let record = record_id(request.record)?;
+        let record = self.limits.record(request.record)?;
         if let Some(id) = request.linearizable {
             let update = Update {
                 id: update_id(Some(id))?,
@@ -126,13 +134,13 @@ impl storage::Service for StorageService {
     }
 
     async fn write(&self, request: proto::WriteRequest) -> Result<proto::WriteResponse, Status> {
-        value_bounds(request.value.as_ref())?;
+        self.limits.value(request.value.as_ref())?;
         let level = match request.level() {
             proto::Level::One | proto::Level::Unspecified => Level::One,
             proto::Level::Majority => Level::Majority,
             proto::Level::All => Level::All,
         };
-        let (id, record) = (update_id(request.id)?, record_id(request.record)?);
+        let (id, record) = (update_id(request.id)?, self.limits.record(request.record)?);
         let (value, above) = (request.value, request.above.unwrap_or_default());
         if above.number > ABOVE_NUMBER_MAX {
             return Err(Status::invalid(format!(
@@ -163,7 +171,7 @@ impl storage::Service for StorageService {
         &self,
         request: proto::UpdateIfRequest,
     ) -> Result<proto::UpdateIfResponse, Status> {
-        let update = codec::decode_update(request)?;
+        let update = self.limits.update(codec::decode_update(request)?)?;
         let outcome = match self
             .request(move |token| Input::UpdateIf { token, update })
             .await?
@@ -185,7 +193,7 @@ impl storage::Service for StorageService {
         &self,
         request: proto::HistoryRequest,
     ) -> Result<proto::HistoryResponse, Status> {
-        let record = record_id(request.record)?;
+        let record = self.limits.record(request.record)?;
         let (versions, truncated) = self
             .query(move |core, _| core.history(&record))
             .await?

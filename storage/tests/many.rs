@@ -40,6 +40,7 @@ impl Cluster {
                 gossip_delay_ms: 0,
                 ring: Some((*ring).clone()),
                 data: None,
+                limits: storage::Limits::default(),
             };
             let (ready, is_ready) = tokio::sync::oneshot::channel();
             let running = storage::run(

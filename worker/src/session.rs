@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use common::client::{self, Condition, Route, StorageClient};
 use common::proto::Level;
-use common::status::{Kind, Status};
+use common::status::{Detail, Kind, Status};
 use common::types::{
     self, Item, Pin, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX, Version, Wanted,
 };
@@ -136,6 +136,9 @@ impl Session {
     }
 
     fn error(&self, id: &str, status: Status) -> StorageError {
+        if let Some(Detail::ValueBytesMax(bytes_max)) = status.detail {
+            return StorageError::TooLarge { bytes_max };
+        }
         match status.kind {
             Kind::Discarded => {
                 self.seen().discarded = Some(id.to_owned());

@@ -28,7 +28,7 @@ pub use grpc::{Connection, GrpcFabric, Listening, Transport};
 pub use local::LocalFabric;
 pub use std::time::Duration;
 
-pub use crate::status::{Kind, Status};
+pub use crate::status::{Detail, Kind, Status};
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -14,10 +14,15 @@ pub use version::Version;
 
 use bytes::Bytes;
 
-/// Longest record id, in bytes.
-pub const RECORD_ID_BYTES_MAX: usize = 1024;
-/// Longest value, in bytes.
-pub const VALUE_BYTES_MAX: usize = 1 << 20;
+use crate::fabric::MESSAGE_BYTES_MAX;
+
+/// Longest record id in bytes that a storage node can be told to accept, and that it accepts unless it is told.
+pub const RECORD_ID_BYTES_MAX: usize = 16 << 10;
+pub const RECORD_ID_BYTES_DEFAULT: usize = 1 << 10;
+/// Longest value in bytes that a storage node can be told to accept: an update carries two, and what else a replica lacks
+/// has to fit into the same message. And the longest that it accepts unless it is told.
+pub const VALUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
+pub const VALUE_BYTES_DEFAULT: usize = 1 << 20;
 /// Longest origin of an update id, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 

@@ -244,6 +244,11 @@ impl Cluster {
         arguments.push("--allow-faults".to_owned());
         if node.role == Role::Storage {
             arguments.extend(self.data_arguments(name));
+            let limits = self.settings().limits;
+            let option = |(name, limit): (&str, u64)| {
+                [format!("--{}", name.replace('_', "-")), limit.to_string()]
+            };
+            arguments.extend(limits.into_iter().flat_map(option));
         }
         if node.role == Role::Worker {
             let patience = self.settings().patience();

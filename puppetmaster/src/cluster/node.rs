@@ -4,6 +4,7 @@ use crate::language::{Durability, NewNode, Role};
 use common::fabric::Address;
 use common::proto::Level;
 use common::types::{CommitMode, Ring, SyncMode};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Absolute, since a PCS has a working directory of its own.
     pub operators: Option<PathBuf>,
+    /// Of storage nodes, by name; the others are their defaults.
+    pub limits: BTreeMap<&'static str, u64>,
 }
 
 impl Default for Settings {
@@ -112,6 +115,7 @@ impl Default for Settings {
             seed: 0,
             timeout: None,
             operators: None,
+            limits: BTreeMap::new(),
         }
     }
 }

@@ -281,7 +281,11 @@ impl<'a> Arguments<'a> {
             .map_err(|diagnostic| diagnostic.hint(format!("`set {known}` takes {form}")))
     }
 
-    fn setting_value(&self, name: &str, word: &Word) -> Result<Setting, Diagnostic> {
+    fn setting_value(&self, name: &'static str, word: &Word) -> Result<Setting, Diagnostic> {
+        let limit = |max: u64| {
+            let limit = self.number(word, 1, max, "")?;
+            Ok(Setting::Limit(name, limit))
+        };
         match name {
             "replication" => self
                 .number(word, 1, SETTING_NUMBER_MAX, "")
@@ -289,6 +293,9 @@ impl<'a> Arguments<'a> {
             "max_versions" => self
                 .number(word, 1, SETTING_NUMBER_MAX, "")
                 .map(Setting::MaxVersions),
+            "value_bytes_max" => limit(VALUE_BYTES_MAX as u64),
+            "record_id_bytes_max" => limit(RECORD_ID_BYTES_MAX as u64),
+            "record_updates_max" | "node_updates_max" => limit(SETTING_NUMBER_MAX.into()),
             "seed" => self.number(word, 0, u64::MAX, "").map(Setting::Seed),
             "timeout" => {
                 let timeout_ms = self.number(word, 1, TIME_MS_MAX, " of milliseconds")?;

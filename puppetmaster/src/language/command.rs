@@ -95,11 +95,13 @@ pub enum Setting {
     Timeout(Duration),
     /// The directory from which workers load operators.
     Operators(Name),
+    /// What clients may ask of a storage node at most, by name.
+    Limit(&'static str, u64),
 }
 
 impl Setting {
     /// The names, with what a value looks like.
-    pub const NAMES: [(&'static str, &'static str); 8] = [
+    pub const NAMES: [(&'static str, &'static str); 12] = [
         ("replication", "a number of storage nodes from 1"),
         ("max_versions", "a number of versions from 1"),
         ("durability", "one, majority or all"),
@@ -108,6 +110,10 @@ impl Setting {
         ("seed", "a number"),
         ("timeout", "a time in milliseconds"),
         ("operators", "a directory"),
+        ("value_bytes_max", "a number of bytes"),
+        ("record_id_bytes_max", "a number of bytes"),
+        ("record_updates_max", "a number of updates"),
+        ("node_updates_max", "a number of updates"),
     ];
 
     /// Whether nodes are created with it, so that it must come before the first of them.
@@ -117,7 +123,8 @@ impl Setting {
             | Self::MaxVersions(_)
             | Self::Commit(_)
             | Self::Sync(_)
-            | Self::Operators(_) => true,
+            | Self::Operators(_)
+            | Self::Limit(..) => true,
             Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
         }
     }
@@ -132,6 +139,7 @@ impl Setting {
             Self::Seed(_) => "seed",
             Self::Timeout(_) => "timeout",
             Self::Operators(_) => "operators",
+            Self::Limit(name, _) => name,
         }
     }
 }

@@ -123,7 +123,7 @@ mod tests {
               |     ^
               = hint: a line of a data file is `id,value`, and neither holds a comma or a space
 
-            error: an id has 1 to 1024 bytes, not 0
+            error: an id has 1 to 16384 bytes, not 0
              --> data:4:1
               |
             4 | ,x

@@ -70,10 +70,7 @@ impl Storage {
                     });
                     return;
                 }
-                Err(Refusal::Overloaded {
-                    what: "reads that wait for a version",
-                    max: WAITING_READS_MAX,
-                })
+                Err(self.overloaded("reads that wait for a version", WAITING_READS_MAX))
             }
             (other, _) => other.map(Reply::Read),
         };
@@ -171,10 +168,8 @@ impl Storage {
             return Err(Refusal::ReadOnly(reason.clone()));
         }
         if write.level != Level::One && self.waiting_writes.len() >= WAITING_WRITES_MAX {
-            return Err(Refusal::Overloaded {
-                what: "writes that wait for other replicas",
-                max: WAITING_WRITES_MAX,
-            });
+            let what = "writes that wait for other replicas";
+            return Err(self.overloaded(what, WAITING_WRITES_MAX));
         }
         let highest = record.highest_number.max(write.above.number);
         let version = Version::write(highest, self.me);

@@ -377,6 +377,7 @@ impl Storage {
         let Some(read) = queue.and_then(|queue| queue.remove(place)) else {
             return;
         };
+        self.queued_updates -= 1;
         match read.from {
             Some(from) => Self::send(from, read_done(id, read.update.id, found.clone()), out),
             None => self.answer_read(id, &read.update.id, found, out),
@@ -390,7 +391,7 @@ impl Storage {
         found: &RecordVersion,
         out: &mut Outputs,
     ) {
-        for token in self.waiting_updates.remove(id).unwrap_or_default() {
+        for token in self.waiting_updates.take(record, id) {
             Self::reply(token, record, Ok(Reply::Read(found.clone())), out);
         }
     }
@@ -403,9 +404,7 @@ impl Storage {
         found: &RecordVersion,
         out: &mut Outputs,
     ) {
-        if let Some(activity) = self.active.get_mut(record) {
-            activity.forget(id);
-        }
+        self.forget_queued(record, id);
         self.answer_read(record, id, found, out);
         self.rest(record);
     }

@@ -213,8 +213,12 @@ pub enum Refusal {
         "no majority of the replicas of record `{0}` is in sight: updates are refused, reads and writes go on"
     )]
     NoQuorum(RecordId),
-    #[error("the queue of {what} is full ({max}): try again later")]
-    Overloaded { what: &'static str, max: usize },
+    #[error("the queue of {what} is full ({max}): try again in {retry_after_ms} ms")]
+    Overloaded {
+        what: &'static str,
+        max: usize,
+        retry_after_ms: u64,
+    },
     #[error("this replica can only be read now: {0}")]
     ReadOnly(String),
     #[error("this replica does not have all yet that others have of partition {0}")]

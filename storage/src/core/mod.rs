@@ -4,7 +4,7 @@
 //! performs what depends on it: [`Output`] says what does (I11).
 //!
 //! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
-//! - [`queue`], [`coordinator`], `vote`: the update protocol
+//! - [`queue`], [`coordinator`], `vote`: the update protocol · `waiting`: the clients of it
 //! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
 //! - [`client`]: reads and writes · [`scan`]: many records · [`changes`], [`watch`]: what changes, for those who wait
@@ -32,6 +32,7 @@ pub mod spread;
 pub mod timestamp;
 pub mod updates;
 mod vote;
+mod waiting;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -49,9 +50,10 @@ use self::join::Answer;
 use self::members::{HEARTBEAT_MS, Members};
 use self::message::{Decision, LogRecord, Message, Outcome, Term};
 use self::planted::Planted;
-use self::queue::Activity;
+use self::queue::{Activity, QueueBounds};
 use self::record::RecordChange;
 use self::updates::Updates;
+use self::waiting::WaitingUpdates;
 use self::watch::WaitingWatch;
 
 pub(crate) type Outputs = Vec<Output>;
@@ -74,8 +76,10 @@ pub struct Storage {
     /// The latest term of each record that this node has coordinated in this life: unless somebody else has promised
     /// more, the next one needs no new promise.
     terms: BTreeMap<RecordId, Term>,
-    /// Clients that wait for an update's outcome.
-    waiting_updates: BTreeMap<UpdateId, Vec<Token>>,
+    bounds: QueueBounds,
+    /// In all queues of `active`.
+    queued_updates: usize,
+    waiting_updates: WaitingUpdates,
     waiting_writes: Vec<WaitingWrite>,
     waiting_reads: Vec<WaitingRead>,
     waiting_watches: Vec<WaitingWatch>,
@@ -124,7 +128,9 @@ impl Storage {
             stirring: BTreeMap::new(),
             active: BTreeMap::new(),
             terms: BTreeMap::new(),
-            waiting_updates: BTreeMap::new(),
+            bounds: QueueBounds::default(),
+            queued_updates: 0,
+            waiting_updates: WaitingUpdates::default(),
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             waiting_watches: Vec::new(),
@@ -149,6 +155,15 @@ impl Storage {
         }
         storage.resume(now_ms);
         storage
+    }
+
+    /// How many updates may wait; what waits already goes on.
+    pub fn bound_queues(&mut self, bounds: QueueBounds) {
+        self.bounds = bounds;
+    }
+
+    pub fn queue_bounds(&self) -> QueueBounds {
+        self.bounds
     }
 
     /// Makes this node do one thing wrong.
@@ -356,10 +371,8 @@ impl Storage {
     }
 
     fn answer_update(&mut self, record: &str, id: &UpdateId, outcome: &Outcome, out: &mut Outputs) {
-        if let Some(activity) = self.active.get_mut(record) {
-            activity.forget(id);
-        }
-        for token in self.waiting_updates.remove(id).unwrap_or_default() {
+        self.forget_queued(record, id);
+        for token in self.waiting_updates.take(record, id) {
             Self::reply(token, record, Ok(Reply::Update(outcome.clone())), out);
         }
     }

@@ -10,8 +10,32 @@ use super::message::{Ballot, Digest, Message, Outcome, Update};
 use super::planted::Bug;
 use super::{Outputs, Refusal, Reply, Storage, Token};
 
-/// Updates that wait for one record, at most.
+/// Updates that wait for one record, and at one node for all of its records, at most; unless it is told otherwise.
 pub const QUEUE_MAX: usize = 1_024;
+pub const NODE_QUEUE_MAX: usize = 16_384;
+
+/// How many updates may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QueueBounds {
+    /// For one record.
+    pub record: usize,
+    /// For all records of a node; and so many of its clients.
+    pub node: usize,
+}
+
+impl QueueBounds {
+    /// What either can be set to.
+    pub const MAX: usize = 1_000_000;
+}
+
+impl Default for QueueBounds {
+    fn default() -> Self {
+        Self {
+            record: QUEUE_MAX,
+            node: NODE_QUEUE_MAX,
+        }
+    }
+}
 
 /// What goes on for a record: its queue, and the term that this node coordinates.
 #[derive(Debug, Clone, Default, Hash)]
@@ -40,10 +64,6 @@ impl Activity {
     fn is_due(&self, now_ms: u64) -> bool {
         let forwards = self.is_idle() && !self.queue.is_empty() && self.forward_ms <= now_ms;
         self.due_ms <= now_ms || forwards
-    }
-
-    pub(super) fn forget(&mut self, id: &UpdateId) {
-        self.queue.retain(|queued| queued.update.id != *id);
     }
 
     /// Gives up the term if its slot was decided by someone else; what is queued here waits for the next look.
@@ -82,18 +102,26 @@ impl Storage {
             return Self::reply(token, &update.record, reply, out);
         }
         let (id, record) = (update.id.clone(), update.record.clone());
-        if !self.enqueue(now_ms, update, None) {
-            let refusal = Refusal::Overloaded {
-                what: "updates of one record",
-                max: QUEUE_MAX,
-            };
+        let room = if self.waiting_updates.count() < self.bounds.node {
+            self.enqueue(now_ms, update, None)
+        } else {
+            let what = "clients that wait for updates at one node";
+            Err(self.overloaded(what, self.bounds.node))
+        };
+        if let Err(refusal) = room {
             return Self::reply(token, &record, Err(refusal), out);
         }
-        self.waiting_updates
-            .entry(id.clone())
-            .or_default()
-            .push(token);
+        self.waiting_updates.add(&record, id.clone(), token);
         self.attend(now_ms, &record, Some(&id), out);
+    }
+
+    /// Refuses what has no room. By the time named some of what is under way has ended.
+    pub(super) fn overloaded(&self, what: &'static str, max: usize) -> Refusal {
+        Refusal::Overloaded {
+            what,
+            max,
+            retry_after_ms: self.members.round_trip_ms() / 2,
+        }
     }
 
     /// What is known without asking the others: a repeat's outcome, or that the update cannot be decided here.
@@ -144,29 +172,46 @@ impl Storage {
             );
         }
         // A full queue drops it: the forwarding replica asks again.
-        if self.enqueue(now_ms, update, Some(from)) && self.idle(&record) {
+        if self.enqueue(now_ms, update, Some(from)).is_ok() && self.idle(&record) {
             self.start_term(now_ms, &record, out);
         }
     }
 
-    fn enqueue(&mut self, now_ms: u64, update: Update, from: Option<ReplicaId>) -> bool {
+    fn enqueue(
+        &mut self,
+        now_ms: u64,
+        update: Update,
+        from: Option<ReplicaId>,
+    ) -> Result<(), Refusal> {
+        let queue = self.active.get(&update.record).map(|of| &of.queue);
+        let mut queued = queue.into_iter().flatten();
+        if queued.any(|queued| queued.update.id == update.id) {
+            return Ok(());
+        }
+        let QueueBounds { record, node } = self.bounds;
+        if queue.is_some_and(|queue| queue.len() >= record) {
+            return Err(self.overloaded("updates of one record", record));
+        }
+        if self.queued_updates >= node {
+            return Err(self.overloaded("updates at one node", node));
+        }
         let activity = self.active.entry(update.record.clone()).or_default();
-        if activity
-            .queue
-            .iter()
-            .any(|queued| queued.update.id == update.id)
-        {
-            return true;
+        activity.queue.push_back(Queued {
+            update,
+            from,
+            until_ms: now_ms + WAITING_MS_MAX,
+        });
+        self.queued_updates += 1;
+        Ok(())
+    }
+
+    /// Takes an update out of its queue: its outcome is known.
+    pub(super) fn forget_queued(&mut self, record: &str, id: &UpdateId) {
+        if let Some(activity) = self.active.get_mut(record) {
+            let before = activity.queue.len();
+            activity.queue.retain(|queued| queued.update.id != *id);
+            self.queued_updates -= before - activity.queue.len();
         }
-        let has_room = activity.queue.len() < QUEUE_MAX;
-        if has_room {
-            activity.queue.push_back(Queued {
-                update,
-                from,
-                until_ms: now_ms + WAITING_MS_MAX,
-            });
-        }
-        has_room
     }
 
     fn idle(&self, record: &str) -> bool {
@@ -274,6 +319,8 @@ impl Storage {
             return;
         }
         self.expire_updates(now_ms, out);
+        let queued = self.active.values().map(|activity| activity.queue.len());
+        debug_assert_eq!(self.queued_updates, queued.sum::<usize>());
         let due: Vec<RecordId> = self
             .active
             .iter()
@@ -307,11 +354,8 @@ impl Storage {
                 let Some(expired) = activity.queue.pop_front() else {
                     break;
                 };
-                for token in self
-                    .waiting_updates
-                    .remove(&expired.update.id)
-                    .unwrap_or_default()
-                {
+                self.queued_updates -= 1;
+                for token in self.waiting_updates.take(record, &expired.update.id) {
                     Self::reply(token, record, Err(Refusal::Unknown), out);
                 }
             }

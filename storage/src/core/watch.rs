@@ -16,7 +16,7 @@ use super::changes::{Made, Mark};
 use super::client::visible;
 use super::record::Lookup;
 use super::scan::{LOOKS_MAX, PAGE_BYTES_TARGET};
-use super::{Change, Outputs, Refusal, Reply, Storage, Token};
+use super::{Change, Outputs, Reply, Storage, Token};
 
 /// Watchers that wait for a change, at most.
 pub const WAITING_WATCHES_MAX: usize = 1_024;
@@ -126,11 +126,9 @@ impl Storage {
             return Self::reply_all(token, reply, out);
         }
         if self.waiting_watches.len() >= WAITING_WATCHES_MAX {
-            let reply = Err(Refusal::Overloaded {
-                what: "watchers that wait for a change",
-                max: WAITING_WATCHES_MAX,
-            });
-            return Self::reply_all(token, reply, out);
+            let what = "watchers that wait for a change";
+            let refusal = self.overloaded(what, WAITING_WATCHES_MAX);
+            return Self::reply_all(token, Err(refusal), out);
         }
         self.waiting_watches.push(WaitingWatch {
             token,

@@ -31,6 +31,7 @@ impl Fixture {
             gossip_delay_ms: 0,
             ring: Some(ring.clone()),
             data: None,
+            limits: storage::Limits::default(),
         };
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let on_ready = Box::new(move |_: &common::fabric::Serving| ready.send(()).unwrap());
@@ -241,7 +242,7 @@ async fn an_update_repeated_by_a_later_attempt_takes_effect_once() {
 }
 
 #[tokio::test]
-async fn what_the_storage_would_refuse_is_refused_at_once() {
+async fn what_is_too_large_for_the_storage_is_refused_with_its_bound() {
     let fixture = Fixture::start().await;
     let (mut session, _) = fixture.session(vec![]);
     assert!(matches!(
@@ -253,6 +254,13 @@ async fn what_the_storage_would_refuse_is_refused_at_once() {
         session.write("x", large).await,
         Err(StorageError::TooLarge { .. })
     ));
+    // What it was told to accept only it knows.
+    let large = bytes::Bytes::from(vec![0; types::VALUE_BYTES_DEFAULT + 1]);
+    let bytes_max = types::VALUE_BYTES_DEFAULT as u64;
+    assert_eq!(
+        session.write("x", large).await,
+        Err(StorageError::TooLarge { bytes_max })
+    );
 }
 
 #[tokio::test]

@@ -104,6 +104,7 @@ impl Cluster {
                 gossip_delay_ms,
                 ring,
                 data: None,
+                limits: storage::Limits::default(),
             };
             let node = launch(&cluster.fabric, |killed, on_ready| async move {
                 storage::run(config, fabric, over(killed), on_ready)

@@ -1,7 +1,5 @@
 //! Who is heard: members of the same ring, in their latest life, on the data that they had.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, Version};
 use storage::core::durable::{Durable, Founding};
 use storage::core::message::{Ballot, Decision, LogRecord, Message, Outcome, RecordState};

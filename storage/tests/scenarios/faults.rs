@@ -1,23 +1,14 @@
 //! The storage protocol under lost, late and unlucky messages: one scenario per suspicion of a reviewer.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
-
-mod world;
-
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::world::{World, bytes, made};
 use common::types::CommitMode::{FailStop, Majority};
 use common::types::{RecordVersion, UpdateId, Version};
 use storage::core::message::Message;
 use storage::core::record::RecordChange;
 use storage::core::{Change, Input, Level, Refusal, Reply};
-use world::{World, bytes, made};
 
 #[test]
 fn a_decision_that_overtook_its_predecessor_is_not_forgotten_when_fetching_it_fails() {

@@ -1,21 +1,9 @@
-//! The storage protocol on a cluster of cores: scenarios by name.
+//! What the storage protocol promises while little goes wrong.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
-
-mod world;
-
-use std::cell::Cell;
-use std::rc::Rc;
-
+use crate::world::{World, made, show};
 use common::types::CommitMode::{FailStop, Majority};
 use storage::core::message::{Message, Outcome};
 use storage::core::{Level, Refusal, Reply};
-use world::{World, made, show};
 
 #[test]
 fn an_update_makes_the_immediate_successor_of_what_it_tested() {
@@ -76,29 +64,6 @@ fn an_update_sees_every_write_that_a_majority_held_before_it() {
 }
 
 #[test]
-fn a_plain_write_at_a_replica_that_has_voted_never_comes_between_test_and_result() {
-    let mut world = World::new(3, FailStop, 6);
-    world.write(1, "k", "a", Level::All);
-    let voter = if world.coordinator("k") == 2 { 3 } else { 2 };
-    let has_voted = Rc::new(Cell::new(false));
-    let saw = has_voted.clone();
-    world.filter = Box::new(move |from, _, message| {
-        saw.set(saw.get() || (from == voter && matches!(message, Message::Vote { .. })));
-        // The write stays where it was made until the test is over.
-        from != voter || !matches!(message, Message::Gossip(_))
-    });
-    let update = world.start_update(1, 1, "k", Some("a"), "b");
-    world.run_until("a vote", |_| has_voted.get());
-    let plain = world.write(voter, "k", "plain", Level::One);
-    assert!(
-        matches!(world.reply(update), Ok(Reply::Update(Outcome::Updated { made, .. })) if show(&made) == "1.1+1=b")
-    );
-    world.filter = Box::new(|_, _, _| true);
-    world.converge();
-    assert_eq!(world.read(1, "k"), format!("{plain}=plain"));
-}
-
-#[test]
 fn writes_of_level_all_are_answered_when_every_replica_has_them() {
     let mut world = World::new(3, FailStop, 7);
     let write = world.start_write(1, "k", "a", Level::All);
@@ -138,63 +103,6 @@ fn a_read_is_never_older_than_what_the_reader_has_seen() {
     assert!(matches!(world.reply(patient), Ok(Reply::Read(found)) if show(&found) == "2.1=b"));
 }
 
-/// Message kinds of the coordinator at whose departure it dies.
-fn leaves(message: &Message, kind: &str) -> bool {
-    match kind {
-        "prepare" => matches!(message, Message::Prepare { .. }),
-        "commit" => matches!(message, Message::Commit { .. }),
-        "decided" => matches!(message, Message::Gossip(_) | Message::Decided { .. }),
-        _ => unreachable!(),
-    }
-}
-
-/// The coordinator dies when `sent` messages of a kind have left it; the others must finish what was decided.
-fn coordinator_dies(kind: &'static str, sent: u32, commit: common::types::CommitMode) {
-    let mut world = World::new(3, commit, 9 + u64::from(sent));
-    world.write(1, "k", "a", Level::All);
-    world.converge();
-    let coordinator = world.coordinator("k");
-    let other = if coordinator == 1 { 2 } else { 1 };
-    let mut left = 0;
-    world.filter = Box::new(move |from, _, message| {
-        let counts = from == coordinator && leaves(message, kind);
-        left += u32::from(counts);
-        !(from == coordinator && left > sent)
-    });
-    let update = world.start_update(other, 1, "k", Some("a"), "b");
-    world.run_for(200);
-    world.crash(coordinator);
-    world.filter = Box::new(|_, _, _| true);
-    world.certify(coordinator);
-    let outcome = world.reply(update);
-    assert!(
-        matches!(&outcome, Ok(Reply::Update(Outcome::Updated { made, .. })) if show(made) == "1.1+1=b"),
-        "{kind} {sent}: {outcome:?}"
-    );
-    assert_eq!(
-        made(&world.update(other, 1, "k", Some("a"), "b")),
-        "1.1+1=b",
-        "{kind} {sent}: a repeat"
-    );
-    assert_eq!(
-        made(&world.update(other, 2, "k", Some("b"), "c")),
-        "1.1+2=c",
-        "{kind} {sent}: the next one"
-    );
-    world.converge();
-}
-
-#[test]
-fn a_dead_coordinator_is_survived_at_every_message() {
-    for commit in [FailStop, Majority] {
-        for kind in ["prepare", "commit", "decided"] {
-            for sent in 0..=2 {
-                coordinator_dies(kind, sent, commit);
-            }
-        }
-    }
-}
-
 #[test]
 fn a_suspected_replica_blocks_fail_stop_updates_until_its_death_is_certified() {
     let mut world = World::new(3, FailStop, 10);
@@ -218,23 +126,6 @@ fn a_suspected_replica_blocks_fail_stop_updates_until_its_death_is_certified() {
 }
 
 #[test]
-fn all_but_one_crash_and_the_survivor_goes_on() {
-    let mut world = World::new(5, FailStop, 11);
-    world.write(1, "k", "0", Level::All);
-    for (step, victim) in [3, 1, 5, 2].into_iter().enumerate() {
-        let (old, new) = (step.to_string(), (step + 1).to_string());
-        let at = world.alive()[0];
-        world.update(at, step as u64, "k", Some(&old), &new);
-        world.crash(victim);
-        world.certify(victim);
-        // A replica that has accepted an update shows it once it knows the outcome.
-        world.converge();
-    }
-    assert_eq!(world.read(4, "k"), "1.1+4=4");
-    assert_eq!(made(&world.update(4, 9, "k", Some("4"), "5")), "1.1+5=5");
-}
-
-#[test]
 fn a_minority_refuses_updates_at_once_and_goes_on_with_writes() {
     let mut world = World::new(3, Majority, 12);
     world.write(1, "k", "a", Level::All);
@@ -247,31 +138,6 @@ fn a_minority_refuses_updates_at_once_and_goes_on_with_writes() {
         Err(Refusal::NoQuorum("k".to_owned()))
     );
     assert_eq!(world.write(1, "k", "alone", Level::One).to_string(), "2.1");
-}
-
-#[test]
-fn a_restarted_node_joins_with_all_data_and_is_counted_again() {
-    for commit in [FailStop, Majority] {
-        let mut world = World::new(3, commit, 13);
-        world.write(1, "k", "a", Level::All);
-        world.update(1, 1, "k", Some("a"), "b");
-        world.crash(2);
-        world.certify(2);
-        world.update(1, 2, "k", Some("b"), "c");
-        world.start(2, false);
-        let refused = world.start_read(2, "k", None, 0);
-        assert_eq!(world.replies[&refused], Err(Refusal::Joining));
-        world.run_until("the node has joined", |world| {
-            world.nodes[&2].core.is_joined()
-        });
-        assert_eq!(world.read(2, "k"), "1.1+2=c");
-        assert_eq!(made(&world.update(2, 3, "k", Some("c"), "d")), "1.1+3=d");
-        for victim in [1, 3] {
-            world.crash(victim);
-            world.certify(victim);
-        }
-        assert_eq!(world.read(2, "k"), "1.1+3=d", "{commit:?}");
-    }
 }
 
 #[test]
@@ -350,24 +216,6 @@ fn an_idle_cluster_sends_only_heartbeats() {
         true
     });
     world.run_for(10_000);
-}
-
-#[test]
-fn an_update_of_a_version_that_was_discarded_meanwhile_shows_what_it_found() {
-    let mut world = World::new(3, Majority, 18);
-    world.write(1, "k", "0", Level::All);
-    let first = "1.1".parse().unwrap();
-    assert_eq!(
-        made(&world.update_version(1, 1, "k", first, "a")),
-        "1.1+1=a"
-    );
-    for number in 2..=12 {
-        world.write(1, "k", &number.to_string(), Level::All);
-    }
-    assert_eq!(
-        made(&world.update_version(2, 2, "k", first, "b")),
-        "mismatch 12.1=12"
-    );
 }
 
 #[test]
