@@ -221,6 +221,8 @@ fn check_include(
     }
 }
 
+const INCLUDE_ALONE: &str = "`include` stands alone on its line, not within another command";
+
 /// What is wrong about one command of a line, given what exists.
 pub fn check_command(
     line: &Line,
@@ -257,12 +259,7 @@ pub fn check_command(
             _ => Vec::new(),
         },
         Command::Repeat { count, command } => check_repeated(line, *count, command, known, files),
-        Command::Include { file } => {
-            vec![line.at(
-                &file.0,
-                "`include` stands alone on its line, not within another command",
-            )]
-        }
+        Command::Include { file } => vec![line.at(&file.0, INCLUDE_ALONE)],
         Command::Runs
         | Command::Await {
             condition: Condition::Runs,

@@ -166,7 +166,7 @@ mod tests {
         });
         assert_eq!(
             scan.unwrap_err().message,
-            "`prefix` has at most 1024 bytes, not 1025"
+            "`prefix` has at most 16384 bytes, not 16385"
         );
         let place = encode_place((4, Place::Now));
         let twice = decode_watch(proto::WatchRecordsRequest {

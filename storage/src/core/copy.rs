@@ -7,8 +7,8 @@ use std::ops::Bound::{Excluded, Unbounded};
 use common::types::{PartitionId, RecordId, ReplicaId};
 
 use super::durable::bucket_of;
-use super::gossip::Partition;
 use super::join::Answer;
+use super::link::Partition;
 use super::message::{JoinRecord, Message, PartitionDigest, Scope, StatePage, StateRequest};
 use super::record::RecordChange;
 use super::timestamp::Timestamp;

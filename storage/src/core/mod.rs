@@ -4,13 +4,14 @@
 //! performs what depends on it: [`Output`] says what does (I11).
 //!
 //! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
-//! - [`queue`], [`coordinator`], `vote`: the update protocol · `waiting`: the clients of it
-//! - [`gossip`], [`spread`], [`timestamp`]: spreading of updates per partition
+//! - [`queue`], [`coordinator`], [`batch`], `vote`: the update protocol · `waiting`: the clients of it
+//! - [`gossip`], [`link`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
 //! - [`client`]: reads and writes · [`scan`]: many records · [`changes`], [`watch`]: what changes, for those who wait
 //! - [`snapshot`]: copies for backups, and back · [`message`]: what nodes say, `inbox`: to which part
 //! - [`effect`]: inputs and outputs · [`soundness`]: what must hold of durable state · [`planted`]: bugs for the tests to find
 
+pub mod batch;
 pub mod changes;
 pub mod client;
 pub mod coordinator;
@@ -20,6 +21,7 @@ pub mod effect;
 pub mod gossip;
 mod inbox;
 pub mod join;
+pub mod link;
 pub mod members;
 pub mod message;
 pub mod planted;
@@ -37,7 +39,7 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 
-use common::types::{PartitionId, RecordId, ReplicaId, Ring, UpdateId};
+use common::types::{PartitionId, RecordId, ReplicaId, Ring};
 
 pub use self::effect::{Change, Envelope, Halt, Input, Level, Output, Refusal, Reply, Token};
 
@@ -45,10 +47,10 @@ use self::changes::Changes;
 use self::client::{WaitingRead, WaitingWrite, Write};
 use self::copy::Pull;
 use self::durable::Durable;
-use self::gossip::Partition;
 use self::join::Answer;
+use self::link::Partition;
 use self::members::{HEARTBEAT_MS, Members};
-use self::message::{Decision, LogRecord, Message, Outcome, Term};
+use self::message::{Message, Term};
 use self::planted::Planted;
 use self::queue::{Activity, QueueBounds};
 use self::record::RecordChange;
@@ -360,21 +362,6 @@ impl Storage {
         self.durable
             .record(record)
             .map_or(&updates::NONE, record::Record::updates)
-    }
-
-    /// A slot was decided. That a quorum has accepted it is durable, so the answers need not wait for the change that
-    /// says so here.
-    fn answer_updates(&mut self, record: &str, decided: &LogRecord, out: &mut Outputs) {
-        for Decision { id, outcome } in &decided.decisions {
-            self.answer_update(record, id, outcome, out);
-        }
-    }
-
-    fn answer_update(&mut self, record: &str, id: &UpdateId, outcome: &Outcome, out: &mut Outputs) {
-        self.forget_queued(record, id);
-        for token in self.waiting_updates.take(record, id) {
-            Self::reply(token, record, Ok(Reply::Update(outcome.clone())), out);
-        }
     }
 
     fn replicas_of(&self, record: &str) -> Vec<ReplicaId> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use common::types::{RecordId, UpdateId};
+use common::types::{RecordId, RecordVersion, UpdateId};
 
-use super::Token;
+use super::message::{Decision, LogRecord, Outcome};
+use super::{Outputs, Reply, Storage, Token};
 
 /// By record and update: two records may have updates of one id. Its user bounds it by [`count`](Self::count).
 #[derive(Debug, Clone, Default, Hash)]
@@ -35,5 +36,40 @@ impl WaitingUpdates {
 
     pub fn count(&self) -> usize {
         self.count
+    }
+}
+
+impl Storage {
+    /// A slot was decided. That a quorum has accepted it is durable, so the answers need not wait for the change that
+    /// says so here.
+    pub(super) fn answer_updates(&mut self, record: &str, decided: &LogRecord, out: &mut Outputs) {
+        for Decision { id, outcome } in &decided.decisions {
+            self.answer_update(record, id, outcome, out);
+        }
+    }
+
+    pub(super) fn answer_update(
+        &mut self,
+        record: &str,
+        id: &UpdateId,
+        outcome: &Outcome,
+        out: &mut Outputs,
+    ) {
+        self.forget_queued(record, id);
+        for token in self.waiting_updates.take(record, id) {
+            Self::reply(token, record, Ok(Reply::Update(outcome.clone())), out);
+        }
+    }
+
+    pub(super) fn answer_read(
+        &mut self,
+        record: &str,
+        id: &UpdateId,
+        found: &RecordVersion,
+        out: &mut Outputs,
+    ) {
+        for token in self.waiting_updates.take(record, id) {
+            Self::reply(token, record, Ok(Reply::Read(found.clone())), out);
+        }
     }
 }
