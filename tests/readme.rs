@@ -75,6 +75,41 @@ fn what_is_not_run_is_shown() {
     }
 }
 
+/// They take long, or are meant to find nothing: what they name must at least be there.
+#[test]
+fn what_the_commands_of_the_storage_name_exists() {
+    let document = read("storage/README.md");
+    let commands = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "));
+    let mut named = 0;
+    for command in commands.filter(|command| command.contains("cargo ")) {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let after = |option: &str| {
+            let pairs = words.windows(2).filter(move |pair| pair[0] == option);
+            pairs.map(|pair| pair[1])
+        };
+        let package = after("-p").next().unwrap();
+        let places = [
+            ("--bin", "src/bin"),
+            ("--example", "examples"),
+            ("--test", "tests"),
+        ];
+        for (option, directory) in places {
+            for name in after(option) {
+                let path = Path::new(ROOT).join(package).join(directory).join(name);
+                let is_there = path.with_extension("rs").exists() || path.join("main.rs").exists();
+                assert!(
+                    is_there,
+                    "storage/README.md: `{command}`: no {option} {name}"
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 5, "the commands were not found");
+}
+
 #[test]
 fn files_and_bounds_that_the_documents_name_exist() {
     let sources = sources(Path::new(ROOT));

@@ -287,15 +287,28 @@ impl Cluster {
         futures::future::try_join_all(told).await.map(drop)
     }
 
-    /// Waits until all running nodes are members that serve.
+    /// Waits until all running nodes are members that serve, in the eyes of all.
     pub async fn await_members(&mut self, limit: Duration) -> Result<(), ClusterError> {
         self.await_state(limit, "all nodes to be members", async |cluster| {
             let mut not_yet = Vec::new();
             for replica in cluster.running() {
                 let status = cluster.status(replica).await;
-                let state = status.map(|status| detail(&status, "state").to_owned());
-                if !matches!(state.as_deref(), Ok("member")) {
-                    not_yet.push(format!("s{replica}: {state:?}"));
+                let states = status.map(|status| {
+                    let runs = |peer: &&proto::PeerStatus| {
+                        let mut running = cluster.running().into_iter();
+                        running.any(|other| peer.name == format!("s{other}"))
+                    };
+                    let peers = status.peers.iter().filter(runs);
+                    let peers = peers.map(|peer| peer.state.clone());
+                    let own = detail(&status, "state").to_owned();
+                    [own].into_iter().chain(peers).collect::<Vec<_>>()
+                });
+                let is_one = |state: &String| matches!(state.as_str(), "member" | "present");
+                if !states
+                    .as_ref()
+                    .is_ok_and(|states| states.iter().all(is_one))
+                {
+                    not_yet.push(format!("s{replica}: {states:?}"));
                 }
             }
             Ok((!not_yet.is_empty()).then(|| not_yet.join(", ")))
