@@ -291,24 +291,21 @@ impl Cluster {
     pub async fn await_members(&mut self, limit: Duration) -> Result<(), ClusterError> {
         self.await_state(limit, "all nodes to be members", async |cluster| {
             let mut not_yet = Vec::new();
-            for replica in cluster.running() {
-                let status = cluster.status(replica).await;
-                let states = status.map(|status| {
-                    let runs = |peer: &&proto::PeerStatus| {
-                        let mut running = cluster.running().into_iter();
-                        running.any(|other| peer.name == format!("s{other}"))
-                    };
+            let running = cluster.running();
+            let runs = |peer: &&proto::PeerStatus| {
+                let name = |replica: &ReplicaId| format!("s{replica}");
+                running.iter().any(|replica| name(replica) == peer.name)
+            };
+            for replica in &running {
+                let seen = cluster.status(*replica).await.map(|status| {
                     let peers = status.peers.iter().filter(runs);
-                    let peers = peers.map(|peer| peer.state.clone());
                     let own = detail(&status, "state").to_owned();
+                    let peers = peers.map(|peer| peer.state.clone());
                     [own].into_iter().chain(peers).collect::<Vec<_>>()
                 });
                 let is_one = |state: &String| matches!(state.as_str(), "member" | "present");
-                if !states
-                    .as_ref()
-                    .is_ok_and(|states| states.iter().all(is_one))
-                {
-                    not_yet.push(format!("s{replica}: {states:?}"));
+                if !seen.as_ref().is_ok_and(|seen| seen.iter().all(is_one)) {
+                    not_yet.push(format!("s{replica}: {seen:?}"));
                 }
             }
             Ok((!not_yet.is_empty()).then(|| not_yet.join(", ")))
