@@ -85,11 +85,11 @@ fn what_the_commands_of_the_storage_name_exists() {
     let mut named = 0;
     for command in commands.filter(|command| command.contains("cargo ")) {
         let words: Vec<_> = command.split_whitespace().collect();
-        let after = |option: &str| {
-            let pairs = words.windows(2).filter(move |pair| pair[0] == option);
-            pairs.map(|pair| pair[1])
+        let after = |option: &str| -> Vec<&str> {
+            let pairs = words.windows(2).filter(|pair| pair[0] == option);
+            pairs.map(|pair| pair[1]).collect()
         };
-        let package = after("-p").next().unwrap();
+        let package = after("-p")[0];
         let places = [
             ("--bin", "src/bin"),
             ("--example", "examples"),
