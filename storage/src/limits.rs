@@ -4,13 +4,11 @@
 //! themselves are told.
 
 use bytes::Bytes;
-use common::fabric::MESSAGE_BYTES_MAX;
 use common::status::{Detail, Status};
-use common::types::{RECORD_ID_BYTES_DEFAULT, RecordId, Ring, VALUE_BYTES_DEFAULT, record_id};
+use common::types::{RECORD_ID_BYTES_DEFAULT, RecordId, VALUE_BYTES_DEFAULT, record_id};
 
 use crate::core::message::{Ask, Update};
 use crate::core::queue::QueueBounds;
-use crate::core::updates::LOG_BYTES_MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -30,23 +28,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// All that a replica may lack of a record travels in one message: what it keeps has to fit into it. Values of the
-    /// default length are never refused; records that need the room seldom have so many of them.
-    pub fn check(&self, ring: &Ring) -> Result<(), Status> {
-        // Beside the versions: an accepted update, and one that exceeds the bytes of the log.
-        let values = u64::from(ring.max_versions) + 2;
-        let room = (MESSAGE_BYTES_MAX - LOG_BYTES_MAX) as u64 / values;
-        if self.value_bytes <= VALUE_BYTES_DEFAULT || self.value_bytes as u64 <= room {
-            return Ok(());
-        }
-        let (wanted, kept) = (self.value_bytes, ring.max_versions);
-        let most = room.max(VALUE_BYTES_DEFAULT as u64);
-        Err(Status::invalid(format!(
-            "value_bytes_max is {wanted}, but {kept} versions of a record (max_versions) have to fit into a message of \
-             {MESSAGE_BYTES_MAX} bytes: with so many of them it is at most {most}"
-        )))
-    }
-
     pub fn record(&self, id: String) -> Result<RecordId, Status> {
         let id = record_id(id)?;
         if id.len() > self.record_id_bytes {
@@ -89,31 +70,12 @@ impl Limits {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use common::types::CommitMode;
-
-    fn ring(max_versions: u32) -> Ring {
-        let nodes = Ring::parse_nodes("s1=localhost:1").unwrap();
-        Ring::new(nodes, None, CommitMode::Majority, max_versions).unwrap()
-    }
 
     fn values_of(value_bytes: usize) -> Limits {
         Limits {
             value_bytes,
             ..Limits::default()
         }
-    }
-
-    #[test]
-    fn the_versions_of_a_record_fit_into_a_message() {
-        assert_eq!(values_of(2 << 20).check(&ring(10)), Ok(()));
-        let refused = values_of(4 << 20).check(&ring(10)).unwrap_err();
-        assert_eq!(
-            refused.message,
-            "value_bytes_max is 4194304, but 10 versions of a record (max_versions) have to fit into a message of \
-             33554432 bytes: with so many of them it is at most 2446677"
-        );
-        assert_eq!(values_of(4 << 20).check(&ring(5)), Ok(()));
-        assert_eq!(Limits::default().check(&ring(10_000)), Ok(()));
     }
 
     #[test]

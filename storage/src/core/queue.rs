@@ -302,13 +302,18 @@ impl Storage {
     }
 
     /// A member has fallen silent: what was forwarded to it goes to whoever coordinates now, who takes up what it left.
-    /// Nobody else does: that would fence coordinators who live.
+    /// Nobody else does: that would fence coordinators who live. Where no quorum is left in sight, clients are not kept
+    /// waiting: whether their updates were decided is not known here.
     pub(super) fn succeed(&mut self, now_ms: u64) {
         for (record, activity) in &mut self.active {
             let replicas = self.durable.placement.replicas_of(record);
             activity.forward_ms = activity.forward_ms.min(now_ms);
             if self.members.coordinator(now_ms, replicas) == Some(self.me) {
                 activity.due_ms = activity.due_ms.min(now_ms);
+            }
+            if !self.members.quorum_in_sight(now_ms, replicas) {
+                let expire = |queued: &mut Queued| queued.until_ms = now_ms;
+                activity.queue.iter_mut().for_each(expire);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The durable state of one record, changed only by applying a [`RecordChange`].
 //!
-//! Invariants: `versions` are the newest `max_versions` of all that were merged; `highest_number` is never lowered by
+//! Invariants: `versions` are the newest of all that were merged, at most `max_versions` and [`VERSIONS_BYTES_MAX`]; `highest_number` is never lowered by
 //! discarding (I12); a version names one value for ever (I8).
 
 use bytes::Bytes;
@@ -12,6 +12,9 @@ use super::updates::{NONE, Updates};
 
 /// Ids of plain writes remembered per record, so that a repeat makes no second version.
 pub const WRITES_MAX: usize = 64;
+/// Bytes of values that the versions of a record keep; a longer one is kept alone. All of a record goes into one message:
+/// its versions, its log, and what it has accepted.
+pub const VERSIONS_BYTES_MAX: usize = 12 << 20;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Record {
@@ -122,12 +125,22 @@ impl Record {
                 self.versions.insert(place, made);
             }
         }
-        if self.versions.len() > max_versions {
-            let discarded = self.versions.len() - max_versions;
-            if let Some(newest_discarded) = self.versions.drain(..discarded).next_back() {
-                self.floor = newest_discarded.version;
-            }
+        let discarded = self.versions.len() - self.kept(max_versions);
+        if let Some(newest_discarded) = self.versions.drain(..discarded).next_back() {
+            self.floor = newest_discarded.version;
         }
+    }
+
+    /// How many of the newest versions stay: as many as are wanted and fit, at least one. The same at all replicas, in
+    /// whatever order the versions came: each one can only push out older ones.
+    fn kept(&self, max_versions: usize) -> usize {
+        let mut bytes = 0;
+        let fits = |made: &&RecordVersion| {
+            bytes += made.value.as_ref().map_or(0, Bytes::len);
+            bytes <= VERSIONS_BYTES_MAX
+        };
+        let newest = self.versions.iter().rev().take(max_versions);
+        newest.take_while(fits).count().max(1)
     }
 
     fn position(&self, version: Version) -> Result<usize, usize> {
@@ -315,5 +328,40 @@ impl Record {
             });
         }
         changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_long_values_the_same_versions_stay_in_whatever_order_they_came() {
+        let long = Bytes::from(vec![0; VERSIONS_BYTES_MAX / 2]);
+        let made = |number| RecordVersion {
+            version: Version::write(number, 1),
+            value: Some(long.clone()),
+        };
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+            let mut record = Record::default();
+            for number in order {
+                record.apply(RecordChange::Merge(made(number)), 10);
+            }
+            let versions: Vec<_> = record.versions().cloned().collect();
+            assert_eq!(versions, [made(3), made(2)]);
+            assert_eq!(record.floor, made(1).version);
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_longer_than_all_may_be_stays_alone() {
+        let mut record = Record::default();
+        for (number, bytes) in [(0, 1), (1, VERSIONS_BYTES_MAX + 1)] {
+            let version = Version::write(number, 1);
+            let value = Some(Bytes::from(vec![0; bytes]));
+            record.apply(RecordChange::Merge(RecordVersion { version, value }), 10);
+        }
+        assert_eq!(record.versions().count(), 1);
+        assert_eq!(record.newest().version, Version::write(1, 1));
     }
 }

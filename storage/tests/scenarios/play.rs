@@ -10,7 +10,7 @@ use common::types::{ReplicaId, UpdateId, Version, Wanted};
 use storage::check::{Action, Operation, ReadKind, Test};
 use storage::core::message::{Ask, Outcome, Update};
 use storage::core::planted::Bug;
-use storage::core::{Input, Level, Reply, Token};
+use storage::core::{Input, Level, Refusal, Reply, Token};
 
 use crate::steps::{Cluster, Mishap, Mode, RECORD, Step};
 
@@ -119,6 +119,8 @@ struct Stage {
     rivals: Vec<&'static str>,
     /// Plain writes compete with everything.
     has_writes: bool,
+    /// The replica that was asked was cut off: it has seen no quorum, and then does not know the outcome.
+    is_asked_alone: bool,
 }
 
 /// A cluster at rest whose record holds `a`, and the update on its way.
@@ -138,6 +140,7 @@ fn begin(play: &Play, traces: bool) -> Result<Stage, String> {
         first,
         rivals: Vec::new(),
         has_writes: false,
+        is_asked_alone: false,
     };
     match play.work {
         Work::AtCoordinator | Work::Forwarded => {}
@@ -209,6 +212,7 @@ impl Stage {
                 cluster.cut(at, outgoing, incoming);
                 cluster.run_for(LATER_MS);
                 cluster.cuts.clear();
+                self.is_asked_alone = at == self.asked_at;
             }
             Fault::Message(mishap) => cluster.mishap = Some((at, mishap)),
             Fault::Write => {
@@ -231,6 +235,7 @@ impl Stage {
         cluster.settle("all answered", Cluster::is_answered)?;
         self.look();
         match self.cluster.replies.get(&self.first) {
+            Some(Err(Refusal::Unknown)) if self.is_asked_alone => Ok(()),
             Some(Err(refusal)) => Err(format!("the update was refused: {refusal}")),
             _ => Ok(()),
         }
