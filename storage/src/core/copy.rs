@@ -38,6 +38,8 @@ pub struct Pull {
 pub(super) enum What {
     All,
     Undecided,
+    /// What differs, wherever.
+    Differences,
     Partitions(BTreeSet<PartitionId>),
 }
 
@@ -65,7 +67,7 @@ impl Storage {
     ) {
         if let Some(pull) = self.pulls.get_mut(&from) {
             let is_under_way = match &pull.what {
-                What::All => true,
+                What::All | What::Differences => true,
                 What::Undecided => false,
                 What::Partitions(partitions) => partitions.contains(&partition),
             };
@@ -87,6 +89,7 @@ impl Storage {
     /// Asks for the next pages, and again for those that did not come.
     pub(super) fn tick_pulls(&mut self, now_ms: u64, out: &mut Outputs) {
         let again_ms = now_ms + 2 * self.members.round_trip_ms();
+        let hashes = |id: PartitionId| (id, self.durable.bucket_hashes(id));
         for (member, pull) in &mut self.pulls {
             if pull.due_ms > now_ms {
                 continue;
@@ -95,12 +98,15 @@ impl Storage {
             let scope = match &pull.what {
                 What::All => Scope::All,
                 What::Undecided => Scope::Undecided,
-                What::Partitions(partitions) => Scope::Differing(
-                    partitions
-                        .iter()
-                        .map(|id| (*id, self.durable.bucket_hashes(*id)))
-                        .collect(),
-                ),
+                What::Differences => {
+                    let holds =
+                        |(_, partition): &(_, &Partition)| partition.replicas.contains(member);
+                    let shared = self.partitions.iter().filter(holds);
+                    Scope::Differing(shared.map(|(id, _)| hashes(*id)).collect())
+                }
+                What::Partitions(partitions) => {
+                    Scope::Differing(partitions.iter().map(|id| hashes(*id)).collect())
+                }
             };
             let request = StateRequest {
                 copy: pull.copy,
@@ -193,6 +199,7 @@ impl Storage {
             is_member: page.is_member,
             dead: page.dead.into_iter().collect(),
             expected: Vec::new(),
+            is_compared: true,
         };
         // A certificate of an earlier life may have come after a later one has joined.
         for (replica, incarnation) in page.lives {
@@ -218,6 +225,7 @@ impl Storage {
         let joins = !matches!(pull.what, What::Partitions(_));
         if matches!(pull.what, What::Undecided) {
             answer.expected = pull.timestamps;
+            answer.is_compared = false;
         } else {
             for (partition, timestamp) in pull.timestamps {
                 self.catch_up(now_ms, partition, timestamp, out);

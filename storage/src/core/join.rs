@@ -6,7 +6,8 @@
 //!
 //! A node that comes back with its data needs less: under `commit majority` nothing, for its promises and votes are
 //! those that it gave. Under `commit fail-stop` the others may have gone on without it; it copies what they have
-//! accepted, and waits until gossip has brought what they had decided. Being dead is no excuse for those that it does not
+//! accepted, waits until gossip has brought what they had decided, and copies what still differs: a member may know by
+//! votes and commits what the gossip of a dead node has never told. Being dead is no excuse for those that it does not
 //! hear: the last one to fail may know what nobody else does. Nodes keep whom they have seen die (Skeen, "Determining the
 //! Last Process to Fail", 1985), and only those need not be waited for.
 
@@ -27,6 +28,8 @@ pub struct Answer {
     pub(super) dead: BTreeSet<ReplicaId>,
     /// What it had, and gossip has to bring.
     pub(super) expected: Vec<(PartitionId, Timestamp)>,
+    /// What it has beyond gossip has been copied too.
+    pub(super) is_compared: bool,
 }
 
 impl Storage {
@@ -57,7 +60,11 @@ impl Storage {
 
     pub(super) fn finish_joining(&mut self, out: &mut Outputs) {
         // Asked with every message of gossip: whom a node waits for is worked out only while it joins.
-        if self.joined || !self.pulls.is_empty() || !self.waits_for().is_empty() {
+        if self.joined || !self.pulls.is_empty() {
+            return;
+        }
+        self.compare_answers();
+        if !self.pulls.is_empty() || !self.waits_for().is_empty() {
             return;
         }
         self.joined = true;
@@ -68,6 +75,21 @@ impl Storage {
             self.persist(Change::Joined, out);
         }
         self.note_deaths(out);
+    }
+
+    /// Gossip has brought what some have told: what is left is copied.
+    fn compare_answers(&mut self) {
+        let is_next =
+            |(_, answer): &(&ReplicaId, &Answer)| !answer.is_compared && self.has_gossip(answer);
+        let next: Vec<ReplicaId> = self
+            .answers
+            .iter()
+            .filter(is_next)
+            .map(|of| *of.0)
+            .collect();
+        for member in next {
+            self.start_pull(member, What::Differences);
+        }
     }
 
     /// Keeps whom this node, a member, takes for dead.
@@ -105,6 +127,10 @@ impl Storage {
     }
 
     fn has_all(&self, answer: &Answer) -> bool {
+        answer.is_compared && self.has_gossip(answer)
+    }
+
+    fn has_gossip(&self, answer: &Answer) -> bool {
         answer.expected.iter().all(|(partition, expected)| {
             self.durable
                 .spread(*partition)
