@@ -181,9 +181,10 @@ impl Node {
         if stats.log_bytes >= self.checkpoint_bytes {
             self.checkpointer.begin(self.sequence);
         }
+        let (durable, bytes) = (self.core.durable(), self.checkpoint_bytes);
         Some(Batch {
             changes: std::mem::take(&mut self.changes),
-            slice: self.checkpointer.slice(self.core.durable(), self.sequence),
+            slice: self.checkpointer.slice(durable, self.sequence, bytes),
             now_ms,
         })
     }

@@ -20,8 +20,8 @@ use crate::core::durable::Durable;
 pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Parts of the state in one slice, at most.
 const SLICE_PARTS_MAX: usize = 256;
-/// A slice closes at this size.
-const SLICE_BYTES_TARGET: usize = 1 << 20;
+/// A slice closes when it has this share of the log that begins a checkpoint.
+const SLICES: u64 = 64;
 
 /// Puts and deletes that belong together.
 #[derive(Debug, Default)]
@@ -81,21 +81,30 @@ impl Checkpointer {
         }
     }
 
-    /// The next part of the checkpoint under way. `sequence`: of the last change in `durable`.
-    pub fn slice(&mut self, durable: &Durable, sequence: u64) -> Option<Slice> {
+    /// The next part of the checkpoint under way. `sequence`: of the last change in `durable`; `checkpoint_bytes`: how
+    /// much the log grows between checkpoints.
+    pub fn slice(
+        &mut self,
+        durable: &Durable,
+        sequence: u64,
+        checkpoint_bytes: u64,
+    ) -> Option<Slice> {
         let (covers, mut left) = self.running.take()?;
         let mut slice = Slice::default();
         let mut bytes = 0;
         for _ in 0..SLICE_PARTS_MAX {
-            let Some(part) = left.pop_first().filter(|_| bytes < SLICE_BYTES_TARGET) else {
+            if bytes > checkpoint_bytes / SLICES {
+                break;
+            }
+            let Some(part) = left.pop_first() else {
                 break;
             };
             let before = slice.writes.len();
             self.save(&part, durable, sequence, &mut slice);
             let written = slice.writes.iter().skip(before);
             bytes += written
-                .map(|(_, value)| value.as_ref().map_or(0, Vec::len))
-                .sum::<usize>();
+                .map(|(_, value)| value.as_ref().map_or(0, Vec::len) as u64)
+                .sum::<u64>();
         }
         if left.is_empty() {
             slice.covers = Some(covers);
@@ -188,6 +197,67 @@ pub mod key {
             (b'2', rest) => Some(Parsed::Spread(u32::from_be_bytes(rest.try_into().ok()?))),
             (b'3', _) => Some(Parsed::Record),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+    use common::fabric::Address;
+    use common::types::{CommitMode, Ring};
+
+    use super::*;
+    use crate::core::durable::Founding;
+    use crate::core::record::RecordChange;
+
+    /// A slice that is full must not lose what it has no room for.
+    #[test]
+    fn every_part_is_saved_in_some_slice() {
+        let address = Address::parse("localhost:1").unwrap();
+        let founding = Founding {
+            replica: 1,
+            ring: Ring::new(
+                vec![("s1".to_owned(), address)],
+                None,
+                CommitMode::Majority,
+                10,
+            )
+            .unwrap(),
+            disk: 1,
+            replaces: false,
+            incarnation: 1,
+        };
+        let mut durable = Durable::new(founding.clone());
+        let mut checkpointer = Checkpointer::default();
+        let records = (0..2_000).map(|number| Change::Record {
+            record: format!("r{number}"),
+            change: RecordChange::SkipTo(number),
+        });
+        let changes: Vec<_> = [Change::Founded(founding)]
+            .into_iter()
+            .chain(records)
+            .collect();
+        for change in &changes {
+            durable.apply(change);
+            checkpointer.note(change);
+        }
+        for checkpoint_bytes in [0, 1_000, 10_000, CHECKPOINT_BYTES] {
+            changes.iter().for_each(|change| checkpointer.note(change));
+            checkpointer.begin(7);
+            let (mut saved, mut slices) = (BTreeSet::new(), 0);
+            loop {
+                let slice = checkpointer.slice(&durable, 7, checkpoint_bytes).unwrap();
+                saved.extend(slice.writes.into_iter().map(|(key, _)| key));
+                slices += 1;
+                if let Some(covers) = slice.covers {
+                    assert_eq!(covers, 7);
+                    break;
+                }
+            }
+            assert_eq!(saved.len(), changes.len(), "{slices} slices");
+            assert!(slices > 1);
         }
     }
 }
