@@ -27,11 +27,7 @@ fn failure(error: VerifyError) -> Failure {
 }
 
 fn text(report: &Report) -> String {
-    let mut lines = Vec::new();
-    match &report.owner {
-        None => lines.push(("node", "none has begun here".to_owned())),
-        Some(owner) => lines.extend(owned(owner)),
-    }
+    let mut lines = owned(&report.owner).to_vec();
     let torn = report.torn.as_ref().map_or("none".to_owned(), |torn| {
         format!(
             "{} bytes from offset {} of {}, never synced: the next start cuts them off",
@@ -90,11 +86,10 @@ fn owned(owner: &Owner) -> [(&'static str, String); 4] {
 }
 
 fn object(report: &Report) -> Value {
-    let owner = report.owner.as_ref().map(|owner| {
-        json!({
-            "node": owner.node, "replica": owner.replica, "ring": owner.ring, "settings": owner.settings,
-            "disk": format!("{:016x}", owner.disk), "joined": owner.joined,
-        })
+    let owner = &report.owner;
+    let owner = json!({
+        "node": owner.node, "replica": owner.replica, "ring": owner.ring, "settings": owner.settings,
+        "disk": format!("{:016x}", owner.disk), "joined": owner.joined,
     });
     let torn = report
         .torn

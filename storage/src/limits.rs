@@ -1,7 +1,7 @@
 //! What clients may ask of a storage node at most.
 //!
-//! Checked where their requests come in, and nowhere else: what one node has accepted, all others take, whatever they
-//! themselves are told.
+//! Checked where requests come in that make something new, and nowhere else: what one node has accepted, all others take
+//! and show, whatever they themselves are told.
 
 use bytes::Bytes;
 use common::status::{Detail, Status};
@@ -54,13 +54,8 @@ impl Limits {
 
     pub fn update(&self, update: Update) -> Result<Update, Status> {
         let record = self.record(update.record)?;
-        match &update.ask {
-            Ask::IfValueIs { old, new } => {
-                self.value(old.as_ref())?;
-                self.value(new.as_ref())?;
-            }
-            Ask::IfVersionIs { new, .. } => self.value(new.as_ref())?,
-            Ask::Read => {}
+        if let Ask::IfValueIs { new, .. } | Ask::IfVersionIs { new, .. } = &update.ask {
+            self.value(new.as_ref())?;
         }
         Ok(Update { record, ..update })
     }

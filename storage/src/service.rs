@@ -2,7 +2,7 @@
 
 use common::proto::{self, Empty, NodeStatus, node, storage, update_if_response};
 use common::status::{Detail, Kind, Status};
-use common::types::{RecordVersion, Ring, Wanted, required, update_id};
+use common::types::{RecordVersion, Ring, Wanted, record_id, required, update_id};
 use tokio::sync::oneshot;
 
 use crate::codec::{self, watch};
@@ -101,7 +101,7 @@ fn unexpected(reply: &Reply) -> Status {
 
 impl storage::Service for StorageService {
     async fn read(&self, request: proto::ReadRequest) -> Result<proto::ReadResponse, Status> {
-        let record = self.limits.record(request.record)?;
+        let record = record_id(request.record)?;
         if let Some(id) = request.linearizable {
             let update = Update {
                 id: update_id(Some(id))?,
@@ -193,7 +193,7 @@ impl storage::Service for StorageService {
         &self,
         request: proto::HistoryRequest,
     ) -> Result<proto::HistoryResponse, Status> {
-        let record = self.limits.record(request.record)?;
+        let record = record_id(request.record)?;
         let (versions, truncated) = self
             .query(move |core, _| core.history(&record))
             .await?

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::durable::Durable;
 use crate::core::soundness::{check_change, check_durable, check_record};
+use crate::disk::log::format::segment_first;
 use crate::disk::read_only::{ReadOnlyFiles, TableCopy};
 use crate::disk::{DiskError, Files, Log, LogSettings, Table, Torn};
 use crate::engine::recovery::{Examine, Recovery};
@@ -19,8 +20,7 @@ const TABLE: &str = "table";
 /// What a whole directory holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Absent: no node has begun here.
-    pub owner: Option<Owner>,
+    pub owner: Owner,
     pub records: usize,
     pub versions: usize,
     /// Records with an update whose outcome this node does not know.
@@ -53,7 +53,7 @@ pub struct Owner {
 
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    #[error("{0} is no data directory of a storage node: it has no log")]
+    #[error("{0} is no data directory of a storage node, or no node has begun in it")]
     NoData(PathBuf),
     /// In use, or not to be read: nothing is known about it.
     #[error("{0}")]
@@ -69,7 +69,9 @@ pub fn verify(directory: &Path) -> Result<Report, VerifyError> {
         return Err(VerifyError::NoData(directory.to_owned()));
     }
     let files = ReadOnlyFiles::open(log_directory.clone()).map_err(failed)?;
-    let log_segments = files.list().map_err(failed)?.len();
+    let names = files.list().map_err(failed)?;
+    let is_segment = |name: &&String| segment_first(name).is_some();
+    let log_segments = names.iter().filter(is_segment).count();
     let examine = Examine {
         record: check_record,
         change: check_change,
@@ -88,37 +90,36 @@ pub fn verify(directory: &Path) -> Result<Report, VerifyError> {
         recovery.replay(sequence, entry)
     });
     let (_log, found) = opened.map_err(|error| failed(in_directory(error, &log_directory)))?;
-    let recovered = recovery.done();
-    let mut report = Report {
-        owner: None,
-        records: 0,
-        versions: 0,
-        undecided: Vec::new(),
-        changes: 0,
+    let Some(recovered) = recovery.done() else {
+        return Err(VerifyError::NoData(directory.to_owned()));
+    };
+    let durable = &recovered.durable;
+    let damaged = |why| VerifyError::Damaged(format!("{}: {why}", directory.display()));
+    check_durable(durable).map_err(damaged)?;
+    let versions = durable.records().values().map(|of| of.versions().count());
+    Ok(Report {
+        owner: Owner::of(durable),
+        records: durable.records().len(),
+        versions: versions.sum(),
+        undecided: durable.undecided().iter().cloned().collect(),
+        changes: recovered.sequence,
         table_keys,
         covers,
         log_segments,
         log_bytes: found.bytes,
         torn: found.torn,
-    };
-    if let Some(recovered) = recovered {
-        let damaged = |why| VerifyError::Damaged(format!("{}: {why}", directory.display()));
-        check_durable(&recovered.durable).map_err(damaged)?;
-        report.changes = recovered.sequence;
-        report.describe(&recovered.durable);
-    }
-    Ok(report)
+    })
 }
 
-impl Report {
-    fn describe(&mut self, durable: &Durable) {
+impl Owner {
+    fn of(durable: &Durable) -> Self {
         let founding = &durable.founding;
         let members = founding.ring.nodes.iter();
         let ring: Vec<String> = members
             .map(|node| format!("{}={}", node.name, node.address))
             .collect();
         let own = founding.ring.node(founding.replica);
-        self.owner = Some(Owner {
+        Self {
             node: own.map_or_else(|| "nobody".to_owned(), |node| node.name.clone()),
             replica: founding.replica,
             ring: ring.join(","),
@@ -128,14 +129,7 @@ impl Report {
             ),
             disk: founding.disk,
             joined: durable.joined,
-        });
-        let records = durable.records();
-        self.records = records.len();
-        self.versions = records
-            .values()
-            .map(|record| record.versions().count())
-            .sum();
-        self.undecided = durable.undecided().iter().cloned().collect();
+        }
     }
 }
 

@@ -153,7 +153,7 @@ fn flip(file: &Path, offset: usize) {
 fn what_a_node_leaves_is_whole() {
     let directory = written(400);
     let report = verified(directory.path()).unwrap();
-    let owner = report.owner.clone().unwrap();
+    let owner = report.owner.clone();
     assert_eq!((owner.node.as_str(), owner.replica), ("s1", 1));
     assert_eq!(
         (owner.ring.as_str(), owner.disk),

@@ -93,27 +93,30 @@ impl Storage {
         let Some(own) = self.durable.record(id) else {
             return Ok(());
         };
-        let known = decided(id, own);
         let is_undecided = own.updates().accepted.is_some();
-        if !is_undecided && (known == RecordState::default() || known == self.restored(id, state)) {
+        let is_empty = decided(id, own) == RecordState::default();
+        if !is_undecided && (is_empty || is_same(own, &self.restored(id, state))) {
             return Ok(());
         }
         Err(Refusal::Exists(id.to_owned()))
     }
 
     /// As this ring would have it, which may keep fewer versions.
-    fn restored(&self, id: &str, state: &RecordState) -> RecordState {
+    fn restored(&self, id: &str, state: &RecordState) -> Record {
         let join = JoinRecord {
             record: id.to_owned(),
             promised: Ballot::default(),
             accepted: None,
             state: state.clone(),
         };
-        decided(
-            id,
-            &Record::restore(join, self.ring().max_versions as usize),
-        )
+        Record::restore(join, self.ring().max_versions as usize)
     }
+}
+
+/// What replicas that are equal have in common; the ids of plain writes are remembered in the order in which they came.
+fn is_same(one: &Record, other: &Record) -> bool {
+    let decided = |record: &Record| (record.updates().decided, record.floor);
+    decided(one) == decided(other) && one.versions().eq(other.versions())
 }
 
 fn decided(id: &str, record: &Record) -> RecordState {

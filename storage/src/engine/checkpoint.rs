@@ -244,7 +244,9 @@ mod tests {
             checkpointer.note(change);
         }
         for checkpoint_bytes in [0, 1_000, 10_000, CHECKPOINT_BYTES] {
-            changes.iter().for_each(|change| checkpointer.note(change));
+            for change in &changes {
+                checkpointer.note(change);
+            }
             checkpointer.begin(7);
             let (mut saved, mut slices) = (BTreeSet::new(), 0);
             loop {
