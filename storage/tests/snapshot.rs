@@ -220,3 +220,26 @@ fn a_ring_that_keeps_fewer_versions_restores_the_newest() {
         assert_eq!(kept, [2, 1, 2]);
     }
 }
+
+#[test]
+fn a_copy_can_be_taken_back_by_all_replicas_though_they_heard_of_writes_in_another_order() {
+    let mut world = World::new(3, CommitMode::Majority, 1);
+    for at in [1, 2, 3] {
+        world.ask(at, |token| Input::Write {
+            token,
+            id: common::types::UpdateId {
+                origin: format!("writer {at}"),
+                sequence: 1,
+            },
+            record: "k".to_owned(),
+            value: Some(format!("{at}").into()),
+            level: Level::One,
+            above: common::types::Version::NULL,
+        });
+    }
+    world.converge();
+    let copies = copy_all(&mut world, 1);
+    for at in [1, 2, 3] {
+        assert_eq!(restore(&mut world, at, &copies, false), Ok(()));
+    }
+}
