@@ -13,7 +13,12 @@ const SEEDS: u64 = 2_000;
 const DURATION_MS: u64 = 5_000;
 
 /// Seeds that have found something, with the faults and what it was.
-const REGRESSIONS: [(u64, Profile, &str); 10] = [
+const REGRESSIONS: [(u64, Profile, &str); 11] = [
+    (
+        955,
+        Profile::Harsh,
+        "a returning node lacked decisions that gossip had never told",
+    ),
     (1, Profile::Harsh, "a joining node got no gossip"),
     (
         2,

@@ -4,11 +4,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use common::types::{CommitMode, ReplicaId};
+use common::types::{CommitMode, ReplicaId, Version};
 use storage::core::message::{Message, Outcome};
-use storage::core::{Level, Refusal, Reply};
+use storage::core::{Level, Refusal, Reply, Token};
 
-use crate::play::{Back, COORDINATOR, Fault, Play, SECOND, THIRD, Work, perform, update, write};
+use crate::play::{
+    Back, COORDINATOR, Fault, Play, SECOND, THIRD, Work, look, perform, read, update, write,
+};
 use crate::steps::{Cluster, Mishap, Mode, Step};
 use crate::world::{World, made, show};
 
@@ -389,6 +391,47 @@ mod fail_stop {
         }
         assert_eq!(world.read(4, "k"), "1.1+4=4");
         assert_eq!(made(&world.update(4, 9, "k", Some("4"), "5")), "1.1+5=5");
+    }
+
+    /// What is shown, asked again while the node joins.
+    fn seen(
+        cluster: &mut Cluster,
+        at: ReplicaId,
+        ask: fn(&mut Cluster, ReplicaId) -> Token,
+    ) -> Version {
+        loop {
+            let token = ask(cluster, at);
+            cluster.settle("answered", Cluster::is_answered).unwrap();
+            match &cluster.replies[&token] {
+                Ok(Reply::Read(found) | Reply::Update(Outcome::Mismatch { found })) => {
+                    return found.version;
+                }
+                Err(Refusal::Joining) => cluster.run_for(100),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_returns_and_gets_what_the_gossip_of_the_dead_has_never_told() {
+        let (mut cluster, places) = ready(Mode::FailStop);
+        let [first, second, third] = [COORDINATOR, SECOND, THIRD].map(|place| places[place]);
+        let life = cluster.crash(third, true);
+        cluster.certify(third, life);
+        write(&mut cluster, second, "plain", Level::One);
+        cluster.run_to(|step| matches!(step, Step::Send(from, "gossip", _) if *from == second));
+        cluster.mishap = Some((second, Mishap::Lost));
+        cluster.advance();
+        // The first hears of it by the vote of the second, which then dies.
+        let shown = seen(&mut cluster, first, read);
+        let life = cluster.crash(second, true);
+        cluster.certify(second, life);
+        cluster.start(third);
+        cluster.certify(second, life);
+        seen(&mut cluster, third, look);
+        let life = cluster.crash(first, true);
+        cluster.certify(first, life);
+        assert_eq!(seen(&mut cluster, third, read), shown);
     }
 
     #[test]

@@ -357,7 +357,8 @@ pub fn update(cluster: &mut Cluster, at: ReplicaId, new: &str, old: &str) -> Tok
     cluster.ask(at, place, |token| Input::UpdateIf { token, update })
 }
 
-fn read(cluster: &mut Cluster, at: ReplicaId) -> Token {
+/// A linearizable read.
+pub fn read(cluster: &mut Cluster, at: ReplicaId) -> Token {
     let action = Action::Read {
         kind: ReadKind::Linearizable,
         answer: None,
@@ -372,7 +373,7 @@ fn read(cluster: &mut Cluster, at: ReplicaId) -> Token {
 }
 
 /// The newest version at one replica.
-fn look(cluster: &mut Cluster, at: ReplicaId) {
+pub fn look(cluster: &mut Cluster, at: ReplicaId) -> Token {
     let action = Action::Read {
         kind: ReadKind::Local,
         answer: None,
@@ -383,7 +384,7 @@ fn look(cluster: &mut Cluster, at: ReplicaId) {
         record: RECORD.to_owned(),
         wanted: Wanted::NEWEST,
         wait_ms: 0,
-    });
+    })
 }
 
 pub fn write(cluster: &mut Cluster, at: ReplicaId, value: &str, level: Level) -> Token {
