@@ -13,9 +13,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::parent::PARENT_VARIABLE;
 use crate::core::Spec;
 
-/// Which cluster a node belongs to and where its data is says whoever asks for it, not the shell that the PCS was started
-/// from.
-const NOT_INHERITED: [&str; 3] = ["MARIONETTE_RING", "MARIONETTE_DATA", "MARIONETTE_SYNC"];
+/// Which cluster a node belongs to, where its data is and what its limits are says whoever asks for it, not the shell that
+/// the PCS was started from.
+const NOT_INHERITED: [&str; 7] = [
+    "MARIONETTE_RING",
+    "MARIONETTE_DATA",
+    "MARIONETTE_SYNC",
+    "MARIONETTE_VALUE_BYTES_MAX",
+    "MARIONETTE_RECORD_ID_BYTES_MAX",
+    "MARIONETTE_RECORD_UPDATES_MAX",
+    "MARIONETTE_NODE_UPDATES_MAX",
+];
 /// Most launches that wait for the thread.
 const LAUNCHES_MAX: usize = 64;
 
