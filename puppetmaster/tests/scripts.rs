@@ -468,6 +468,27 @@ async fn a_node_that_cannot_start_is_named_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn data_is_not_founded_without_a_node_that_could_not_start() {
+    let toys = Toys::new();
+    let taken = Address::parse("http://localhost:3001").unwrap();
+    let _other = toys.fabric.serve(&taken, Router::default()).await.unwrap();
+    let script = format!("{CLUSTER}write 1 a\n");
+    let ran = run_with(toys, &script, |config| config.data = Some("data".into())).await;
+    ran.check(Outcome::NodeLost, &expect![""]);
+    expect![[r"
+        error: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+        error: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+         --> demo.pm:5:1
+          |
+        5 | write 1 a
+          | ^^^^^
+          = hint: with --data the set of storage nodes is for ever, so all of them have to start first
+
+    "]].assert_eq(&ran.messages());
+    assert!(!ran.toys.told().contains("ring"), "{}", ran.toys.told());
+}
+
+#[tokio::test]
 async fn a_node_that_is_lost_unasked_is_named() {
     let toys = Toys::new();
     let (_place, path) = files(&format!("{CLUSTER}write 1 a\n"));
