@@ -83,3 +83,36 @@ fn command(program: &PathBuf, spec: &Spec) -> Command {
     }
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Role;
+
+    #[test]
+    fn a_node_has_its_limits_from_whoever_asks_for_it() {
+        let spec = Spec {
+            session: "session".to_owned(),
+            name: "s1".to_owned(),
+            role: Role::Storage,
+            arguments: Vec::new(),
+        };
+        let command = command(&PathBuf::from("marionette"), &spec);
+        let removed: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .filter_map(|(name, _)| name.to_str())
+            .filter(|name| name.ends_with("_MAX"))
+            .collect();
+        assert_eq!(
+            removed,
+            [
+                "MARIONETTE_NODE_UPDATES_MAX",
+                "MARIONETTE_RECORD_ID_BYTES_MAX",
+                "MARIONETTE_RECORD_UPDATES_MAX",
+                "MARIONETTE_VALUE_BYTES_MAX"
+            ]
+        );
+    }
+}
