@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 
 /// Prefixes that one script watches.
 const WATCHES_MAX: usize = 64;
-/// Reads at once of records that a replica does not have as the script has seen them.
-const SEEN_READS_MAX: usize = 64;
+/// Reads at once of records that a replica does not have as the script has seen them. Each takes seconds if what was seen is
+/// lost: few rounds are to fit into the command's patience.
+const SEEN_READS_MAX: usize = 256;
 /// How long a script that has ended waits for the last changes.
 const LAST_CHANGES_MS: u64 = 5_000;
 
@@ -83,7 +84,7 @@ impl Interpreter {
                 let found = client.read(&key, wanted, route).await;
                 (key, wanted, found)
             })
-            .buffer_unordered(SEEN_READS_MAX);
+            .buffered(SEEN_READS_MAX);
         while let Some((key, wanted, found)) = reads.next().await {
             let found = found?;
             self.note_loss(&key, wanted, &found);
