@@ -150,7 +150,7 @@ fn the_dead_are_named_and_a_partition_without_replicas_is_an_error() {
     let options = ["--data", data.to_str().unwrap()];
     let refused = folder.run_with(&restoring, &options).finish();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let why = "all replicas have to be there, but for `s2` (was crashed)";
+    let why = "`restore` needs all replicas; these do not answer: `s2` (was crashed)";
     assert!(refused.error.contains(why), "{refused:?}");
 
     let script = format!(

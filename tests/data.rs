@@ -154,6 +154,22 @@ fn another_ring_than_that_of_the_data_is_refused() {
 }
 
 #[test]
+fn a_node_that_cannot_start_once_is_named_and_the_ring_of_the_data_stays() {
+    let folder = Folder::new();
+    let cluster = nodes(2, 0);
+    let address = cluster.lines().nth(2).unwrap().split(['/', ' ']).nth(4);
+    for script in ["write a 1\n", "expect a 1\n"] {
+        let taken = std::net::TcpListener::bind(address.unwrap()).unwrap();
+        let refused = finish(&folder, &format!("{cluster}{script}"));
+        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+        let why = "all of them have to start first";
+        assert!(refused.error.contains(why), "{refused:?}");
+        drop(taken);
+        run(&folder, &format!("{cluster}{script}"));
+    }
+}
+
+#[test]
 fn a_directory_is_used_by_one_script_at_a_time() {
     let folder = Folder::new();
     let data = folder.path().join("data");

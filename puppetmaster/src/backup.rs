@@ -43,6 +43,8 @@ pub enum FileError {
     },
     #[error("{} is no backup", path.display())]
     NoBackup { path: PathBuf },
+    #[error("{} is there already and is no backup: it is not overwritten", path.display())]
+    NotOverwritten { path: PathBuf },
     #[error("{} has format {found}, this program reads {VERSION}", path.display())]
     Format { path: PathBuf, found: u32 },
     #[error("{} is damaged at offset {offset}: {reason}", path.display())]

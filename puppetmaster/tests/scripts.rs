@@ -6,9 +6,12 @@
 mod fake;
 
 use common::fabric::{Address, Router};
+use common::proto::{RecordCopies, RecordCopy};
+use common::types::{CommitMode, Ring};
 use expect_test::{Expect, expect};
 use fake::{Toys, config};
 use puppetmaster::Config;
+use puppetmaster::backup::Writer;
 use puppetmaster::cluster::Cluster;
 use puppetmaster::outcome::Outcome;
 use puppetmaster::output::{Channel, Format};
@@ -465,6 +468,78 @@ async fn a_node_that_cannot_start_is_named_and_the_rest_goes_on() {
 
         failed as expected: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
     "]].assert_eq(&ran.messages());
+}
+
+#[tokio::test]
+async fn data_is_not_founded_without_a_node_that_could_not_start() {
+    let toys = Toys::new();
+    let taken = Address::parse("http://localhost:3001").unwrap();
+    let _other = toys.fabric.serve(&taken, Router::default()).await.unwrap();
+    let script = format!("{CLUSTER}write 1 a\n");
+    let ran = run_with(toys, &script, |config| config.data = Some("data".into())).await;
+    ran.check(Outcome::NodeLost, &expect![""]);
+    expect![[r"
+        error: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+        error: node `s2` could not be started: exit status 1; its last words: http://localhost:3001 is taken by another node
+         --> demo.pm:5:1
+          |
+        5 | write 1 a
+          | ^^^^^
+          = hint: with --data the set of storage nodes is for ever, so all of them have to start first
+
+    "]].assert_eq(&ran.messages());
+    assert!(!ran.toys.told().contains("ring"), "{}", ran.toys.told());
+}
+
+/// A backup of one record.
+fn copy() -> (TempDir, String) {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("copy");
+    let nodes = Ring::parse_nodes("s1=http://localhost:3000").unwrap();
+    let ring = Ring::new(nodes, None, CommitMode::Majority, 10).unwrap();
+    let mut writer = Writer::create(&path, "test", (&ring).into()).unwrap();
+    let record = RecordCopy {
+        record: "a".to_owned(),
+        state: None,
+    };
+    let records = vec![record];
+    writer.records(RecordCopies { records }).unwrap();
+    writer.finish().unwrap();
+    (place, path.display().to_string())
+}
+
+#[tokio::test]
+async fn a_restore_waits_for_nodes_that_are_joining() {
+    let toys = Toys::new();
+    toys.world.lock().unwrap().restores_refused = 3;
+    let (_place, path) = copy();
+    let ran = run_with(toys, &format!("{CLUSTER}restore {path}\n"), |_| {}).await;
+    assert_eq!(ran.outcome, Outcome::Well, "{}", ran.messages());
+    let told = ran.toys.told();
+    for what in ["checks", "restores"] {
+        for node in ["s1", "s2"] {
+            assert!(told.contains(&format!("{node}: {what} 1")), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restore_says_which_replicas_it_needs() {
+    let (_place, path) = copy();
+    let script = format!("{CLUSTER}expect a -\ncrash s2\nrestore {path}\n");
+    let data = |config: &mut Config| config.data = Some("data".into());
+    let ran = run_with(Toys::new(), &script, data).await;
+    assert_eq!(ran.outcome, Outcome::Failed);
+    expect![[r"
+        error: `restore` needs all replicas; these do not answer: `s2` (was crashed)
+         --> demo.pm:7:1
+          |
+        7 | restore copy
+          | ^^^^^^^
+          = hint: `start s2` first
+
+    "]]
+    .assert_eq(&ran.messages().replace(&path, "copy"));
 }
 
 #[tokio::test]

@@ -13,9 +13,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::parent::PARENT_VARIABLE;
 use crate::core::Spec;
 
-/// Which cluster a node belongs to and where its data is says whoever asks for it, not the shell that the PCS was started
-/// from.
-const NOT_INHERITED: [&str; 3] = ["MARIONETTE_RING", "MARIONETTE_DATA", "MARIONETTE_SYNC"];
+/// Which cluster a node belongs to, where its data is and what its limits are says whoever asks for it, not the shell that
+/// the PCS was started from.
+const NOT_INHERITED: [&str; 7] = [
+    "MARIONETTE_RING",
+    "MARIONETTE_DATA",
+    "MARIONETTE_SYNC",
+    "MARIONETTE_VALUE_BYTES_MAX",
+    "MARIONETTE_RECORD_ID_BYTES_MAX",
+    "MARIONETTE_RECORD_UPDATES_MAX",
+    "MARIONETTE_NODE_UPDATES_MAX",
+];
 /// Most launches that wait for the thread.
 const LAUNCHES_MAX: usize = 64;
 
@@ -74,4 +82,37 @@ fn command(program: &PathBuf, spec: &Spec) -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Role;
+
+    #[test]
+    fn a_node_has_its_limits_from_whoever_asks_for_it() {
+        let spec = Spec {
+            session: "session".to_owned(),
+            name: "s1".to_owned(),
+            role: Role::Storage,
+            arguments: Vec::new(),
+        };
+        let command = command(&PathBuf::from("marionette"), &spec);
+        let removed: Vec<_> = command
+            .as_std()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .filter_map(|(name, _)| name.to_str())
+            .filter(|name| name.ends_with("_MAX"))
+            .collect();
+        assert_eq!(
+            removed,
+            [
+                "MARIONETTE_NODE_UPDATES_MAX",
+                "MARIONETTE_RECORD_ID_BYTES_MAX",
+                "MARIONETTE_RECORD_UPDATES_MAX",
+                "MARIONETTE_VALUE_BYTES_MAX"
+            ]
+        );
+    }
 }

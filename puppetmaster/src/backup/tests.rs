@@ -42,7 +42,7 @@ fn records(path: &Path) -> Vec<String> {
 fn what_was_written_is_read() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("copy");
-    std::fs::write(&path, "older").unwrap();
+    started(&path).finish().unwrap();
     let trailer = started(&path).finish().unwrap();
     assert_eq!(
         (trailer.frames, trailer.partitions, trailer.records),
@@ -58,10 +58,27 @@ fn what_was_written_is_read() {
 fn an_interrupted_backup_leaves_nothing_and_what_was_there_before() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("copy");
-    std::fs::write(&path, "older").unwrap();
+    std::fs::write(&path, "MRNT-BAK, older").unwrap();
     drop(started(&path));
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "older");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "MRNT-BAK, older");
+}
+
+#[test]
+fn only_a_backup_is_overwritten() {
+    let place = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| {
+        let refused = Writer::create(path, "test", (&ring()).into()).unwrap_err();
+        refused.to_string()
+    };
+    let script = place.path().join("script.pm");
+    for text in ["", "read a\n"] {
+        std::fs::write(&script, text).unwrap();
+        assert!(refused(&script).ends_with("is no backup: it is not overwritten"));
+        assert_eq!(std::fs::read_to_string(&script).unwrap(), text);
+    }
+    assert!(refused(place.path()).ends_with("is a directory"));
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Writes a backup under a temporary name, and gives it its own when it is complete.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use common::fabric::encode;
@@ -22,8 +22,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// `unique` tells this writer's temporary file from those of others.
+    /// `unique` tells this writer's temporary file from those of others. An error when something else than an older
+    /// backup has this name.
     pub fn create(path: &Path, unique: &str, ring: Ring) -> Result<Self, FileError> {
+        ensure_overwritable(path)?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{unique}.part"));
         let temporary = path.with_file_name(name);
@@ -104,6 +106,36 @@ impl Writer {
             self.offset += piece.len() as u64;
         }
         Ok(())
+    }
+}
+
+/// Nothing is there, or an older backup.
+fn ensure_overwritable(path: &Path) -> Result<(), FileError> {
+    let unusable = |error| FileError::io("overwrite", path, error);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(unusable(ErrorKind::IsADirectory.into()));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unusable(error)),
+        Ok(_) => return Err(not_overwritten(path)),
+    }
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(unusable)?;
+    file.take(MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(unusable)?;
+    if start == MAGIC {
+        Ok(())
+    } else {
+        Err(not_overwritten(path))
+    }
+}
+
+fn not_overwritten(path: &Path) -> FileError {
+    FileError::NotOverwritten {
+        path: path.to_owned(),
     }
 }
 

@@ -22,6 +22,22 @@ impl Cluster {
         .to_vec()
     }
 
+    /// The ring that data is made with stays as it is: it is neither sealed without a node that could not be started, nor
+    /// compared with the ring of the data.
+    pub(super) fn all_started_for_data(&self) -> Result<(), Failure> {
+        if self.data.is_none() {
+            return Ok(());
+        }
+        for (name, node) in self.nodes() {
+            if let (Role::Storage, Phase::Failed(why)) = (node.role, node.phase) {
+                return Err(Failure::new(format!("node `{name}` {why}")).hint(
+                    "with --data the set of storage nodes is for ever, so all of them have to start first",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether records are left from before, so that a node without data has something to copy. An error when they
     /// belong to another ring: nobody was told of this one yet.
     pub(super) async fn has_data(&self, ring: &Ring) -> Result<bool, Failure> {

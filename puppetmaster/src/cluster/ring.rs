@@ -37,6 +37,7 @@ impl Cluster {
             return self.ring_of_others().await;
         }
         self.role_settled(Role::Storage).await?;
+        self.all_started_for_data()?;
         let settings = self.settings();
         let members: Vec<(String, Address)> = self
             .nodes()

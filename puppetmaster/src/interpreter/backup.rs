@@ -113,10 +113,11 @@ impl Interpreter {
         let (name, fabric) = (&node.name, self.cluster.fabric.clone());
         let stopped = |status: Status| Failure::new(format!("node `{name}`: {}", status.message));
         let replica = storage::Client::new(fabric, node.address.clone(), CALL_MAX);
-        let taken = self
-            .caught_up(&replica, partitions)
-            .await
-            .map_err(stopped)?;
+        let request = TakeSnapshotRequest {
+            partitions: partitions.to_vec(),
+        };
+        let taken = self.patiently(|| replica.take_snapshot(&request)).await;
+        let taken = taken.map_err(stopped)?;
         let (snapshot, header) = (
             taken.snapshot,
             BackupPartitions {
@@ -146,20 +147,16 @@ impl Interpreter {
         }
     }
 
-    /// Waits, as long as any command waits, until the replica has all that was acknowledged elsewhere.
-    async fn caught_up(
+    /// Asks a replica again, as long as any command waits, while it still lacks what others have or has too much to do.
+    pub(super) async fn patiently<T, A: Future<Output = Result<T, Status>>>(
         &self,
-        replica: &storage::Client,
-        partitions: &[PartitionTimestamp],
-    ) -> Result<common::proto::TakeSnapshotResponse, Status> {
-        let request = TakeSnapshotRequest {
-            partitions: partitions.to_vec(),
-        };
+        ask: impl Fn() -> A,
+    ) -> Result<T, Status> {
         let fabric = &self.cluster.fabric;
         let patience = self.cluster.settings().patience();
         let until_ms = fabric.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         loop {
-            match replica.take_snapshot(&request).await {
+            match ask().await {
                 Err(status)
                     if matches!(status.kind, Kind::Unavailable | Kind::Overloaded)
                         && fabric.now_ms() < until_ms =>

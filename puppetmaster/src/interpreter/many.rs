@@ -7,14 +7,19 @@ use crate::outcome::Failure;
 use crate::output::{Event, Output};
 use common::client::scan::{PAGE_MAX, ScanPage};
 use common::client::watch::{Change, From, Watch};
+use common::client::{Route, StorageClient};
 use common::fabric::Task;
 use common::types::{RecordId, RecordVersion};
+use futures::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Prefixes that one script watches.
 const WATCHES_MAX: usize = 64;
+/// Reads at once of records that a replica does not have as the script has seen them. Each takes seconds if what was seen is
+/// lost: few rounds are to fit into the command's patience.
+const SEEN_READS_MAX: usize = 256;
 /// How long a script that has ended waits for the last changes.
 const LAST_CHANGES_MS: u64 = 5_000;
 
@@ -38,7 +43,7 @@ impl Interpreter {
                 .scan(prefix, &after, left.min(PAGE_MAX), route)
                 .await?;
             let next = page.next.clone();
-            for (key, found) in self.with_seen(prefix, &after, page).await? {
+            for (key, found) in self.with_seen(prefix, &after, page, &client, route).await? {
                 if let Some(value) = text(&found).filter(|_| left > 0) {
                     self.say_record(&key, found.version, value);
                     (left, is_first) = (left - 1, false);
@@ -61,20 +66,29 @@ impl Interpreter {
         prefix: &str,
         after: &str,
         page: ScanPage,
+        client: &StorageClient,
+        route: Route,
     ) -> Result<BTreeMap<RecordId, RecordVersion>, Failure> {
         let mut records: BTreeMap<_, _> = page.records.into_iter().collect();
-        for (key, seen) in self.runs.seen.all() {
-            let is_on_page = key.starts_with(prefix)
+        let is_behind = |key: &RecordId, seen| {
+            key.starts_with(prefix)
                 && key.as_str() > after
-                && page.next.as_ref().is_none_or(|next| key <= *next);
-            let is_behind = records.get(&key).is_none_or(|found| found.version < seen);
-            if is_on_page && is_behind {
-                let (client, route) = self.route(None).await?;
+                && page.next.as_ref().is_none_or(|next| key <= next)
+                && records.get(key).is_none_or(|found| found.version < seen)
+        };
+        let mut behind = self.runs.seen.all();
+        behind.retain(|(key, seen)| is_behind(key, *seen));
+        let mut reads = stream::iter(behind)
+            .map(|(key, _)| async move {
                 let wanted = self.runs.seen.newest(&key);
-                let found = client.read(&key, wanted, route).await?;
-                self.note_loss(&key, wanted, &found);
-                records.insert(key, found);
-            }
+                let found = client.read(&key, wanted, route).await;
+                (key, wanted, found)
+            })
+            .buffered(SEEN_READS_MAX);
+        while let Some((key, wanted, found)) = reads.next().await {
+            let found = found?;
+            self.note_loss(&key, wanted, &found);
+            records.insert(key, found);
         }
         Ok(records)
     }

@@ -53,17 +53,28 @@ impl Interpreter {
             member.is_some_and(|member| holds(member.replica))
                 && !self.cluster.comes_back_empty(name)
         });
-        let missing: Vec<String> = missing
-            .map(|(name, why)| format!("`{name}` ({why})"))
-            .collect();
-        if missing.is_empty() {
+        let (mut named, mut remedies) = (Vec::new(), Vec::new());
+        for (name, why) in missing {
+            named.push(format!("`{name}` ({why})"));
+            match self.cluster.node(name) {
+                Some(node) if node.frozen => remedies.push(format!("`unfreeze {name}`")),
+                Some(node) if !node.is_ready() => remedies.push(format!("`start {name}`")),
+                // Nothing is known here that would make it answer.
+                _ => {}
+            }
+        }
+        if named.is_empty() {
             return Ok(());
         }
-        let message = format!(
-            "all replicas have to be there, but for {}",
-            missing.join(", ")
-        );
-        Err(Failure::new(message).hint("`start` them first"))
+        let failure = Failure::new(format!(
+            "`restore` needs all replicas; these do not answer: {}",
+            named.join(", ")
+        ));
+        Err(if remedies.is_empty() {
+            failure
+        } else {
+            failure.hint(format!("{} first", remedies.join(", ")))
+        })
     }
 
     async fn each_page(
@@ -116,7 +127,7 @@ async fn send(
         let fabric = interpreter.cluster.fabric.clone();
         let replica = storage::Client::new(fabric, node.address.clone(), RESTORE_MAX);
         Some(async move {
-            let given = replica.restore(&request).await;
+            let given = interpreter.patiently(|| replica.restore(&request)).await;
             given
                 .map_err(|status| Failure::new(format!("node `{}`: {}", node.name, status.message)))
         })

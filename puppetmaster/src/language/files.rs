@@ -55,12 +55,15 @@ pub fn find(files: &dyn Files, script: &str, name: &str) -> Result<Found, String
 
 /// Looks for a file that is not read now.
 pub fn find_path(files: &dyn Files, script: &str, name: &str) -> Result<PathBuf, String> {
-    candidates(script, name)
-        .into_iter()
-        .find(|path| files.is_file(path))
-        .ok_or_else(|| {
-            format!("there is no file `{name}` beside the script or in the working directory")
-        })
+    let candidates = candidates(script, name);
+    if let Some(path) = candidates.iter().find(|path| files.is_file(path)) {
+        return Ok(path.clone());
+    }
+    Err(if candidates.iter().any(|path| files.is_directory(path)) {
+        format!("`{name}` is a directory")
+    } else {
+        format!("there is no file `{name}` beside the script or in the working directory")
+    })
 }
 
 /// Looks for a directory.

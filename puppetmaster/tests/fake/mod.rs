@@ -30,6 +30,8 @@ pub struct World {
     /// Every toy refuses network faults.
     pub allows_no_faults: bool,
     was_busy: bool,
+    /// So many requests to restore are still refused by nodes that are joining.
+    pub restores_refused: u32,
     /// "s1: ring fresh", "s2: s1 is dead", "pcs: close", in order.
     pub told: Vec<String>,
     events: Vec<ProcessEvent>,
@@ -525,7 +527,20 @@ mod storage_toy {
             Ok(ReadSnapshotResponse::default())
         }
 
-        async fn restore(&self, _: RestoreRequest) -> Result<Empty, Status> {
+        async fn restore(&self, request: RestoreRequest) -> Result<Empty, Status> {
+            let mut world = self.world();
+            if world.restores_refused > 0 {
+                world.restores_refused -= 1;
+                return Err(Status::unavailable("this node is still joining"));
+            }
+            drop(world);
+            let how = if request.only_check {
+                "checks"
+            } else {
+                "restores"
+            };
+            let records = request.records.len();
+            self.toys.tell(format!("{}: {how} {records}", self.name));
             Ok(Empty {})
         }
 

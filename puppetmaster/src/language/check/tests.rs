@@ -51,13 +51,19 @@ const CLUSTER: &str = "scheduler sc1 http://localhost:4000\nstorage s1 http://lo
 #[test]
 fn a_copy_is_there_or_made_before_it_is_restored() {
     check(
-        &format!("{CLUSTER}restore copy\nbackup copy\nrestore copy\nrestore data\n"),
+        &format!("{CLUSTER}restore copy\nbackup copy\nrestore copy\nrestore data\nrestore lib\n"),
         &expect![[r"
             error: there is no file `copy` beside the script or in the working directory
              --> dir/demo.pm:4:9
               |
             4 | restore copy
               |         ^^^^
+
+            error: `lib` is a directory
+             --> dir/demo.pm:8:9
+              |
+            8 | restore lib
+              |         ^^^
         "]],
     );
 }
