@@ -22,6 +22,8 @@ pub struct Node {
     hold: Hold,
     /// May leave now, in this order.
     ready: Vec<Output>,
+    /// It has begun as a member, or what it has joined with is durable.
+    is_member: bool,
     /// Time has passed since something was handed over: what nobody waits for is due as well.
     is_due: bool,
     /// When to see whether a full disk has room again.
@@ -83,11 +85,12 @@ impl Node {
         recovered: Recovered,
         error: &EngineError,
     ) -> Self {
-        let joined = self.core.is_joined();
+        let joined = self.is_member;
         let start = Start::Uninterrupted { joined };
         let mut node = Self::begin(now_ms, gossip_delay_ms, recovered, Vec::new(), start);
-        node.core.watched_like(&self.core);
+        node.core.live_on(&self.core);
         node.core.bound_queues(self.core.queue_bounds());
+        node.checkpoint_bytes = self.checkpoint_bytes;
         node.resume_at_ms = matches!(error, EngineError::Full(_)).then_some(now_ms + RESUME_MS);
         node.step(now_ms, Input::ReadOnly(Some(error.to_string())));
         node
@@ -109,8 +112,10 @@ impl Node {
         for change in &changes {
             hold.order(change);
         }
+        let core = Storage::new(now_ms, gossip_delay_ms, recovered.durable, start);
         Self {
-            core: Storage::new(now_ms, gossip_delay_ms, recovered.durable, start),
+            is_member: core.is_joined(),
+            core,
             checkpointer: recovered.checkpointer,
             sequence: recovered.sequence,
             changes,
@@ -132,7 +137,8 @@ impl Node {
     }
 
     pub fn step(&mut self, now_ms: u64, input: Input) {
-        self.is_due |= matches!(input, Input::Tick);
+        // A death that was certified is kept at once: after a failure of all it tells who was the last.
+        self.is_due |= matches!(input, Input::Tick | Input::CertifyDeath { .. });
         let mut outputs = Vec::new();
         self.core.step(now_ms, input, &mut outputs);
         for output in outputs {
@@ -191,6 +197,7 @@ impl Node {
 
     /// The changes that were handed over are durable.
     pub fn committed(&mut self, changes: Vec<Change>) {
+        self.is_member |= changes.contains(&Change::Joined);
         let released = self.hold.release(changes.len());
         self.ready.extend(changes.into_iter().map(Output::Persist));
         self.ready.extend(released);

@@ -89,9 +89,9 @@ impl Storage {
             return;
         };
         self.queued_updates -= 1;
-        match read.from {
-            Some(from) => Self::send(from, read_done(id, read.update.id, found.clone()), out),
-            None => self.answer_read(id, &read.update.id, found, out),
+        self.answer_read(id, &read.update.id, found, out);
+        if let Some(from) = read.from {
+            Self::send(from, read_done(id, read.update.id, found.clone()), out);
         }
     }
 

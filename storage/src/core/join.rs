@@ -71,9 +71,8 @@ impl Storage {
         self.answers.clear();
         // The others are told at once, not at the next heartbeat.
         self.heartbeat_due_ms = 0;
-        if !self.durable.joined {
-            self.persist(Change::Joined, out);
-        }
+        // Each time: when it is durable, so is all that the node has joined with.
+        self.persist(Change::Joined, out);
         self.note_deaths(out);
     }
 

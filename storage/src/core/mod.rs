@@ -37,7 +37,7 @@ mod vote;
 mod waiting;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::types::{PartitionId, RecordId, ReplicaId, Ring};
 
@@ -82,6 +82,8 @@ pub struct Storage {
     /// In all queues of `active`.
     queued_updates: usize,
     waiting_updates: WaitingUpdates,
+    /// Undecided since the node began: clients may have been told the outcome, which nothing here shows yet.
+    orphans: BTreeSet<RecordId>,
     waiting_writes: Vec<WaitingWrite>,
     waiting_reads: Vec<WaitingRead>,
     waiting_watches: Vec<WaitingWatch>,
@@ -133,6 +135,7 @@ impl Storage {
             bounds: QueueBounds::default(),
             queued_updates: 0,
             waiting_updates: WaitingUpdates::default(),
+            orphans: BTreeSet::new(),
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             waiting_watches: Vec::new(),
@@ -168,6 +171,17 @@ impl Storage {
         self.bounds
     }
 
+    /// This node takes the place of one of the same life that has lost some of what was not durable yet. What that one
+    /// has heard of the others still holds.
+    pub(crate) fn live_on(&mut self, other: &Self) {
+        self.changes.begin_behind(&other.changes);
+        self.members = other.members.clone();
+        self.copies = self.copies.max(other.copies);
+        if !self.joined {
+            self.start_joining();
+        }
+    }
+
     /// Makes this node do one thing wrong.
     #[cfg(feature = "planted-bugs")]
     pub fn plant(&mut self, bug: planted::Bug) {
@@ -178,7 +192,8 @@ impl Storage {
 
     /// Goes on with what the data shows to be unfinished.
     fn resume(&mut self, now_ms: u64) {
-        for record in self.durable.undecided().clone() {
+        self.orphans.clone_from(self.durable.undecided());
+        for record in self.orphans.clone() {
             let due_ms = now_ms + self.patience_ms(&record);
             self.active.entry(record).or_default().due_ms = due_ms;
         }
@@ -311,6 +326,8 @@ impl Storage {
         }
         self.tick_pulls(now_ms, out);
         self.tick_updates(now_ms, out);
+        self.orphans
+            .retain(|record| self.durable.undecided().contains(record));
         self.tick_gossip(now_ms, out);
         self.flush_gossip(now_ms, out);
     }

@@ -42,7 +42,7 @@ impl Storage {
             .map(|(partition, wanted)| {
                 let spread = self.durable.spread(*partition);
                 let timestamp = &spread.ok_or(Refusal::NotHeld(*partition))?.timestamp;
-                if !timestamp.covers(wanted) {
+                if !timestamp.covers(wanted) || self.has_orphan(*partition) {
                     return Err(Refusal::Behind(*partition));
                 }
                 Ok(Snapshot {
@@ -63,6 +63,11 @@ impl Storage {
             }
         }
         Ok(copies)
+    }
+
+    fn has_orphan(&self, partition: PartitionId) -> bool {
+        let mut orphans = self.orphans.iter();
+        orphans.any(|id| self.durable.placement.partition(id) == partition)
     }
 
     pub(super) fn restore(

@@ -99,11 +99,6 @@ impl Storage {
         (0..).zip(new).map(made).collect()
     }
 
-    /// This node takes the place of one that has lost some of what was not durable yet.
-    pub(crate) fn watched_like(&mut self, other: &Self) {
-        self.changes.begin_behind(&other.changes);
-    }
-
     /// Answers at once when there is something to tell, or somebody to be given a place to begin at.
     pub(super) fn watch(
         &mut self,

@@ -16,6 +16,8 @@ use crate::codec::disk::encode_change;
 use crate::core::Change;
 use crate::disk::{DiskError, Files, Log, LogSettings, Table, Write};
 
+/// A frame of the log closes at this size.
+const FRAME_BYTES_TARGET: usize = 64 << 20;
 /// After a full disk there must be room for this much before writing goes on.
 const ROOM_BYTES_MIN: usize = 4 << 20;
 
@@ -72,7 +74,8 @@ impl<M: Medium> Store<M> {
             let files = self.medium.files()?;
             return Ok((files, self.medium.table()?));
         };
-        open.log.reopen()?;
+        // What was appended was acknowledged, unless each batch waits for its sync.
+        open.log.reopen(self.sync != SyncMode::Always)?;
         let files = open.log.into_files();
         if open.is_table_broken {
             drop(open.table);
@@ -117,7 +120,9 @@ impl<M: Medium> Engine for Store<M> {
         let always = self.sync == SyncMode::Always;
         let open = self.opened()?;
         let entries: Vec<Bytes> = changes.iter().map(encode_change).collect();
-        open.log.append(&entries)?;
+        for frame in frames(&entries) {
+            open.log.append(frame)?;
+        }
         if always {
             open.log.sync()?;
         }
@@ -184,4 +189,17 @@ impl<M: Medium> Engine for Store<M> {
                 && open.log.synced_sequence() < open.log.last_sequence(),
         }
     }
+}
+
+/// Entries that go into one frame: many, but not too many bytes.
+fn frames(entries: &[Bytes]) -> impl Iterator<Item = &[Bytes]> {
+    let mut bytes = 0;
+    entries.chunk_by(move |entry, _| {
+        bytes += entry.len();
+        let fits = bytes < FRAME_BYTES_TARGET;
+        if !fits {
+            bytes = 0;
+        }
+        fits
+    })
 }

@@ -191,7 +191,7 @@ fn run(disk: &SimFiles, settings: LogSettings, fault: Option<Fault>) -> Oracle {
     }
     for step in WORKLOAD {
         let done = oracle.step(&mut log, step);
-        if done.is_err() && log.poisoned().is_some() && log.reopen().is_err() {
+        if done.is_err() && log.poisoned().is_some() && log.reopen(false).is_err() {
             oracle.synced = oracle.synced.max(log.synced_sequence());
             return oracle;
         }

@@ -99,7 +99,7 @@ fn after_a_failed_sync_nothing_is_taken_until_what_is_in_doubt_is_cut_off() {
     assert_eq!(log.drop_through(1), Err(refused));
     assert_eq!(log.synced_sequence(), 1);
 
-    log.reopen().unwrap();
+    log.reopen(false).unwrap();
     assert_eq!((log.last_sequence(), log.poisoned()), (1, None));
     assert_eq!(log.append(&["new"]), Ok(2));
     log.sync().unwrap();
@@ -118,9 +118,9 @@ fn a_failed_reopen_leaves_the_log_poisoned() {
         disk.plan(once(Operation::Sync));
         disk.plan(once(operation));
         log.sync().unwrap_err();
-        log.reopen().unwrap_err();
+        log.reopen(false).unwrap_err();
         assert!(log.append(&["refused"]).is_err());
-        log.reopen().unwrap();
+        log.reopen(false).unwrap();
         assert_eq!(log.append(&["taken"]), Ok(1));
     }
 }

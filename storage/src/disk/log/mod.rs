@@ -174,7 +174,11 @@ impl<F: Files> Log<F> {
     }
 
     /// After a failure: cuts off what is not synced, and takes entries again. On an error it stays as it was.
-    pub fn reopen(&mut self) -> Result<(), DiskError> {
+    /// `keeps_unsynced`: as long as no sync has failed, what was appended is not cut off.
+    pub fn reopen(&mut self, keeps_unsynced: bool) -> Result<(), DiskError> {
+        if keeps_unsynced && self.poisoned.is_none() {
+            return Ok(());
+        }
         if let Some(active) = &mut self.active {
             let name = format::segment_name(active.first);
             self.counters.syncs += 1;
