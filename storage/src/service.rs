@@ -2,7 +2,7 @@
 
 use common::proto::{self, Empty, NodeStatus, node, storage, update_if_response};
 use common::status::{Detail, Kind, Status};
-use common::types::{RecordVersion, Ring, Wanted, record_id, required, update_id};
+use common::types::{RecordId, RecordVersion, Ring, Wanted, record_id, required, update_id};
 use tokio::sync::oneshot;
 
 use crate::codec::{self, watch};
@@ -15,8 +15,6 @@ use common::node::Identity;
 
 /// Records in one page of a listing.
 const LIST_RECORDS_MAX: usize = 1_000;
-/// Bytes of values in one page of a listing.
-const LIST_BYTES_TARGET: usize = 4 << 20;
 /// Highest number that a write may have to exceed: with higher ones a record would run out of versions.
 const ABOVE_NUMBER_MAX: u64 = u64::MAX / 2;
 /// Longest wait of a read for a version.
@@ -194,14 +192,17 @@ impl storage::Service for StorageService {
         request: proto::HistoryRequest,
     ) -> Result<proto::HistoryResponse, Status> {
         let record = record_id(request.record)?;
-        let (versions, truncated) = self
-            .query(move |core, _| core.history(&record))
-            .await?
-            .map_err(refusal_status)?;
-        Ok(proto::HistoryResponse {
-            versions: versions.into_iter().map(Into::into).collect(),
-            truncated,
-        })
+        let input = move |token| Input::History { token, record };
+        match self.request(input).await? {
+            Reply::History {
+                versions,
+                truncated,
+            } => Ok(proto::HistoryResponse {
+                versions: versions.into_iter().map(Into::into).collect(),
+                truncated,
+            }),
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn list(&self, request: proto::ListRequest) -> Result<proto::ListResponse, Status> {
@@ -209,8 +210,19 @@ impl storage::Service for StorageService {
             0 => LIST_RECORDS_MAX,
             limit => limit.min(LIST_RECORDS_MAX),
         };
-        self.query(move |core, _| list_page(core, &request.after, limit))
-            .await
+        let after = request.after;
+        let input = move |token| Input::List {
+            token,
+            after,
+            limit,
+        };
+        match self.request(input).await? {
+            Reply::List(page) => Ok(proto::ListResponse {
+                records: page.records.into_iter().map(listed).collect(),
+                more: page.more,
+            }),
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn scan(&self, request: proto::ScanRequest) -> Result<proto::ScanResponse, Status> {
@@ -354,26 +366,11 @@ fn applied(core: &Storage) -> proto::AppliedResponse {
     }
 }
 
-fn list_page(core: &Storage, after: &str, limit: usize) -> proto::ListResponse {
-    let mut page = proto::ListResponse::default();
-    let mut bytes = 0;
-    for (record, versions) in core.list(after) {
-        if page.records.len() == limit || bytes >= LIST_BYTES_TARGET {
-            page.more = true;
-            break;
-        }
-        bytes += versions
-            .iter()
-            .filter_map(|made| made.value.as_ref())
-            .map(bytes::Bytes::len)
-            .sum::<usize>();
-        let versions = versions.into_iter().map(RecordVersion::into).collect();
-        page.records.push(proto::ListedRecord {
-            record: record.clone(),
-            versions,
-        });
+fn listed((record, versions): (RecordId, Vec<RecordVersion>)) -> proto::ListedRecord {
+    proto::ListedRecord {
+        record,
+        versions: versions.into_iter().map(Into::into).collect(),
     }
-    page
 }
 
 impl node::Service for StorageService {

@@ -6,7 +6,7 @@ use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, V
 use super::durable::Founding;
 use super::message::{Entry, Message, Outcome, RecordState, Update};
 use super::record::RecordChange;
-use super::scan::{Scan, Scanned};
+use super::scan::{Listing, Scan, Scanned};
 use super::snapshot::Snapshot;
 use super::timestamp::Timestamp;
 use super::watch::{News, Watch};
@@ -43,6 +43,17 @@ pub enum Input {
     UpdateIf {
         token: Token,
         update: Update,
+    },
+    /// Every version of a record that is kept here.
+    History {
+        token: Token,
+        record: RecordId,
+    },
+    /// Every record that is kept here, a page at a time.
+    List {
+        token: Token,
+        after: RecordId,
+        limit: usize,
     },
     Scan {
         token: Token,
@@ -188,6 +199,12 @@ pub enum Reply {
     Read(RecordVersion),
     Written(Version),
     Update(Outcome),
+    /// `truncated`: older versions were discarded.
+    History {
+        versions: Vec<RecordVersion>,
+        truncated: bool,
+    },
+    List(Listing),
     Scan(Scanned),
     Watch(News),
     Snapshot(Vec<Snapshot>),

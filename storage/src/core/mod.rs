@@ -145,6 +145,12 @@ impl Storage {
                 self.write(now_ms, &write, out);
             }
             Input::UpdateIf { token, update } => self.update_if(now_ms, token, update, out),
+            Input::History { token, record } => self.tell_history(token, &record, out),
+            Input::List {
+                token,
+                after,
+                limit,
+            } => self.tell_list(token, &after, limit, out),
             Input::Scan { token, scan } => self.scan(token, &scan, out),
             Input::Watch {
                 token,

@@ -34,7 +34,37 @@ pub struct Scanned {
     pub until: Option<RecordId>,
 }
 
+/// Every version of some records, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub records: Vec<(RecordId, Vec<RecordVersion>)>,
+    pub more: bool,
+}
+
 impl Storage {
+    pub(super) fn tell_history(&self, token: Token, record: &str, out: &mut Outputs) {
+        let history = |(versions, truncated)| Reply::History {
+            versions,
+            truncated,
+        };
+        Self::reply(token, record, self.history(record).map(history), out);
+    }
+
+    pub(super) fn tell_list(&self, token: Token, after: &str, limit: usize, out: &mut Outputs) {
+        let mut page = Listing::default();
+        let mut bytes = 0;
+        for (record, versions) in self.list(after) {
+            if page.records.len() == limit || bytes >= PAGE_BYTES_TARGET {
+                page.more = true;
+                break;
+            }
+            let values = versions.iter().filter_map(|made| made.value.as_ref());
+            bytes += values.map(bytes::Bytes::len).sum::<usize>();
+            page.records.push((record.clone(), versions));
+        }
+        Self::reply_all(token, Ok(Reply::List(page)), out);
+    }
+
     pub(super) fn scan(&self, token: Token, scan: &Scan, out: &mut Outputs) {
         let reply = self
             .serves_all(scan.partitions.iter())

@@ -190,3 +190,23 @@ fn a_log_opens_on_a_full_disk() {
     let opened = Log::open(disk, SETTINGS, 0, |_, _| Ok(())).map(|(log, _)| log.last_sequence());
     assert_eq!(opened, Ok(1));
 }
+
+#[test]
+fn what_was_appended_stays_where_nobody_waits_for_a_sync() {
+    let disk = SimFiles::default();
+    let (mut log, ..) = open(disk.clone()).unwrap();
+    log.append(&["acknowledged"]).unwrap();
+    disk.plan(Fault {
+        operation: Some(Operation::Append),
+        after: 0,
+        lasting: false,
+    });
+    log.append(&["refused"]).unwrap_err();
+    log.reopen(true).unwrap();
+    assert_eq!(log.append(&["later"]), Ok(2));
+    log.sync().unwrap();
+    drop(log);
+    disk.crash(&mut lose_all);
+    let (.., entries) = open(disk).unwrap();
+    assert_eq!(entries, numbered(&[(1, "acknowledged"), (2, "later")]));
+}
