@@ -198,10 +198,16 @@ impl Node {
         outputs
     }
 
-    /// The node's patience is over with whatever it waits for, and it takes all others for dead. Then it hears of them.
+    /// The node's patience is over with whatever it waits for, and it takes those before it in ring order for dead: it is
+    /// the one to coordinate. Then it hears of them.
     pub fn time_out(&mut self) -> Vec<Output> {
         self.now_ms += TIMEOUT_MS;
-        let mut outputs = self.step(Input::Tick);
+        let replicas = self.durable.placement.replicas_of(RECORD).to_vec();
+        let behind = replicas
+            .into_iter()
+            .skip_while(|other| *other != self.replica());
+        let mut outputs = self.hear(behind.skip(1).collect());
+        outputs.extend(self.step(Input::Tick));
         outputs.extend(self.hear_all());
         outputs
     }
@@ -217,8 +223,12 @@ impl Node {
 
     /// A heartbeat of each other node, as equal as can be: the repair of lasting differences is left to simulation.
     fn hear_all(&mut self) -> Vec<Output> {
+        self.hear(self.others())
+    }
+
+    fn hear(&mut self, others: Vec<ReplicaId>) -> Vec<Output> {
         let mut outputs = Vec::new();
-        for from in self.others() {
+        for from in others {
             let message = Message::Heartbeat {
                 gossip_delay_ms: 0,
                 joining: false,
