@@ -13,7 +13,12 @@ const SEEDS: u64 = 2_000;
 const DURATION_MS: u64 = 5_000;
 
 /// Seeds that have found something, with the faults and what it was.
-const REGRESSIONS: [(u64, Profile, &str); 11] = [
+const REGRESSIONS: [(u64, Profile, &str); 12] = [
+    (
+        12_222,
+        Profile::Harsh,
+        "who joined had asked one before it learnt, and another after it forgot",
+    ),
     (
         955,
         Profile::Harsh,

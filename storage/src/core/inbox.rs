@@ -51,7 +51,8 @@ impl Storage {
         self.note_death(member, false, out);
         self.begin_links_to(now_ms, member);
         if !self.joined {
-            self.join_from(member);
+            // What its former life decided may have reached the others after they were asked: ask all again.
+            self.start_joining();
         }
     }
 
