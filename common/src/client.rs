@@ -341,12 +341,17 @@ impl StorageClient {
             }
             let left_ms = route.deadline_ms.saturating_sub(self.fabric.now_ms());
             let pause_ms = backoff_ms.max(failure.retry_after_ms.take().unwrap_or(0));
-            let jitter_ms = self.fabric.random() % pause_ms;
-            let pause_ms = pause_ms.saturating_add(jitter_ms).min(left_ms);
-            self.fabric.sleep(Duration::from_millis(pause_ms)).await;
+            self.pause(pause_ms, left_ms).await;
             backoff_ms = (backoff_ms * 2).min(BACKOFF_MAX_MS);
         }
         Err(failure.status())
+    }
+
+    /// Waits for this long and as much again at most, as chance has it, but not beyond what is left.
+    async fn pause(&self, pause_ms: u64, left_ms: u64) {
+        let jitter_ms = self.fabric.random() % pause_ms.max(1);
+        let pause_ms = pause_ms.saturating_add(jitter_ms).min(left_ms);
+        self.fabric.sleep(Duration::from_millis(pause_ms)).await;
     }
 
     fn peer(&self, replica: ReplicaId, timeout: Duration) -> Result<storage::Client, Status> {

@@ -163,7 +163,7 @@ pub async fn run(
     let settings = Settings {
         gossip_delay_ms: config.gossip_delay_ms,
         replaces: config.data.as_ref().is_some_and(|data| data.replaces),
-        limits: config.limits,
+        queues: config.limits.queues,
     };
     let server = Server::new(
         identity.clone(),

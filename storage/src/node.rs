@@ -103,13 +103,11 @@ impl Node {
         changes: Vec<Change>,
         start: Start,
     ) -> Self {
+        let mut hold = Hold::default();
         for change in &changes {
             recovered.durable.apply(change);
             recovered.checkpointer.note(change);
             recovered.sequence += 1;
-        }
-        let mut hold = Hold::default();
-        for change in &changes {
             hold.order(change);
         }
         let core = Storage::new(now_ms, gossip_delay_ms, recovered.durable, start);

@@ -15,10 +15,10 @@ use crate::codec;
 use crate::core::client::visible;
 use crate::core::durable::Founding;
 use crate::core::message::Message;
+use crate::core::queue::QueueBounds;
 use crate::core::{Envelope, Halt, Input, Output, Refusal, Reply, Storage, Token};
 use crate::engine::writer::{Done, Writer};
 use crate::engine::{EngineError, EngineStats, Recovered};
-use crate::limits::Limits;
 use crate::node::Node;
 
 /// Events that wait for the task, at most; senders wait when it is full.
@@ -87,7 +87,7 @@ pub struct Server {
     gossip_delay_ms: u64,
     /// The node's data takes the place of data that was lost.
     replaces: bool,
-    limits: Limits,
+    queues: QueueBounds,
     writer: Writer,
     /// Absent until the ring is set.
     node: Option<Node>,
@@ -100,7 +100,7 @@ pub struct Server {
 pub struct Settings {
     pub gossip_delay_ms: u64,
     pub replaces: bool,
-    pub limits: Limits,
+    pub queues: QueueBounds,
 }
 
 impl Server {
@@ -117,7 +117,7 @@ impl Server {
             fabric,
             gossip_delay_ms: settings.gossip_delay_ms,
             replaces: settings.replaces,
-            limits: settings.limits,
+            queues: settings.queues,
             writer,
             node: None,
             waiting: BTreeMap::new(),
@@ -129,7 +129,7 @@ impl Server {
             let incarnation = server.identity.incarnation;
             let delay_ms = server.gossip_delay_ms;
             let mut node = Node::restart(now_ms, delay_ms, recovered, incarnation);
-            node.core.bound_queues(settings.limits.queues);
+            node.core.bound_queues(settings.queues);
             server.node = Some(node);
         }
         server
@@ -291,7 +291,7 @@ impl Server {
         };
         let now_ms = self.fabric.now_ms();
         let mut node = Node::found(now_ms, self.gossip_delay_ms, founding, fresh);
-        node.core.bound_queues(self.limits.queues);
+        node.core.bound_queues(self.queues);
         self.node = Some(node);
         Ok(())
     }

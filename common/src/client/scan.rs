@@ -76,8 +76,7 @@ impl StorageClient {
             if left_ms == 0 {
                 return Err(nobody_answered(&left, &failure));
             }
-            let pause = Duration::from_millis(backoff_ms.min(left_ms));
-            self.fabric.sleep(pause).await;
+            self.pause(backoff_ms, left_ms).await;
             backoff_ms = (backoff_ms * 2).min(BACKOFF_MAX_MS);
         }
     }

@@ -194,7 +194,7 @@ impl Watch {
                 wait_ms,
             };
             let client = self.client.clone();
-            let backoff = Duration::from_millis(self.backoff_ms);
+            let backoff_ms = self.backoff_ms;
             let asking = async move {
                 let timeout = Duration::from_millis(u64::from(wait_ms) + ANSWER_MS);
                 let response = match client.peer(replica, timeout) {
@@ -204,7 +204,7 @@ impl Watch {
                 client.note(replica, response.is_err());
                 if let Err(status) = &response {
                     tracing::info!(replica, %status, "a watched replica has failed: another is asked");
-                    client.fabric.sleep(backoff).await;
+                    client.pause(backoff_ms, u64::MAX).await;
                 }
                 Answer { replica, response }
             };

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// Partitions that one replica copies at one instant: each copy goes through all of its records.
 const PARTITIONS_AT_ONCE: usize = 32;
-/// The person is told how far it is each time so many records were copied.
+/// The person is told how far it is each time so many records were done.
 const PROGRESS_RECORDS: u64 = 10_000;
 /// The pause before a replica that lacks something is asked again.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
@@ -139,11 +139,17 @@ impl Interpreter {
                 records: page.records,
             };
             writer = on_disk(move || writer.records(records).map(|()| writer)).await?;
-            if *copied / PROGRESS_RECORDS != (*copied + count) / PROGRESS_RECORDS {
-                let now = *copied + count;
-                self.cluster.output.message(format!("{now} records copied"));
-            }
-            *copied += count;
+            self.say_progress("copied", copied, count);
+        }
+    }
+
+    /// Counts what was done of a long work, and says now and then how far it is.
+    pub(super) fn say_progress(&self, done: &str, records: &mut u64, more: u64) {
+        let before = *records;
+        *records += more;
+        if before / PROGRESS_RECORDS != *records / PROGRESS_RECORDS {
+            let text = format!("{records} records {done}");
+            self.cluster.output.message(text);
         }
     }
 

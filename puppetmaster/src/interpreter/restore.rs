@@ -22,8 +22,6 @@ use std::time::Duration;
 
 /// How long a replica may take to make a page of records durable.
 const RESTORE_MAX: Duration = Duration::from_mins(1);
-/// The person is told how far it is each time so many records were restored.
-const PROGRESS_RECORDS: u64 = 10_000;
 
 impl Interpreter {
     pub(super) async fn restore(&self, line: &Line, file: &Name) -> Result<(), Failure> {
@@ -93,12 +91,9 @@ impl Interpreter {
             let Some(records) = page else { return Ok(()) };
             let count = records.len() as u64;
             send(self, client, replicas, records, only_check).await?;
-            let now = restored + count;
-            if !only_check && restored / PROGRESS_RECORDS != now / PROGRESS_RECORDS {
-                let text = format!("{now} records restored");
-                self.cluster.output.message(text);
+            if !only_check {
+                self.say_progress("restored", &mut restored, count);
             }
-            restored = now;
         }
     }
 }

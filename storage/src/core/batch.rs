@@ -25,8 +25,9 @@ impl Storage {
             slot,
             decisions: Vec::new(),
         };
+        let mut bytes = 0;
         while filled.decisions.len() < SLOT_UPDATES_MAX
-            && filled.value_bytes() < SLOT_BYTES_TARGET
+            && bytes < SLOT_BYTES_TARGET
             && let Some(place) = self.next_of_batch(id)
         {
             let Some(activity) = self.active.get(id) else {
@@ -50,6 +51,7 @@ impl Storage {
                 Version::write(known.map_or(0, |record| record.highest_number), self.me)
             });
             let decision = test(update, found, literal);
+            bytes += decision.outcome.value_bytes();
             filled.decisions.push(decision);
         }
         (!filled.decisions.is_empty()).then_some(filled)

@@ -38,8 +38,8 @@ pub struct Pull {
 pub(super) enum What {
     All,
     Undecided,
-    /// What differs, wherever.
-    Differences,
+    /// What differs in any of these, which are all that are shared.
+    Differences(BTreeSet<PartitionId>),
     Partitions(BTreeSet<PartitionId>),
 }
 
@@ -67,9 +67,9 @@ impl Storage {
     ) {
         if let Some(pull) = self.pulls.get_mut(&from) {
             let is_under_way = match &pull.what {
-                What::All | What::Differences => true,
+                What::All => true,
                 What::Undecided => false,
-                What::Partitions(partitions) => partitions.contains(&partition),
+                What::Differences(ids) | What::Partitions(ids) => ids.contains(&partition),
             };
             if !is_under_way {
                 pull.next.insert(partition);
@@ -89,7 +89,7 @@ impl Storage {
     /// Asks for the next pages, and again for those that did not come.
     pub(super) fn tick_pulls(&mut self, now_ms: u64, out: &mut Outputs) {
         let again_ms = now_ms + 2 * self.members.round_trip_ms();
-        let hashes = |id: PartitionId| (id, self.durable.bucket_hashes(id));
+        let hashes = |id: &PartitionId| (*id, self.durable.bucket_hashes(*id));
         for (member, pull) in &mut self.pulls {
             if pull.due_ms > now_ms {
                 continue;
@@ -98,14 +98,8 @@ impl Storage {
             let scope = match &pull.what {
                 What::All => Scope::All,
                 What::Undecided => Scope::Undecided,
-                What::Differences => {
-                    let holds =
-                        |(_, partition): &(_, &Partition)| partition.replicas.contains(member);
-                    let shared = self.partitions.iter().filter(holds);
-                    Scope::Differing(shared.map(|(id, _)| hashes(*id)).collect())
-                }
-                What::Partitions(partitions) => {
-                    Scope::Differing(partitions.iter().map(|id| hashes(*id)).collect())
+                What::Differences(ids) | What::Partitions(ids) => {
+                    Scope::Differing(ids.iter().map(hashes).collect())
                 }
             };
             let request = StateRequest {
@@ -287,7 +281,7 @@ impl Storage {
         self.apply_waiting(now_ms, partition, out);
     }
 
-    fn shared_with(&self, member: ReplicaId) -> impl Iterator<Item = PartitionId> {
+    pub(super) fn shared_with(&self, member: ReplicaId) -> impl Iterator<Item = PartitionId> {
         let holds = move |(_, partition): &(_, &Partition)| partition.replicas.contains(&member);
         self.partitions.iter().filter(holds).map(|(id, _)| *id)
     }

@@ -15,6 +15,7 @@ use super::effect::Change;
 use super::message::{Entry, EntryKind, LogRecord};
 use super::record::{Record, RecordChange};
 use super::spread::Spread;
+use super::updates::{NONE, Updates};
 
 /// Hashes per partition: a difference costs the copy of one of these parts.
 pub const BUCKETS: usize = 64;
@@ -152,7 +153,7 @@ impl Durable {
             }
         }
         if let EntryKind::Decided(decided) = &mut entry.what {
-            *decided = own_values(std::mem::take(decided));
+            own_values(decided);
             if parts.record && self.is_next_slot(&entry.record, decided.slot) {
                 let decided = RecordChange::Decide(decided.clone());
                 self.apply_to_record(&entry.record, decided);
@@ -232,10 +233,14 @@ impl Durable {
         self.records.get(id)
     }
 
+    /// The log of a record's updates; of no record, an empty one.
+    pub fn updates(&self, id: &str) -> &Updates {
+        self.record(id).map_or(&NONE, Record::updates)
+    }
+
     /// True when the slots before this one are known, and this one is not.
     pub fn is_next_slot(&self, id: &str, slot: u64) -> bool {
-        let decided = self.record(id).map_or(0, |known| known.updates().decided);
-        slot == decided + 1
+        slot == self.updates(id).decided + 1
     }
 
     /// Records that have accepted an update whose outcome is not known here.
@@ -281,17 +286,19 @@ pub fn bucket_of(id: &str) -> usize {
 fn own_change(change: RecordChange) -> RecordChange {
     match change {
         RecordChange::Merge(made) => RecordChange::Merge(own(made)),
-        RecordChange::Decide(decided) => RecordChange::Decide(own_values(decided)),
+        RecordChange::Decide(mut decided) => {
+            own_values(&mut decided);
+            RecordChange::Decide(decided)
+        }
         other => other,
     }
 }
 
-fn own_values(mut decided: LogRecord) -> LogRecord {
+fn own_values(decided: &mut LogRecord) {
     for decision in &mut decided.decisions {
         let version = decision.outcome.newest_mut();
         *version = own(version.clone());
     }
-    decided
 }
 
 /// A value in memory of its own: as it came it is a part of a whole message, and would keep that alive.

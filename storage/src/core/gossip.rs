@@ -19,7 +19,8 @@ use super::{Change, Outputs, Storage};
 pub const WAITING_ENTRIES_MAX: usize = 1_024;
 /// A gossip message closes at this size.
 pub(super) const MESSAGE_BYTES_TARGET: usize = 1 << 20;
-/// What was heard from one peer is acknowledged to the others after this long, unless something else leaves first.
+/// What was heard from one peer is acknowledged to the others after this long, and a decision to that peer as well, unless
+/// something else leaves first.
 const ACKNOWLEDGE_MS: u64 = 200;
 
 impl Storage {
@@ -283,12 +284,8 @@ impl Storage {
 fn can_apply(durable: &Durable, spread: &Spread, entry: &Entry) -> bool {
     let is_decided = match &entry.what {
         EntryKind::Write { .. } => true,
-        EntryKind::Decided(decided) => {
-            durable
-                .record(&entry.record)
-                .map_or(0, |record| record.updates().decided)
-                .saturating_add(1)
-                >= decided.slot
+        EntryKind::Decided(of) => {
+            of.slot <= durable.updates(&entry.record).decided.saturating_add(1)
         }
     };
     is_decided && spread.is_next(entry)

@@ -87,7 +87,8 @@ impl Storage {
             .map(|of| *of.0)
             .collect();
         for member in next {
-            self.start_pull(member, What::Differences);
+            let shared = self.shared_with(member).collect();
+            self.start_pull(member, What::Differences(shared));
         }
     }
 

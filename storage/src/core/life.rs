@@ -25,7 +25,7 @@ pub enum Start {
 }
 
 impl Storage {
-    /// A node on its data, of which [`Change::Founded`] of this life is a part.
+    /// A node on its data, of which [`Change::Founded`](super::Change::Founded) of this life is a part.
     pub fn new(now_ms: u64, gossip_delay_ms: u64, durable: Durable, start: Start) -> Self {
         let founding = &durable.founding;
         let me = founding.replica;

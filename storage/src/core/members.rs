@@ -26,7 +26,6 @@ pub struct Member {
     pub gossip_delay_ms: u64,
 }
 
-/// The other nodes of the ring, as this one sees them.
 /// What a sign of life means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
@@ -37,6 +36,7 @@ pub enum Heard {
     Reborn,
 }
 
+/// The other nodes of the ring, as this one sees them.
 #[derive(Debug, Clone, Hash)]
 pub struct Members {
     me: ReplicaId,

@@ -18,7 +18,7 @@ pub struct Ballot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Term {
     pub ballot: Ballot,
-    /// From 0 in each life of a node.
+    /// From 0 under each ballot.
     pub round: u64,
 }
 
@@ -59,7 +59,7 @@ pub enum Outcome {
 
 /// One slot of a record's log of updates: those that are decided together, each tested after the one before. Slots count
 /// from 1.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogRecord {
     pub slot: u64,
     pub decisions: Vec<Decision>,
@@ -83,10 +83,8 @@ impl LogRecord {
 
     /// Of the values that were made and found.
     pub fn value_bytes(&self) -> usize {
-        let newest = self.decisions.iter().map(|of| of.outcome.newest());
-        newest
-            .map(|of| of.value.as_ref().map_or(0, Bytes::len))
-            .sum()
+        let outcomes = self.decisions.iter().map(|of| &of.outcome);
+        outcomes.map(Outcome::value_bytes).sum()
     }
 }
 
@@ -103,6 +101,11 @@ impl Outcome {
     pub fn newest(&self) -> &RecordVersion {
         let (Self::Updated { made: newest, .. } | Self::Mismatch { found: newest }) = self;
         newest
+    }
+
+    /// Of the value that was made or found.
+    pub fn value_bytes(&self) -> usize {
+        self.newest().value.as_ref().map_or(0, Bytes::len)
     }
 
     /// See [`newest`](Self::newest).

@@ -296,9 +296,7 @@ impl Storage {
 
     /// The log of a record's updates.
     fn updates(&self, record: &str) -> &Updates {
-        self.durable
-            .record(record)
-            .map_or(&updates::NONE, record::Record::updates)
+        self.durable.updates(record)
     }
 
     fn replicas_of(&self, record: &str) -> Vec<ReplicaId> {

@@ -83,8 +83,7 @@ impl Files for RealFiles {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        let path = self.directory.join(name);
-        fs::read(&path).map_err(|error| DiskError::from_io("read", &path, &error))
+        read_named(&self.directory, name)
     }
 
     fn create(&mut self, name: &str) -> Result<(), DiskError> {
@@ -118,6 +117,11 @@ impl Files for RealFiles {
     fn sync_directory(&mut self) -> Result<(), DiskError> {
         sync_path(&self.directory)
     }
+}
+
+pub(super) fn read_named(directory: &Path, name: &str) -> Result<Vec<u8>, DiskError> {
+    let path = directory.join(name);
+    fs::read(&path).map_err(|error| DiskError::from_io("read", &path, &error))
 }
 
 /// The files of a directory but the lock, in ascending order.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::DiskError;
-use super::files::{Files, list_names, lock_existing};
+use super::files::{Files, list_names, lock_existing, read_named};
 use super::{SledSettings, SledTable};
 
 /// The log's directory. What opening a log would cut off stays; nothing can be appended.
@@ -43,8 +43,7 @@ impl Files for ReadOnlyFiles {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        let path = self.directory.join(name);
-        fs::read(&path).map_err(|error| DiskError::from_io("read", &path, &error))
+        read_named(&self.directory, name)
     }
 
     fn create(&mut self, name: &str) -> Result<(), DiskError> {
