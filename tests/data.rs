@@ -159,7 +159,10 @@ fn a_node_that_cannot_start_once_is_named_and_the_ring_of_the_data_stays() {
     let cluster = nodes(2, 0);
     let address = cluster.lines().nth(2).unwrap().split(['/', ' ']).nth(4);
     for script in ["write a 1\n", "expect a 1\n"] {
-        let taken = std::net::TcpListener::bind(address.unwrap()).unwrap();
+        // A process that another test has just forked may still hold what was bound to see that the port is free.
+        let taken = wait_until(("the port", address), || {
+            std::net::TcpListener::bind(address.unwrap()).ok()
+        });
         let refused = finish(&folder, &format!("{cluster}{script}"));
         assert_eq!(refused.status.code(), Some(3), "{refused:?}");
         let why = "all of them have to start first";
