@@ -200,7 +200,10 @@ fn the_data_that_a_script_left_is_verified() {
     let cluster = nodes(2, 0);
     let data = folder.path().join("data");
     let options = ["--data", data.to_str().unwrap(), "--keep"];
-    let script = format!("{cluster}write a 1\nupdateIf a 1 2\nwrite b 1\ncrash s2\necho done\n");
+    // A replica may learn later than the client that an update was decided.
+    let script = format!(
+        "{cluster}write a 1\nupdateIf a 1 2\nwrite b 1\nawait converged\ncrash s2\necho done\n"
+    );
     let running = folder.run_with(&script, &options);
     running.wait_for_line("done");
     let (status, said) = verify(&data.join("s1"));
