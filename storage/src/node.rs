@@ -135,8 +135,7 @@ impl Node {
     }
 
     pub fn step(&mut self, now_ms: u64, input: Input) {
-        // A death that was certified is kept at once: after a failure of all it tells who was the last.
-        self.is_due |= matches!(input, Input::Tick | Input::CertifyDeath { .. });
+        self.is_due |= matches!(input, Input::Tick);
         let mut outputs = Vec::new();
         self.core.step(now_ms, input, &mut outputs);
         for output in outputs {

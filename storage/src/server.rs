@@ -47,11 +47,6 @@ pub enum Event {
     Request(Box<dyn FnOnce(Token) -> Input + Send>, Answer),
     Query(Query),
     Peer(Box<Envelope>),
-    CertifyDeath {
-        replica: ReplicaId,
-        incarnation: u64,
-        done: oneshot::Sender<()>,
-    },
     SetRing {
         ring: Ring,
         fresh: bool,
@@ -245,17 +240,6 @@ impl Server {
                 self.step(input(self.next_token));
             }
             Event::Peer(envelope) => self.step(Input::Peer(envelope)),
-            Event::CertifyDeath {
-                replica,
-                incarnation,
-                done,
-            } => {
-                self.step(Input::CertifyDeath {
-                    replica,
-                    incarnation,
-                });
-                answer(done, ());
-            }
         }
     }
 

@@ -38,11 +38,20 @@ impl StorageService {
         &self,
         input: impl FnOnce(Token) -> Input + Send + 'static,
     ) -> Result<Reply, Status> {
+        let reply = self.ask(input).await?;
+        reply.ok_or_else(no_ring)?.map_err(refusal_status)
+    }
+
+    /// Absent: the node has no ring yet.
+    async fn ask(
+        &self,
+        input: impl FnOnce(Token) -> Input + Send + 'static,
+    ) -> Result<Option<Result<Reply, Refusal>>, Status> {
         let (answer, reply) = oneshot::channel();
         self.server
             .tell(Event::Request(Box::new(input), answer))
             .await?;
-        reply.await.map_err(|_| no_ring())?.map_err(refusal_status)
+        Ok(reply.await.ok())
     }
 
     async fn read_linearizable(&self, read: Update) -> Result<proto::ReadResponse, Status> {
@@ -328,18 +337,17 @@ impl storage::Service for StorageService {
         &self,
         request: proto::CertifyReplicaDeathRequest,
     ) -> Result<Empty, Status> {
-        let (done, answer) = oneshot::channel();
-        self.server
-            .tell(Event::CertifyDeath {
-                replica: request.replica,
-                incarnation: request.incarnation,
-                done,
-            })
-            .await?;
-        answer
-            .await
-            .map_err(|_| Status::unavailable("the storage node is stopping"))?;
-        Ok(Empty {})
+        let certificate = move |token| Input::CertifyDeath {
+            token: Some(token),
+            replica: request.replica,
+            incarnation: request.incarnation,
+        };
+        match self.ask(certificate).await? {
+            // Who has no ring waits for nobody.
+            None | Some(Ok(Reply::DeathNoted)) => Ok(Empty {}),
+            Some(Ok(other)) => Err(unexpected(&other)),
+            Some(Err(refusal)) => Err(refusal_status(refusal)),
+        }
     }
 
     async fn peer(&self, message: proto::PeerMessage) -> Result<Empty, Status> {

@@ -164,9 +164,7 @@ impl Storage {
             let sequence = spread.map_or(0, |spread| spread.timestamp.get(version.replica));
             return Ok((version, partition, sequence));
         }
-        if let Some(reason) = &self.read_only {
-            return Err(Refusal::ReadOnly(reason.clone()));
-        }
+        self.writable()?;
         if write.level != Level::One && self.waiting_writes.len() >= WAITING_WRITES_MAX {
             let what = "writes that wait for other replicas";
             return Err(self.overloaded(what, WAITING_WRITES_MAX));

@@ -77,8 +77,10 @@ pub enum Input {
         only_check: bool,
     },
     Peer(Box<Envelope>),
-    /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now.
+    /// The PCS has reaped this replica's process. `incarnation` 0: whichever lives now. `token` absent: nobody waits
+    /// until that is durable.
     CertifyDeath {
+        token: Option<Token>,
         replica: ReplicaId,
         incarnation: u64,
     },
@@ -209,6 +211,7 @@ pub enum Reply {
     Watch(News),
     Snapshot(Vec<Snapshot>),
     Restored,
+    DeathNoted,
 }
 
 /// Why a request was not served; named for what the caller can do.

@@ -165,9 +165,16 @@ impl Storage {
             } => self.restore(token, records, only_check, out),
             Input::Peer(envelope) => self.open(now_ms, *envelope, out),
             Input::CertifyDeath {
+                token,
                 replica,
                 incarnation,
-            } => self.certify_death(now_ms, replica, incarnation, out),
+            } => {
+                self.certify_death(now_ms, replica, incarnation, out);
+                if let Some(token) = token {
+                    let noted = self.writable().map(|()| Reply::DeathNoted);
+                    Self::reply_all(token, noted, out);
+                }
+            }
             Input::Tick => self.tick(now_ms, out),
             Input::Flush => {
                 self.answer_reads(out);
@@ -250,6 +257,14 @@ impl Storage {
             .retain(|record| self.durable.undecided().contains(record));
         self.tick_gossip(now_ms, out);
         self.flush_gossip(now_ms, out);
+    }
+
+    /// Whether anything can be made durable now.
+    fn writable(&self) -> Result<(), Refusal> {
+        match &self.read_only {
+            Some(reason) => Err(Refusal::ReadOnly(reason.clone())),
+            None => Ok(()),
+        }
     }
 
     fn send(to: ReplicaId, message: Message, out: &mut Outputs) {

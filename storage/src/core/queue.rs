@@ -132,8 +132,8 @@ impl Storage {
         if let Some(outcome) = self.executed(update) {
             return Some(Ok(Reply::Update(outcome.clone())));
         }
-        if let Some(reason) = &self.read_only {
-            return Some(Err(Refusal::ReadOnly(reason.clone())));
+        if let Err(refusal) = self.writable() {
+            return Some(Err(refusal));
         }
         let replicas = self.durable.placement.replicas_of(&update.record);
         let can_decide = self.members.quorum_in_sight(now_ms, replicas);

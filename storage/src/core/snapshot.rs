@@ -92,9 +92,7 @@ impl Storage {
     /// What is there already is what would be there afterwards, or nothing.
     fn can_restore(&self, id: &str, state: &RecordState) -> Result<(), Refusal> {
         self.serves(id)?;
-        if let Some(reason) = &self.read_only {
-            return Err(Refusal::ReadOnly(reason.clone()));
-        }
+        self.writable()?;
         let Some(own) = self.durable.record(id) else {
             return Ok(());
         };

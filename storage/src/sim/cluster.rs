@@ -225,6 +225,7 @@ impl Cluster {
             self.step(
                 to,
                 Input::CertifyDeath {
+                    token: None,
                     replica,
                     incarnation,
                 },

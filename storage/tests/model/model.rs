@@ -92,6 +92,7 @@ impl Cluster {
             Event::Certify { dead, life, at } => {
                 state.history_mut().certified.insert((*dead, *life, *at));
                 let certificate = Input::CertifyDeath {
+                    token: None,
                     replica: *dead,
                     incarnation: *life,
                 };

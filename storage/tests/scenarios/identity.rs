@@ -3,7 +3,9 @@
 use common::types::{CommitMode, RecordVersion, ReplicaId, Ring, Version};
 use storage::core::durable::{Durable, Founding};
 use storage::core::message::{Ballot, Decision, LogRecord, Message, Outcome, RecordState};
-use storage::core::{Change, Envelope, Halt, Input, Output, Start, Storage};
+use storage::core::{Change, Envelope, Halt, Input, Output, Refusal, Reply, Start, Storage, Token};
+use storage::engine::EngineStats;
+use storage::node::Node;
 
 const ME: ReplicaId = 1;
 const PEER: ReplicaId = 2;
@@ -201,10 +203,47 @@ fn a_node_that_cannot_write_changes_nothing_whoever_dies_or_comes() {
     };
     node.step(1, Input::Peer(Box::new(envelope)), &mut out);
     let dies = Input::CertifyDeath {
+        token: Some(7),
         replica: 3,
         incarnation: 1,
     };
     node.step(2, dies, &mut out);
     let changes: Vec<_> = out.iter().filter_map(Output::change).collect();
     assert!(changes.is_empty(), "{changes:?}");
+    assert!(matches!(answer(out), Some((7, Err(Refusal::ReadOnly(_))))));
+}
+
+fn answer(outputs: Vec<Output>) -> Option<(Token, Result<Reply, Refusal>)> {
+    outputs.into_iter().find_map(|output| match output {
+        Output::Reply { token, reply, .. } => Some((token, reply)),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_certificate_is_acknowledged_when_it_is_durable() {
+    let founding = Founding {
+        replica: ME,
+        ring: ring(1),
+        disk: 1,
+        replaces: false,
+        incarnation: 1,
+    };
+    let mut node = Node::found(0, 0, founding, true);
+    let sync = |node: &mut Node| {
+        let batch = node.hand_over(1, EngineStats::default()).unwrap();
+        assert_eq!(answer(node.ready()), None);
+        node.committed(batch.changes);
+    };
+    node.step(1, Input::Tick);
+    sync(&mut node);
+    node.ready();
+    let dies = Input::CertifyDeath {
+        token: Some(7),
+        replica: PEER,
+        incarnation: 1,
+    };
+    node.step(1, dies);
+    sync(&mut node);
+    assert_eq!(answer(node.ready()), Some((7, Ok(Reply::DeathNoted))));
 }

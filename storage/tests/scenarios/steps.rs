@@ -292,6 +292,7 @@ impl Cluster {
                 self.input(
                     other,
                     Input::CertifyDeath {
+                        token: None,
                         replica,
                         incarnation,
                     },

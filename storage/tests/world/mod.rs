@@ -141,6 +141,7 @@ impl World {
     pub fn certify_incarnation(&mut self, dead: ReplicaId, incarnation: u64) {
         for replica in self.alive() {
             let certificate = Input::CertifyDeath {
+                token: None,
                 replica: dead,
                 incarnation,
             };
