@@ -3,6 +3,7 @@
 //! ```text
 //! operator AddOperator 0
 //! operator UpdateAndChainOperator 1 timeout=2s retries=3
+//! grant file:///data/words/
 //! ```
 //!
 //! The parser promises that the stages of an [`Application`] are numbered 0, 1, 2, … without gap or repetition and
@@ -12,6 +13,7 @@
 use crate::diagnostic::{Diagnostic, Line, Word, did_you_mean, lines};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use url::Url;
 
 /// An application has at most this many stages.
 pub const STAGES_MAX: u32 = 1024;
@@ -26,14 +28,23 @@ pub const PARTITIONS_MAX: u32 = 4096;
 /// A `map` task gets at most this many items.
 pub const CHUNK_ITEMS_MAX: u32 = 1_000_000;
 
+/// An application grants at most this many prefixes.
+pub const GRANTS_MAX: usize = 64;
+/// A granted prefix has at most this many bytes.
+pub const GRANT_BYTES_MAX: usize = 2048;
+
 const SYNTAX: &str =
-    "operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100]";
-const OPTIONS: [&str; 4] = ["timeout", "retries", "partitions", "chunk"];
+    "operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100] [reuse=yes]";
+const OPTIONS: [&str; 5] = ["timeout", "retries", "partitions", "chunk", "reuse"];
+const GRANT: &str = "grant";
+const GRANT_SYNTAX: &str = "grant URL, such as grant file:///data/";
 
 /// A chain of stages, in the order in which they run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Application {
     pub stages: Vec<Stage>,
+    /// Prefixes of the URLs that its operators may open, in normal form.
+    pub grants: Vec<String>,
 }
 
 /// How the items of the stage before are dealt to tasks.
@@ -63,6 +74,10 @@ pub struct Stage {
     pub partitions: Option<u32>,
     /// Items of one task of a `map` stage.
     pub chunk: Option<u32>,
+    /// Whether tasks share the memory of those before them.
+    pub reuse: Option<bool>,
+    /// All options as they are written, by name: what the operator sees of them.
+    pub options: BTreeMap<String, String>,
     /// Where the stage was written, for later diagnostics.
     line: Line,
     class_word: Word,
@@ -103,17 +118,27 @@ impl Application {
     /// Reads the text of an application file; `file` is its name in diagnostics.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let mut stages: BTreeMap<u32, Stage> = BTreeMap::new();
+        let mut grants = Vec::new();
         let mut diagnostics = Vec::new();
         for line in lines(file, text) {
-            match parse_stage(&line) {
-                Err(diagnostic) => diagnostics.push(diagnostic),
-                Ok(stage) => match stages.get(&stage.number) {
-                    Some(first) => diagnostics.push(duplicate(&stage, first)),
+            let parsed = match parse_line(&line) {
+                Ok(Parsed::Grant(_)) if grants.len() == GRANTS_MAX => Err(line.at_end(format!(
+                    "an application grants at most {GRANTS_MAX} prefixes"
+                ))),
+                Ok(Parsed::Grant(prefix)) => {
+                    grants.push(prefix);
+                    Ok(())
+                }
+                Ok(Parsed::Stage(stage)) => match stages.get(&stage.number) {
+                    Some(first) => Err(duplicate(&stage, first)),
                     None => {
-                        stages.insert(stage.number, stage);
+                        stages.insert(stage.number, *stage);
+                        Ok(())
                     }
                 },
-            }
+                Err(diagnostic) => Err(diagnostic),
+            };
+            diagnostics.extend(parsed.err());
         }
         // A gap may be the fault of a line that could not be read: it is reported only when all lines could.
         if diagnostics.is_empty() {
@@ -127,7 +152,7 @@ impl Application {
         }
         if diagnostics.is_empty() {
             let stages = stages.into_values().collect();
-            Ok(Self { stages })
+            Ok(Self { stages, grants })
         } else {
             Err(diagnostics)
         }
@@ -164,8 +189,40 @@ fn gaps(stages: &BTreeMap<u32, Stage>) -> Vec<Diagnostic> {
     found
 }
 
-fn parse_stage(line: &Line) -> Result<Stage, Diagnostic> {
+/// What a line says.
+enum Parsed {
+    Stage(Box<Stage>),
+    Grant(String),
+}
+
+fn parse_line(line: &Line) -> Result<Parsed, Diagnostic> {
     let words = line.words()?;
+    match words.split_first() {
+        Some((keyword, rest)) if keyword.text.eq_ignore_ascii_case(GRANT) => {
+            parse_grant(line, rest).map(Parsed::Grant)
+        }
+        _ => parse_stage(line, &words).map(|stage| Parsed::Stage(Box::new(stage))),
+    }
+}
+
+/// The prefix in the form in which the URLs of operators are compared with it.
+fn parse_grant(line: &Line, words: &[Word]) -> Result<String, Diagnostic> {
+    let [word] = words else {
+        let message = "this line needs one URL prefix";
+        return Err(line.at_end(message).hint(GRANT_SYNTAX));
+    };
+    let url = Url::parse(&word.text)
+        .map_err(|error| format!("`{}` is not a URL: {error}", word.text))
+        .and_then(|url| match (url.query(), url.fragment()) {
+            (None, None) if word.text.len() <= GRANT_BYTES_MAX => Ok(url),
+            (None, None) => Err(format!("a prefix has at most {GRANT_BYTES_MAX} bytes")),
+            _ => Err("a prefix has no `?` and no `#`".to_owned()),
+        });
+    url.map(String::from)
+        .map_err(|message| line.at(word, message).hint(GRANT_SYNTAX))
+}
+
+fn parse_stage(line: &Line, words: &[Word]) -> Result<Stage, Diagnostic> {
     let mut words = words.iter();
     let needs = |what: &str| line.at_end(format!("this line needs {what}")).hint(SYNTAX);
     let keyword = words.next().ok_or_else(|| needs("a keyword"))?;
@@ -182,6 +239,8 @@ fn parse_stage(line: &Line) -> Result<Stage, Diagnostic> {
         retries: None,
         partitions: None,
         chunk: None,
+        reuse: None,
+        options: BTreeMap::new(),
         line: line.clone(),
         class_word: class_word.clone(),
         number_word: number_word.clone(),
@@ -196,7 +255,10 @@ fn parse_kind(line: &Line, word: &Word) -> Result<StageKind, Diagnostic> {
     let keyword = word.text.to_lowercase();
     let kind = StageKind::ALL.into_iter().find(|k| k.keyword() == keyword);
     kind.ok_or_else(|| {
-        let names = StageKind::ALL.map(StageKind::keyword);
+        let names = StageKind::ALL
+            .map(StageKind::keyword)
+            .into_iter()
+            .chain([GRANT]);
         line.at(word, format!("unknown kind of stage `{}`", word.text))
             .hint(format!("a stage is a line `{SYNTAX}`"))
             .maybe_hint(did_you_mean(&word.text, names))
@@ -263,6 +325,10 @@ fn parse_option(line: &Line, word: &Word, stage: &mut Stage) -> Result<(), Diagn
             let chunk = parse_number(line, word, value, 1, CHUNK_ITEMS_MAX)?;
             stage.chunk.replace(chunk).is_some()
         }
+        "reuse" => stage
+            .reuse
+            .replace(parse_choice(line, word, value)?)
+            .is_some(),
         _ => {
             return Err(line
                 .at(word, format!("unknown option `{name}`"))
@@ -273,7 +339,16 @@ fn parse_option(line: &Line, word: &Word, stage: &mut Stage) -> Result<(), Diagn
     if repeated {
         return Err(line.at(word, format!("option `{name}` is given twice")));
     }
+    stage.options.insert(name.to_owned(), value.to_owned());
     Ok(())
+}
+
+fn parse_choice(line: &Line, word: &Word, text: &str) -> Result<bool, Diagnostic> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(line.at(word, format!("`{text}` is neither `yes` nor `no`"))),
+    }
 }
 
 fn only_for(line: &Line, word: &Word, stage: &Stage, kind: StageKind) -> Result<(), Diagnostic> {
@@ -363,7 +438,7 @@ mod tests {
     fn every_wrong_line_is_reported() {
         check(
             "operater A 0\noperator ../evil 1\noperator B x\noperator C\noperator D 4 timeout=2\noperator E 5 retry=3\noperator F 6 chunk=3\noperator G 7 retries=1 retries=2\noperator H 8 fast",
-            &expect![[r"
+            &expect![[r#"
                 error: unknown kind of stage `operater`
                  --> app:1:1
                   |
@@ -383,14 +458,14 @@ mod tests {
                   |
                 3 | operator B x
                   |            ^
-                  = hint: operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100]
+                  = hint: operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100] [reuse=yes]
 
                 error: this line needs N, the number of the stage
                  --> app:4:12
                   |
                 4 | operator C
                   |            ^
-                  = hint: operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100]
+                  = hint: operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100] [reuse=yes]
 
                 error: `2` is not a time
                  --> app:5:14
@@ -404,14 +479,14 @@ mod tests {
                   |
                 6 | operator E 5 retry=3
                   |              ^^^^^^^
-                  = hint: the options are timeout, retries, partitions, chunk
+                  = hint: the options are timeout, retries, partitions, chunk, reuse
 
                 error: option `chunk` belongs to `map`, not to `operator`
                  --> app:7:14
                   |
                 7 | operator F 6 chunk=3
                   |              ^^^^^^^
-                
+
                 error: option `retries` is given twice
                  --> app:8:24
                   |
@@ -424,7 +499,7 @@ mod tests {
                 9 | operator H 8 fast
                   |              ^^^^
                   = hint: an option is NAME=VALUE without blanks, such as timeout=2s
-            "]],
+            "#]],
         );
     }
 
@@ -465,11 +540,11 @@ mod tests {
     fn an_empty_file_is_no_application() {
         check(
             "# nothing\n",
-            &expect![[r"
-            error: this application has no stages
-             --> app
-              = hint: a stage is a line `operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100]`
-        "]],
+            &expect![[r#"
+                error: this application has no stages
+                 --> app
+                  = hint: a stage is a line `operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100] [reuse=yes]`
+            "#]],
         );
     }
 
@@ -486,5 +561,37 @@ mod tests {
               = hint: did you mean `AddOperator`?
         "]]
         .assert_eq(&application.stages[0].unknown_class(known).render(false));
+    }
+
+    #[test]
+    fn grants_are_prefixes_in_normal_form() {
+        let text = "operator A 0\ngrant file:///data/../words\nGRANT s3://bucket/a/";
+        let application = Application::parse("app", text).unwrap();
+        assert_eq!(application.grants, ["file:///words", "s3://bucket/a/"]);
+        check(
+            "operator A 0\ngrant /data\ngrant\ngrant file:///a?b",
+            &expect![[r#"
+                error: `/data` is not a URL: relative URL without a base
+                 --> app:2:7
+                  |
+                2 | grant /data
+                  |       ^^^^^
+                  = hint: grant URL, such as grant file:///data/
+
+                error: this line needs one URL prefix
+                 --> app:3:7
+                  |
+                3 | grant
+                  |       ^
+                  = hint: grant URL, such as grant file:///data/
+
+                error: a prefix has no `?` and no `#`
+                 --> app:4:7
+                  |
+                4 | grant file:///a?b
+                  |       ^^^^^^^^^^^
+                  = hint: grant URL, such as grant file:///data/
+            "#]],
+        );
     }
 }

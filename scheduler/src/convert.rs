@@ -119,6 +119,8 @@ pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
             deadline_ms: dispatch.left_ms,
             pins,
             scheduler_incarnation,
+            submitted_unix_ms: dispatch.submitted_unix_ms,
+            grants: dispatch.grants.to_vec(),
         }),
         input: dispatch.input.to_string(),
         next: u32::try_from(dispatch.stage).unwrap_or(u32::MAX),

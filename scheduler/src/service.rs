@@ -93,7 +93,7 @@ impl Service {
 
 impl scheduler::Service for Service {
     async fn submit(&self, request: proto::SubmitRequest) -> Result<proto::SubmitResponse, Status> {
-        let (application, submission) = parse_submission(request)?;
+        let (application, submission) = parse_submission(request, self.fabric.unix_ms())?;
         match self.request(Input::Submit(submission)).await? {
             Some(Answer::Submitted(Ok(run))) => Ok(proto::SubmitResponse { run }),
             Some(Answer::Submitted(Err(error))) => Err(submit_status(&error, &application)),
@@ -257,6 +257,7 @@ fn peers(core: &Core, now_ms: u64) -> Vec<proto::PeerStatus> {
 
 fn parse_submission(
     request: proto::SubmitRequest,
+    submitted_unix_ms: u64,
 ) -> Result<(Arc<Application>, Submission), Status> {
     bound("the input of a run", request.input.len(), INPUT_BYTES_MAX)?;
     bound(
@@ -298,6 +299,8 @@ fn parse_submission(
         application: request.application_name,
         stages,
         timeout_ms,
+        grants: application.grants.clone(),
+        submitted_unix_ms,
     };
     Ok((Arc::new(application), submission))
 }
@@ -320,6 +323,7 @@ fn stage_spec(stage: &common::application::Stage) -> StageSpec {
             .timeout
             .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         attempts_max: stage.retries.map_or(ATTEMPTS_MAX, |retries| retries + 1),
+        options: stage.options.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The machine's words and those of the wire, both ways. What comes from outside is checked here.
 
-use common::application::{CLASS_CHARS_MAX, STAGES_MAX, TIMEOUT_MAX};
+use common::application::{CLASS_CHARS_MAX, GRANT_BYTES_MAX, GRANTS_MAX, STAGES_MAX, TIMEOUT_MAX};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
@@ -22,6 +22,15 @@ pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
         return Err(Status::invalid(format!(
             "a request has at most {PINS_MAX} pins, not {}",
             meta.pins.len()
+        )));
+    }
+    let are_long = meta
+        .grants
+        .iter()
+        .any(|grant| grant.len() > GRANT_BYTES_MAX);
+    if are_long || meta.grants.len() > GRANTS_MAX {
+        return Err(Status::invalid(format!(
+            "a request grants at most {GRANTS_MAX} prefixes of at most {GRANT_BYTES_MAX} bytes"
         )));
     }
     let left_max_ms = u64::try_from(TIMEOUT_MAX.as_millis()).unwrap_or(u64::MAX);
@@ -51,6 +60,8 @@ pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
             .into_iter()
             .map(Pin::try_from)
             .collect::<Result<_, _>>()?,
+        grants: meta.grants,
+        submitted_unix_ms: meta.submitted_unix_ms,
         chain: chain.into_iter().map(link).collect::<Result<_, _>>()?,
     })
 }
@@ -66,6 +77,7 @@ fn link(assignment: proto::Assignment) -> Result<Link, Status> {
         order: assignment.order,
         worker: assignment.worker.map(worker_address).transpose()?,
         timeout_ms: assignment.timeout_ms,
+        options: assignment.options.into_iter().collect(),
     })
 }
 
@@ -131,6 +143,8 @@ pub fn next_task(forward: &Forward) -> proto::Task {
             deadline_ms: 0,
             pins,
             scheduler_incarnation: task.key.run.scheduler_incarnation,
+            submitted_unix_ms: task.submitted_unix_ms,
+            grants: task.grants.clone(),
         }),
         input: task.input.clone(),
         next: task.key.stage + 1,

@@ -163,9 +163,14 @@ async fn run_stage(
     let request = OperatorRequest {
         class: link.class.clone(),
         run: task.key.run.number,
+        scheduler_incarnation: task.key.run.scheduler_incarnation,
+        submitted_unix_ms: task.submitted_unix_ms,
         stage: link.order,
+        task: 0,
         attempt: task.key.attempt,
         input: task.input.clone(),
+        options: link.options.clone(),
+        grants: task.grants.clone(),
         items: task.items.clone(),
     };
     let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);

@@ -131,6 +131,32 @@ impl Session {
         Ok(pin)
     }
 
+    async fn update_if(
+        &mut self,
+        id: &str,
+        condition: Condition,
+        new: bytes::Bytes,
+    ) -> Result<Version, UpdateError> {
+        self.begin(id)?;
+        check_value(&new)?;
+        let client = self.client().await?;
+        let update = self.next_update();
+        match client
+            .update_if(update, id, condition, Some(new), self.route())
+            .await
+        {
+            Ok(version) => {
+                self.pin(id, version);
+                Ok(version)
+            }
+            Err(client::UpdateError::Mismatch(found)) => {
+                self.pin(id, found.version);
+                Err(UpdateError::Mismatch(found.existing()))
+            }
+            Err(client::UpdateError::Failed(status)) => Err(self.error(id, status).into()),
+        }
+    }
+
     fn floor(&self, id: &str) -> Version {
         self.seen().floors.get(id).copied().unwrap_or(Version::NULL)
     }
@@ -203,24 +229,16 @@ impl StorageCalls for Session {
         old: Option<bytes::Bytes>,
         new: bytes::Bytes,
     ) -> Result<Version, UpdateError> {
-        self.begin(id)?;
-        check_value(&new)?;
-        let client = self.client().await?;
-        let update = self.next_update();
-        match client
-            .update_if(update, id, Condition::ValueIs(old), Some(new), self.route())
-            .await
-        {
-            Ok(version) => {
-                self.pin(id, version);
-                Ok(version)
-            }
-            Err(client::UpdateError::Mismatch(found)) => {
-                self.pin(id, found.version);
-                Err(UpdateError::Mismatch(found.existing()))
-            }
-            Err(client::UpdateError::Failed(status)) => Err(self.error(id, status).into()),
-        }
+        self.update_if(id, Condition::ValueIs(old), new).await
+    }
+
+    async fn update_if_version_is(
+        &mut self,
+        id: &str,
+        old: Version,
+        new: bytes::Bytes,
+    ) -> Result<Version, UpdateError> {
+        self.update_if(id, Condition::VersionIs(old), new).await
     }
 }
 

@@ -15,6 +15,12 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(STARTED.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Microseconds since 1970, or one more than the last time.
 pub(super) fn incarnation() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);

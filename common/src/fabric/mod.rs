@@ -74,6 +74,11 @@ pub trait Fabric: Send + Sync + 'static {
         machine::now_ms()
     }
 
+    /// Milliseconds since 1970-01-01T00:00:00Z, on a clock that people may set.
+    fn unix_ms(&self) -> u64 {
+        machine::unix_ms()
+    }
+
     /// Numbers the lives of nodes: higher with every call, also after a restart of the machine.
     fn incarnation(&self) -> u64 {
         machine::incarnation()

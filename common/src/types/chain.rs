@@ -1,5 +1,7 @@
 //! The chain of a run as the scheduler and the workers both hold it.
 
+use std::collections::BTreeMap;
+
 use crate::fabric::Address;
 use crate::proto;
 
@@ -19,6 +21,8 @@ pub struct Link {
     /// Absent when no worker was left for it: the scheduler is asked for one.
     pub worker: Option<WorkerAddress>,
     pub timeout_ms: Option<u64>,
+    /// As the application file gives them, by name.
+    pub options: BTreeMap<String, String>,
 }
 
 impl From<&WorkerAddress> for proto::WorkerAddress {
@@ -39,6 +43,7 @@ impl From<&Link> for proto::Assignment {
             worker: link.worker.as_ref().map(Into::into),
             output: Vec::new(),
             timeout_ms: link.timeout_ms,
+            options: link.options.clone(),
         }
     }
 }

@@ -81,7 +81,7 @@ impl std::error::Error for StorageError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(not(target_family = "wasm"), derive(Serialize, Deserialize))]
 pub enum UpdateError {
-    /// The record's value is not the one expected.
+    /// The record is not as tested.
     Mismatch {
         /// The id of the record.
         id: String,
@@ -97,7 +97,7 @@ impl fmt::Display for UpdateError {
         match self {
             Self::Mismatch { id, found: None } => write!(out, "record {id:?} does not exist"),
             Self::Mismatch { id, found: Some(_) } => {
-                write!(out, "record {id:?} has another value than expected")
+                write!(out, "record {id:?} is not as expected")
             }
             Self::Storage(error) => error.fmt(out),
         }
@@ -105,6 +105,63 @@ impl fmt::Display for UpdateError {
 }
 
 impl std::error::Error for UpdateError {}
+
+/// Why a blob could not be opened or read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_family = "wasm"), derive(Serialize, Deserialize))]
+pub enum BlobFault {
+    /// The application grants no prefix of this URL.
+    NotGranted,
+    /// There is no such blob.
+    NotFound,
+    /// The URL cannot be understood, or has a scheme that the worker does not know.
+    InvalidUrl(String),
+    /// The range begins behind the end of the blob, which has this many bytes.
+    InvalidRange(u64),
+    /// The store of the blob cannot be reached, or fails.
+    Unavailable(String),
+    /// The run was cancelled, or a newer attempt has begun: return at once.
+    Cancelled,
+    /// The operator has used up the limit named.
+    LimitExceeded(String),
+    /// Any other reason.
+    Other(String),
+}
+
+impl fmt::Display for BlobFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotGranted => out.write_str("the application does not grant it"),
+            Self::NotFound => out.write_str("not found"),
+            Self::InvalidUrl(reason) => write!(out, "invalid URL: {reason}"),
+            Self::InvalidRange(bytes) => {
+                write!(out, "the range begins behind its end at {bytes} bytes")
+            }
+            Self::Unavailable(reason) => write!(out, "unavailable: {reason}"),
+            Self::Cancelled => out.write_str("the run was cancelled or has a newer attempt"),
+            Self::LimitExceeded(limit) => write!(out, "limit exceeded: {limit}"),
+            Self::Other(reason) => out.write_str(reason),
+        }
+    }
+}
+
+/// A blob that could not be opened or read: which, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_family = "wasm"), derive(Serialize, Deserialize))]
+pub struct BlobError {
+    /// Where it should have been.
+    pub url: String,
+    /// Why.
+    pub fault: BlobFault,
+}
+
+impl fmt::Display for BlobError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "blob {:?}: {}", self.url, self.fault)
+    }
+}
+
+impl std::error::Error for BlobError {}
 
 /// Why a task failed: what an operator returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +175,8 @@ pub enum OperatorError {
     Failed(String),
     /// A storage call failed and the operator had no answer to it.
     Storage(StorageError),
+    /// A blob could not be opened or read and the operator had no answer to it.
+    Blob(BlobError),
 }
 
 impl fmt::Display for OperatorError {
@@ -126,11 +185,18 @@ impl fmt::Display for OperatorError {
             Self::UnknownClass => out.write_str("no operator of this class"),
             Self::InvalidRequest(reason) | Self::Failed(reason) => out.write_str(reason),
             Self::Storage(error) => error.fmt(out),
+            Self::Blob(error) => error.fmt(out),
         }
     }
 }
 
 impl std::error::Error for OperatorError {}
+
+impl From<BlobError> for OperatorError {
+    fn from(error: BlobError) -> Self {
+        Self::Blob(error)
+    }
+}
 
 impl From<StorageError> for OperatorError {
     fn from(error: StorageError) -> Self {

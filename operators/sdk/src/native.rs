@@ -19,8 +19,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{OperatorError, StorageError, StorageFault, UpdateError};
-use crate::host::Host;
+use crate::error::{BlobError, BlobFault, OperatorError, StorageError, StorageFault, UpdateError};
+use crate::host::{BlobReader, Host};
 use crate::registration::Operator;
 use crate::types::{Item, Level, Record, Request, Version};
 
@@ -28,14 +28,14 @@ use crate::types::{Item, Level, Record, Request, Version};
 pub const MAGIC: u64 = 0x4d41_5249_4f4e_4554;
 
 /// The layout of this file's `repr(C)` types and the meaning of its messages.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Compiler, SDK and ABI. Libraries of another fingerprint are refused.
 pub const FINGERPRINT: &str = concat!(
     env!("MARIONETTE_RUSTC"),
     ", marionette-sdk ",
     env!("CARGO_PKG_VERSION"),
-    ", ABI 1"
+    ", ABI 2"
 );
 
 /// The name of the function that returns the table, of type [`Entry`].
@@ -87,8 +87,8 @@ pub struct Sink {
 pub struct HostCalls {
     /// The worker's own.
     pub context: *mut c_void,
-    /// Performs a [`HostCall`]; the sink gets the answer, encoded: a `Result` of the call's own types, nothing
-    /// for [`HostCall::Log`]. Must not panic.
+    /// Performs a [`HostCall`]; the sink gets the answer, encoded: of the call's own types, nothing for calls without
+    /// an answer. Must not panic.
     pub call: unsafe extern "C" fn(*mut c_void, Slice, Sink),
 }
 
@@ -115,6 +115,50 @@ pub enum HostCall {
         old: Option<Vec<u8>>,
         /// The new value.
         new: Vec<u8>,
+    },
+    /// Answered by `Result<Version, UpdateError>`.
+    UpdateIfVersionIs {
+        /// The record.
+        id: String,
+        /// The version expected.
+        old: Option<Version>,
+        /// The new value.
+        new: Vec<u8>,
+    },
+    /// Answered by `Result<u64, BlobError>`: the bytes of the blob.
+    BlobSize {
+        /// The blob.
+        url: String,
+    },
+    /// Answered by `Result<u64, BlobError>`: the reader.
+    OpenBlob {
+        /// The blob.
+        url: String,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes; absent: all.
+        length: Option<u64>,
+    },
+    /// Answered by `Result<Vec<u8>, BlobError>`.
+    ReadBlob {
+        /// The reader.
+        reader: u64,
+        /// How many bytes at most.
+        bytes_max: u32,
+    },
+    /// Has no answer.
+    CloseBlob {
+        /// The reader.
+        reader: u64,
+    },
+    /// Answered by `u64`.
+    Now,
+    /// Answered by `u64`.
+    Random,
+    /// Answered by `Vec<u8>`.
+    RandomBytes {
+        /// How many.
+        count: u32,
     },
     /// Has no answer.
     Log {
@@ -279,6 +323,13 @@ fn unreadable(id: &str, reason: &str) -> StorageError {
     }
 }
 
+fn unreadable_blob(url: &str, reason: &str) -> BlobError {
+    BlobError {
+        url: url.to_owned(),
+        fault: BlobFault::Other(format!("the worker's answer is malformed: {reason}")),
+    }
+}
+
 impl Host for Callbacks {
     fn read(&mut self, id: &str) -> Result<Record, StorageError> {
         let call = HostCall::Read { id: id.to_owned() };
@@ -307,6 +358,75 @@ impl Host for Callbacks {
         self.ask(&call, |reason| {
             UpdateError::Storage(unreadable(id, &reason))
         })
+    }
+
+    fn update_if_version_is(
+        &mut self,
+        id: &str,
+        old: Option<Version>,
+        new: &[u8],
+    ) -> Result<Version, UpdateError> {
+        let call = HostCall::UpdateIfVersionIs {
+            id: id.to_owned(),
+            old,
+            new: new.to_vec(),
+        };
+        self.ask(&call, |reason| {
+            UpdateError::Storage(unreadable(id, &reason))
+        })
+    }
+
+    fn blob_size(&mut self, url: &str) -> Result<u64, BlobError> {
+        let call = HostCall::BlobSize {
+            url: url.to_owned(),
+        };
+        self.ask(&call, |reason| unreadable_blob(url, &reason))
+    }
+
+    fn open_blob(
+        &mut self,
+        url: &str,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<BlobReader, BlobError> {
+        let call = HostCall::OpenBlob {
+            url: url.to_owned(),
+            offset,
+            length,
+        };
+        let reader = self.ask(&call, |reason| unreadable_blob(url, &reason));
+        reader.map(|reader| BlobReader::new(reader, url))
+    }
+
+    fn read_blob(&mut self, reader: &BlobReader, bytes_max: u32) -> Result<Vec<u8>, BlobError> {
+        let call = HostCall::ReadBlob {
+            reader: reader.id(),
+            bytes_max,
+        };
+        let bytes = self.ask(&call, |reason| unreadable_blob(reader.url(), &reason));
+        bytes.map_err(|error: BlobError| BlobError {
+            url: reader.url().to_owned(),
+            ..error
+        })
+    }
+
+    fn close_blob(&mut self, reader: BlobReader) {
+        self.call(&HostCall::CloseBlob {
+            reader: reader.id(),
+        });
+    }
+
+    fn now(&mut self) -> u64 {
+        // The worker's answer to this call cannot be malformed: it is made by the same SDK.
+        decode(&self.call(&HostCall::Now)).unwrap_or_default()
+    }
+
+    fn random(&mut self) -> u64 {
+        decode(&self.call(&HostCall::Random)).unwrap_or_default()
+    }
+
+    fn random_bytes(&mut self, count: u32) -> Vec<u8> {
+        decode(&self.call(&HostCall::RandomBytes { count })).unwrap_or_default()
     }
 
     fn log(&mut self, level: Level, message: &str) {

@@ -1,10 +1,10 @@
-//! The one line that makes plain functions operators.
+//! The one line that makes functions operators, and what kinds of functions there are.
 
 use crate::error::OperatorError;
 use crate::host::Host;
 use crate::types::{Item, Request};
 
-/// What an operator is.
+/// What an operator is, once it is registered.
 pub type Operator = fn(&Request, &mut dyn Host) -> Result<Vec<Item>, OperatorError>;
 
 /// Runs the operator `class` of `operators` (the `OPERATORS` that [`operators!`](crate::operators) makes).
@@ -20,6 +20,67 @@ pub fn run(
     }
 }
 
+/// A function that can be registered. `Kind` only tells the kinds apart:
+/// - `fn(&Request, &mut dyn Host) -> Result<impl IntoItems, OperatorError>`
+/// - with the feature `json`: `fn(Json<T>, &mut dyn Host) -> Result<impl IntoItems, OperatorError>`
+pub trait Function<Kind> {
+    /// Runs it.
+    fn call(&self, request: &Request, host: &mut dyn Host) -> Result<Vec<Item>, OperatorError>;
+}
+
+/// The kind of a function that takes the request as it is.
+#[derive(Debug)]
+pub struct Plain<O>(std::marker::PhantomData<O>);
+
+impl<F, O> Function<Plain<O>> for F
+where
+    F: Fn(&Request, &mut dyn Host) -> Result<O, OperatorError>,
+    O: IntoItems,
+{
+    fn call(&self, request: &Request, host: &mut dyn Host) -> Result<Vec<Item>, OperatorError> {
+        self(request, host)?.into_items()
+    }
+}
+
+/// Calls a function of any kind; [`operators!`](crate::operators) does.
+pub fn call<Kind>(
+    function: impl Function<Kind>,
+    request: &Request,
+    host: &mut dyn Host,
+) -> Result<Vec<Item>, OperatorError> {
+    function.call(request, host)
+}
+
+/// What an operator may return: items, one item, text, or (feature `json`) [`Json`](crate::json::Json).
+pub trait IntoItems {
+    /// The items for the next stage.
+    fn into_items(self) -> Result<Vec<Item>, OperatorError>;
+}
+
+impl IntoItems for Vec<Item> {
+    fn into_items(self) -> Result<Vec<Item>, OperatorError> {
+        Ok(self)
+    }
+}
+
+impl IntoItems for Item {
+    fn into_items(self) -> Result<Vec<Item>, OperatorError> {
+        Ok(vec![self])
+    }
+}
+
+impl IntoItems for String {
+    fn into_items(self) -> Result<Vec<Item>, OperatorError> {
+        Ok(vec![Item::from(self)])
+    }
+}
+
+impl IntoItems for &str {
+    fn into_items(self) -> Result<Vec<Item>, OperatorError> {
+        Ok(vec![Item::from(self)])
+    }
+}
+
 /// Registers the operators of a library: class names and their functions. Once per library, at its root.
 ///
 /// Makes `OPERATORS`, and what the worker calls: the exports of the component on WASM, elsewhere the C function
@@ -28,7 +89,12 @@ pub fn run(
 macro_rules! operators {
     ($($class:literal => $function:path),+ $(,)?) => {
         /// The operators of this library, by class name.
-        pub const OPERATORS: &[(&str, $crate::Operator)] = &[$(($class, $function as $crate::Operator)),+];
+        pub const OPERATORS: &[(&str, $crate::Operator)] = &[$((
+            $class,
+            (|request: &$crate::Request, host: &mut dyn $crate::Host| {
+                $crate::call($function, request, host)
+            }) as $crate::Operator,
+        )),+];
 
         #[cfg(target_family = "wasm")]
         mod marionette_component {

@@ -47,12 +47,35 @@ pub struct Request {
     pub run: u64,
     /// The number of the stage within the application, from 0.
     pub stage: u32,
+    /// The number of the task within the stage, from 0. A plain stage has one task.
+    pub task: u32,
     /// The number of the attempt at this task, from 1.
     pub attempt: u32,
     /// The input that the run was submitted with.
     pub input: String,
-    /// What the stage before returned; empty for stage 0.
+    /// The options of the stage, as the application file gives them: name and value, in the order of their names.
+    pub options: Vec<(String, String)>,
+    /// What the stage before returned, or the task's part of it; empty for stage 0.
     pub items: Vec<Item>,
+}
+
+impl Request {
+    /// An option of the stage; `None` when the application file does not give it.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let given = self.options.iter().find(|(option, _)| option == name);
+        given.map(|(_, value)| value.as_str())
+    }
+
+    /// The one item of a plain chain.
+    pub fn item(&self) -> Result<&Item, OperatorError> {
+        match self.items.as_slice() {
+            [item] => Ok(item),
+            items => Err(OperatorError::InvalidRequest(format!(
+                "one item expected of the stage before, found {}",
+                items.len()
+            ))),
+        }
+    }
 }
 
 /// Names one value of one record for ever. How versions are ordered is in the contract; an operator needs

@@ -1,8 +1,10 @@
 //! The WASM way across the boundary: generated bindings of the contract, and conversions from and to the SDK's
 //! types. Called by what [`operators!`](crate::operators) makes; no operator names it.
 
-use crate::error::{OperatorError, StorageError, StorageFault, UpdateError};
-use crate::host::Host;
+use std::collections::BTreeMap;
+
+use crate::error::{BlobError, BlobFault, OperatorError, StorageError, StorageFault, UpdateError};
+use crate::host::{BlobReader, Host};
 use crate::registration::Operator;
 use crate::types::{Item, Level, Record, Request, Version};
 
@@ -18,7 +20,7 @@ pub mod bindings {
     });
 }
 
-use bindings::marionette::operator::{logging, storage, types as wit};
+use bindings::marionette::operator::{blob, clock, logging, random, storage, types as wit};
 
 /// The class names of a library.
 pub fn classes(operators: &[(&str, Operator)]) -> Vec<String> {
@@ -38,11 +40,13 @@ pub fn run(
     let request = Request {
         run: request.run,
         stage: request.stage,
+        task: request.task,
         attempt: request.attempt,
         input: request.input,
+        options: request.options,
         items: request.items.into_iter().map(Item::from).collect(),
     };
-    crate::registration::run(operators, class, &request, &mut Imports)
+    crate::registration::run(operators, class, &request, &mut Imports::default())
         .map(|items| items.into_iter().map(wit::Item::from).collect())
         .map_err(wit::OperatorError::from)
 }
@@ -55,7 +59,11 @@ fn report_panics() {
 }
 
 /// The host behind the component's imports.
-struct Imports;
+#[derive(Default)]
+struct Imports {
+    readers: BTreeMap<u64, blob::Reader>,
+    opened: u64,
+}
 
 impl Host for Imports {
     fn read(&mut self, id: &str) -> Result<Record, StorageError> {
@@ -76,15 +84,59 @@ impl Host for Imports {
         old: Option<&[u8]>,
         new: &[u8],
     ) -> Result<Version, UpdateError> {
-        storage::update_if_value_is(id, old, new)
-            .map(Version::from)
-            .map_err(|error| match error {
-                wit::UpdateError::Mismatch(found) => UpdateError::Mismatch {
-                    id: id.to_owned(),
-                    found: found.map(Record::from),
-                },
-                wit::UpdateError::Storage(error) => UpdateError::Storage(storage_error(id, error)),
-            })
+        updated(id, storage::update_if_value_is(id, old, new))
+    }
+
+    fn update_if_version_is(
+        &mut self,
+        id: &str,
+        old: Option<Version>,
+        new: &[u8],
+    ) -> Result<Version, UpdateError> {
+        let old = old.map(wit::Version::from);
+        updated(id, storage::update_if_version_is(id, old, new))
+    }
+
+    fn blob_size(&mut self, url: &str) -> Result<u64, BlobError> {
+        blob::size(url).map_err(|error| blob_error(url, error))
+    }
+
+    fn open_blob(
+        &mut self,
+        url: &str,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<BlobReader, BlobError> {
+        let reader = blob::open(url, offset, length).map_err(|error| blob_error(url, error))?;
+        self.opened += 1;
+        self.readers.insert(self.opened, reader);
+        Ok(BlobReader::new(self.opened, url))
+    }
+
+    fn read_blob(&mut self, reader: &BlobReader, bytes_max: u32) -> Result<Vec<u8>, BlobError> {
+        match self.readers.get(&reader.id()) {
+            Some(open) => open
+                .read(bytes_max)
+                .map_err(|error| blob_error(reader.url(), error)),
+            // It was made by another host: nothing is left of it here.
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn close_blob(&mut self, reader: BlobReader) {
+        self.readers.remove(&reader.id());
+    }
+
+    fn now(&mut self) -> u64 {
+        clock::now()
+    }
+
+    fn random(&mut self) -> u64 {
+        random::number()
+    }
+
+    fn random_bytes(&mut self, count: u32) -> Vec<u8> {
+        random::bytes(count)
     }
 
     fn log(&mut self, level: Level, message: &str) {
@@ -95,6 +147,36 @@ impl Host for Imports {
             Level::Error => wit::Level::Error,
         };
         logging::log(level, message);
+    }
+}
+
+fn updated(
+    id: &str,
+    result: Result<wit::Version, wit::UpdateError>,
+) -> Result<Version, UpdateError> {
+    result.map(Version::from).map_err(|error| match error {
+        wit::UpdateError::Mismatch(found) => UpdateError::Mismatch {
+            id: id.to_owned(),
+            found: found.map(Record::from),
+        },
+        wit::UpdateError::Storage(error) => UpdateError::Storage(storage_error(id, error)),
+    })
+}
+
+fn blob_error(url: &str, error: wit::BlobError) -> BlobError {
+    let fault = match error {
+        wit::BlobError::NotGranted => BlobFault::NotGranted,
+        wit::BlobError::NotFound => BlobFault::NotFound,
+        wit::BlobError::InvalidUrl(reason) => BlobFault::InvalidUrl(reason),
+        wit::BlobError::InvalidRange(bytes) => BlobFault::InvalidRange(bytes),
+        wit::BlobError::Unavailable(reason) => BlobFault::Unavailable(reason),
+        wit::BlobError::Cancelled => BlobFault::Cancelled,
+        wit::BlobError::LimitExceeded(limit) => BlobFault::LimitExceeded(limit),
+        wit::BlobError::Other(reason) => BlobFault::Other(reason),
+    };
+    BlobError {
+        url: url.to_owned(),
+        fault,
     }
 }
 
@@ -134,6 +216,21 @@ impl From<StorageFault> for wit::StorageError {
     }
 }
 
+impl From<BlobFault> for wit::BlobError {
+    fn from(fault: BlobFault) -> Self {
+        match fault {
+            BlobFault::NotGranted => Self::NotGranted,
+            BlobFault::NotFound => Self::NotFound,
+            BlobFault::InvalidUrl(reason) => Self::InvalidUrl(reason),
+            BlobFault::InvalidRange(bytes) => Self::InvalidRange(bytes),
+            BlobFault::Unavailable(reason) => Self::Unavailable(reason),
+            BlobFault::Cancelled => Self::Cancelled,
+            BlobFault::LimitExceeded(limit) => Self::LimitExceeded(limit),
+            BlobFault::Other(reason) => Self::Other(reason),
+        }
+    }
+}
+
 impl From<OperatorError> for wit::OperatorError {
     fn from(error: OperatorError) -> Self {
         match error {
@@ -142,6 +239,10 @@ impl From<OperatorError> for wit::OperatorError {
             OperatorError::Failed(reason) => Self::Failed(reason),
             OperatorError::Storage(error) => Self::Storage(wit::StorageFailure {
                 id: error.id,
+                error: error.fault.into(),
+            }),
+            OperatorError::Blob(error) => Self::Blob(wit::BlobFailure {
+                url: error.url,
                 error: error.fault.into(),
             }),
         }
@@ -168,6 +269,16 @@ impl From<Item> for wit::Item {
 
 impl From<wit::Version> for Version {
     fn from(version: wit::Version) -> Self {
+        Self {
+            number: version.number,
+            replica: version.replica,
+            step: version.step,
+        }
+    }
+}
+
+impl From<Version> for wit::Version {
+    fn from(version: Version) -> Self {
         Self {
             number: version.number,
             replica: version.replica,

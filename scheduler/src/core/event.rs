@@ -1,5 +1,6 @@
 //! What reaches the machine, and what it wants done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::types::{Link, Pin, Ring, WorkerAddress};
@@ -91,6 +92,10 @@ pub struct Submission {
     pub timeout_ms: u64,
     /// Floors: versions that the submitter has seen.
     pub seen: Vec<Pin>,
+    /// Prefixes of the URLs that its operators may open.
+    pub grants: Vec<String>,
+    /// When it came, in milliseconds since 1970: for operators alone.
+    pub submitted_unix_ms: u64,
 }
 
 /// A stage as its author wrote it.
@@ -104,6 +109,8 @@ pub struct StageSpec {
     pub timeout_ms: Option<u64>,
     /// At least 1.
     pub attempts_max: u32,
+    /// As the application file gives them, by name.
+    pub options: BTreeMap<String, String>,
 }
 
 /// A worker is there.
@@ -151,6 +158,8 @@ pub struct Dispatch {
     /// Until the run's deadline, from now.
     pub left_ms: u64,
     pub chain: Vec<Link>,
+    pub grants: Arc<[String]>,
+    pub submitted_unix_ms: u64,
     /// What the stage before left; absent for the first.
     pub checkpoint: Option<Arc<Checkpoint>>,
 }

@@ -191,6 +191,8 @@ impl Core {
             input: run.input.clone(),
             left_ms: run.deadline_ms.saturating_sub(now_ms),
             chain: chain(run, &self.workers),
+            grants: run.grants.clone(),
+            submitted_unix_ms: run.submitted_unix_ms,
             checkpoint: run.checkpoint.clone(),
         }));
     }
@@ -344,6 +346,7 @@ fn chain(run: &Run, workers: &Workers) -> Vec<Link> {
         order: stage.spec.order,
         worker: stage.worker.as_ref().and_then(|name| workers.address(name)),
         timeout_ms: stage.spec.timeout_ms,
+        options: stage.spec.options.clone(),
     };
     run.stages.iter().map(link).collect()
 }

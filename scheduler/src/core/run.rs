@@ -89,6 +89,10 @@ pub struct Run {
     pub number: RunNumber,
     pub input: Arc<str>,
     pub application: String,
+    /// Prefixes of the URLs that its operators may open.
+    pub grants: Arc<[String]>,
+    /// Since 1970, for its operators; everything else goes by `submitted_ms`.
+    pub submitted_unix_ms: u64,
     pub submitted_ms: u64,
     pub deadline_ms: u64,
     pub ended_ms: Option<u64>,
@@ -118,6 +122,8 @@ impl Run {
             number,
             input: submission.input.into(),
             application: submission.application,
+            grants: submission.grants.into(),
+            submitted_unix_ms: submission.submitted_unix_ms,
             submitted_ms: now_ms,
             deadline_ms: now_ms.saturating_add(submission.timeout_ms),
             ended_ms: None,

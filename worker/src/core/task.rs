@@ -39,6 +39,10 @@ pub struct Task {
     /// What the stage before returned.
     pub items: Vec<Item>,
     pub pins: Vec<Pin>,
+    /// Prefixes of the URLs that operators of the run may open.
+    pub grants: Vec<String>,
+    /// When the run was submitted, in milliseconds since 1970.
+    pub submitted_unix_ms: u64,
     pub chain: Vec<Link>,
 }
 

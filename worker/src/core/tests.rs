@@ -88,6 +88,7 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
             address: address.clone(),
         }),
         timeout_ms,
+        options: BTreeMap::new(),
     };
     Task {
         key,
@@ -96,6 +97,8 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
         input: "13".to_owned(),
         items: vec![],
         pins: vec![],
+        grants: vec![],
+        submitted_unix_ms: 0,
         chain: (0..).zip([None, Some(2_000), None]).map(link).collect(),
     }
 }

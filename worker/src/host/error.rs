@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::blob::BlobError;
 use super::storage::StorageError;
 
 /// The operator host could not be started.
@@ -55,6 +56,9 @@ pub enum OperatorFailure {
     /// A storage call failed and the operator had no answer to it.
     #[error("record {id:?}: {error}")]
     Storage { id: String, error: StorageError },
+    /// A blob could not be opened or read and the operator had no answer to it.
+    #[error("blob {url:?}: {error}")]
+    Blob { url: String, error: BlobError },
     /// The component did what WASM forbids, called what does not exist, or panicked.
     #[error("trapped: {reason}")]
     Trap { reason: String },
@@ -80,6 +84,7 @@ impl OperatorFailure {
     pub fn is_worth_retrying(&self) -> bool {
         match self {
             Self::Storage { error, .. } => error.is_passing(),
+            Self::Blob { error, .. } => error.is_passing(),
             Self::InvalidRequest(_)
             | Self::DeadlineExceeded { .. }
             | Self::MemoryLimit { .. }

@@ -52,6 +52,12 @@ pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 pub(super) const CLASS_BYTES_MAX: usize = 128;
 /// Classes of one file.
 pub(super) const CLASSES_MAX: usize = 1_000;
+/// Blobs that one task has open at once.
+pub(super) const BLOB_READERS_MAX: usize = 16;
+/// What one call reads of a blob.
+pub(super) const BLOB_READ_BYTES_MAX: usize = 1 << 20;
+/// Random bytes of one call.
+pub(super) const RANDOM_BYTES_MAX: u32 = 65_536;
 /// Log lines of one task; the rest is dropped.
 pub(super) const LOG_LINES_MAX: u32 = 1_000;
 /// One log line; the rest is cut.

@@ -17,19 +17,22 @@
 //!
 //! Absent: which worker runs what, retries, pins, forwarding.
 //!
-//! - [`storage`]: the calls. - [`error`]: failures. - [`limits`]: configuration and bounds.
+//! - [`storage`]: the calls. - [`blob`]: reading by URL. - [`surroundings`]: time and chance. - [`error`]: failures. - [`limits`]: configuration and bounds.
 //! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
 //!   their threads to the session. - [`task_log`]: log lines.
 
+mod blob;
 mod error;
 mod limits;
 mod native;
 mod registry;
 mod remote;
 mod storage;
+mod surroundings;
 mod task_log;
 mod wasm;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ use common::types::Item;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use blob::BlobError;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
 pub use limits::HostConfig;
 pub use registry::{ClassInfo, Source};
@@ -45,18 +49,27 @@ pub use storage::{StorageCalls, StorageError, UpdateError};
 use registry::{Operators, Registry};
 
 /// One attempt at one task, as an operator is to see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorRequest {
     /// The class of the operator.
     pub class: String,
-    /// The number of the run.
+    /// The number of the run, and the scheduler that counts it.
     pub run: u64,
+    pub scheduler_incarnation: u64,
+    /// When the run was submitted, in milliseconds since 1970.
+    pub submitted_unix_ms: u64,
     /// The number of the stage, from 0.
     pub stage: u32,
+    /// The number of the task within the stage, from 0.
+    pub task: u32,
     /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The input of the run.
     pub input: String,
+    /// The options of the stage.
+    pub options: BTreeMap<String, String>,
+    /// Prefixes of the URLs that it may open.
+    pub grants: Vec<String>,
     /// What the stage before returned.
     pub items: Vec<Item>,
 }

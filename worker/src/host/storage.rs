@@ -29,6 +29,14 @@ pub trait StorageCalls: Any + Send {
         old: Option<Bytes>,
         new: Bytes,
     ) -> Result<Version, UpdateError>;
+
+    /// Makes `new` the newest version if the newest is `old` (the null version: the record was never written).
+    async fn update_if_version_is(
+        &mut self,
+        id: &str,
+        old: Version,
+        new: Bytes,
+    ) -> Result<Version, UpdateError>;
 }
 
 /// Why a storage call failed; the cases of the contract (`storage-error` in `operators/wit`).
@@ -69,8 +77,8 @@ impl StorageError {
 /// Why an update failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UpdateError {
-    /// The value is another; holds the record found.
-    #[error("the record has another value than expected")]
+    /// The record is not as tested; holds the record found.
+    #[error("the record is not as expected")]
     Mismatch(Option<Record>),
     #[error(transparent)]
     Storage(#[from] StorageError),

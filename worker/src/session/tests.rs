@@ -81,6 +81,7 @@ impl Fixture {
             order: 0,
             worker: None,
             timeout_ms: None,
+            options: BTreeMap::new(),
         };
         Task {
             key: TaskKey {
@@ -93,6 +94,8 @@ impl Fixture {
             input: String::new(),
             items: vec![],
             pins,
+            grants: vec![],
+            submitted_unix_ms: 0,
             chain: vec![link],
         }
     }

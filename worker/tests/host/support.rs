@@ -44,6 +44,25 @@ impl MemoryStorage {
             .insert(id.to_owned(), Record { version, value });
         version
     }
+
+    async fn update_if(
+        &mut self,
+        id: &str,
+        is_as_tested: impl FnOnce(Option<&Record>) -> bool + Send,
+        new: Bytes,
+    ) -> Result<Version, UpdateError> {
+        answer(id).await;
+        let found = self.records.get(id).cloned();
+        if !is_as_tested(found.as_ref()) {
+            return Err(UpdateError::Mismatch(found));
+        }
+        let Some(record) = self.records.get_mut(id) else {
+            return Ok(self.put(id, new));
+        };
+        record.version = record.version.successor();
+        record.value = new;
+        Ok(record.version)
+    }
 }
 
 async fn answer(id: &str) {
@@ -70,17 +89,19 @@ impl StorageCalls for MemoryStorage {
         old: Option<Bytes>,
         new: Bytes,
     ) -> Result<Version, UpdateError> {
-        answer(id).await;
-        let found = self.records.get(id).cloned();
-        if found.as_ref().map(|record| &record.value) != old.as_ref() {
-            return Err(UpdateError::Mismatch(found));
-        }
-        let Some(record) = self.records.get_mut(id) else {
-            return Ok(self.put(id, new));
-        };
-        record.version = record.version.successor();
-        record.value = new;
-        Ok(record.version)
+        let is_old = |found: Option<&Record>| found.map(|record| &record.value) == old.as_ref();
+        self.update_if(id, is_old, new).await
+    }
+
+    async fn update_if_version_is(
+        &mut self,
+        id: &str,
+        old: Version,
+        new: Bytes,
+    ) -> Result<Version, UpdateError> {
+        let is_old =
+            |found: Option<&Record>| found.map_or(Version::NULL, |record| record.version) == old;
+        self.update_if(id, is_old, new).await
     }
 }
 
@@ -95,13 +116,13 @@ pub fn request(class: &str, input: &str, items: &[&str]) -> OperatorRequest {
     OperatorRequest {
         class: class.to_owned(),
         run: 7,
-        stage: 0,
         attempt: 1,
         input: input.to_owned(),
         items: items
             .iter()
             .map(|text| Item::plain((*text).to_owned()))
             .collect(),
+        ..OperatorRequest::default()
     }
 }
 

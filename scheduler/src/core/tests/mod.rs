@@ -4,6 +4,8 @@ mod life;
 mod placement;
 mod recovery;
 
+use std::collections::BTreeMap;
+
 use common::fabric::Address;
 use common::types::{CommitMode, Item, Ring, WorkerAddress};
 use expect_test::{Expect, expect};
@@ -167,6 +169,7 @@ fn submission(chain: &str) -> Submission {
             parallel: class.ends_with('*'),
             timeout_ms: None,
             attempts_max: attempts.parse().unwrap(),
+            options: BTreeMap::new(),
         }
     };
     let stages = (0..).zip(chain.split_whitespace()).map(stage).collect();
@@ -176,6 +179,8 @@ fn submission(chain: &str) -> Submission {
         application: "app".to_owned(),
         stages,
         timeout_ms: 60_000,
+        grants: vec![],
+        submitted_unix_ms: 0,
     }
 }
 

@@ -5,6 +5,7 @@ use common::types::{Item, Record, Version};
 use marionette_sdk as sdk;
 
 use crate::host::OperatorRequest;
+use crate::host::blob::BlobError;
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
 use crate::host::storage::{StorageError, UpdateError};
@@ -17,8 +18,10 @@ pub(super) fn request(request: OperatorRequest) -> sdk::Request {
     sdk::Request {
         run: request.run,
         stage: request.stage,
+        task: request.task,
         attempt: request.attempt,
         input: request.input,
+        options: request.options.into_iter().collect(),
         items: request.items.into_iter().map(item).collect(),
     }
 }
@@ -32,6 +35,14 @@ pub(super) fn item(item: sdk::Item) -> Item {
 
 pub(super) fn version(version: Version) -> sdk::Version {
     sdk::Version {
+        number: version.number,
+        replica: version.replica,
+        step: version.step,
+    }
+}
+
+pub(super) fn version_of(version: sdk::Version) -> Version {
+    Version {
         number: version.number,
         replica: version.replica,
         step: version.step,
@@ -74,6 +85,23 @@ pub(super) fn update_error(id: &str, error: UpdateError) -> sdk::UpdateError {
     }
 }
 
+pub(super) fn blob_error(url: &str, error: BlobError) -> sdk::BlobError {
+    let fault = match error {
+        BlobError::NotGranted => sdk::BlobFault::NotGranted,
+        BlobError::NotFound => sdk::BlobFault::NotFound,
+        BlobError::InvalidUrl(reason) => sdk::BlobFault::InvalidUrl(reason),
+        BlobError::InvalidRange { bytes } => sdk::BlobFault::InvalidRange(bytes),
+        BlobError::Unavailable(reason) => sdk::BlobFault::Unavailable(reason),
+        BlobError::Cancelled => sdk::BlobFault::Cancelled,
+        BlobError::LimitExceeded(limit) => sdk::BlobFault::LimitExceeded(limit),
+        BlobError::Other(reason) => sdk::BlobFault::Other(reason),
+    };
+    sdk::BlobError {
+        url: url.to_owned(),
+        fault,
+    }
+}
+
 pub(super) fn failure(error: sdk::OperatorError) -> OperatorFailure {
     match error {
         sdk::OperatorError::UnknownClass => {
@@ -86,6 +114,10 @@ pub(super) fn failure(error: sdk::OperatorError) -> OperatorFailure {
         sdk::OperatorError::Storage(error) => OperatorFailure::Storage {
             id: bounded(error.id),
             error: fault(error.fault),
+        },
+        sdk::OperatorError::Blob(error) => OperatorFailure::Blob {
+            url: bounded(error.url),
+            error: blob_fault(error.fault),
         },
     }
 }
@@ -102,6 +134,19 @@ fn fault(fault: sdk::StorageFault) -> StorageError {
         sdk::StorageFault::Cancelled => StorageError::Cancelled,
         sdk::StorageFault::LimitExceeded(limit) => StorageError::LimitExceeded(bounded(limit)),
         sdk::StorageFault::Other(reason) => StorageError::Other(bounded(reason)),
+    }
+}
+
+fn blob_fault(fault: sdk::BlobFault) -> BlobError {
+    match fault {
+        sdk::BlobFault::NotGranted => BlobError::NotGranted,
+        sdk::BlobFault::NotFound => BlobError::NotFound,
+        sdk::BlobFault::InvalidUrl(reason) => BlobError::InvalidUrl(bounded(reason)),
+        sdk::BlobFault::InvalidRange(bytes) => BlobError::InvalidRange { bytes },
+        sdk::BlobFault::Unavailable(reason) => BlobError::Unavailable(bounded(reason)),
+        sdk::BlobFault::Cancelled => BlobError::Cancelled,
+        sdk::BlobFault::LimitExceeded(limit) => BlobError::LimitExceeded(bounded(limit)),
+        sdk::BlobFault::Other(reason) => BlobError::Other(bounded(reason)),
     }
 }
 

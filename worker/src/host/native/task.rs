@@ -4,19 +4,21 @@
 
 use std::sync::Arc;
 
-use common::types::Item;
+use common::types::{Item, Version};
 use marionette_sdk::native::{self as abi, HostCall, TaskError};
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::convert;
 use super::library::NativeOperators;
+use crate::host::blob::{BlobError, BlobRange, Blobs};
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
-use crate::host::remote::{RemoteStorage, remote_storage, serve};
-use crate::host::storage::StorageCalls;
+use crate::host::remote::{RemoteCalls, remote_calls, serve};
+use crate::host::surroundings::Surroundings;
 use crate::host::task_log::TaskLog;
-use crate::host::{Ended, OperatorRequest, Task, bounded};
+use crate::host::{Ended, OperatorRequest, Task, UpdateError, bounded};
 
 type TaskResult = Result<Vec<marionette_sdk::Item>, TaskError>;
 
@@ -28,11 +30,12 @@ pub(in crate::host) async fn run(
     output_bytes_max: usize,
 ) -> Ended {
     let Task {
-        request,
+        mut request,
         mut storage,
         deadline,
     } = task;
-    let (remote, calls) = remote_storage();
+    let blobs = Blobs::new(std::mem::take(&mut request.grants));
+    let (remote, calls) = remote_calls();
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
     let thread = std::thread::Builder::new().name("native-operator".to_owned());
@@ -45,7 +48,7 @@ pub(in crate::host) async fn run(
         let failure = OperatorFailure::Host(format!("no thread for a native operator: {error}"));
         return (Err(failure), storage);
     }
-    let served = serve(calls, ended, storage.as_mut());
+    let served = serve(calls, ended, storage.as_mut(), blobs);
     let lost = |_| {
         Err(TaskError::Panic(
             "its thread ended without a result".to_owned(),
@@ -62,66 +65,98 @@ pub(in crate::host) async fn run(
 fn call(
     operators: &NativeOperators,
     request: OperatorRequest,
-    mut storage: RemoteStorage,
+    calls: RemoteCalls,
     runtime: &Handle,
 ) -> TaskResult {
-    let mut log = TaskLog::new(&request.class, request.run, request.stage);
+    let mut host = Host {
+        calls,
+        surroundings: Surroundings::new(&request),
+        log: TaskLog::new(&request.class, request.run, request.stage),
+    };
     let task = abi::Task {
         class: request.class.clone(),
         request: convert::request(request),
     };
-    operators.call(&task, &mut |call| {
-        runtime.block_on(perform(call, &mut storage, &mut log))
-    })
+    operators.call(&task, &mut |call| runtime.block_on(host.perform(call)))
 }
 
-async fn perform(call: HostCall, storage: &mut dyn StorageCalls, log: &mut TaskLog) -> Vec<u8> {
-    match call {
-        HostCall::Read { id } => {
-            let record = storage.read(&id).await;
-            answer_read(
-                &record
-                    .map_err(|error| convert::storage_error(&id, error))
-                    .map(convert::record),
-            )
-        }
-        HostCall::Write { id, value } => {
-            let version = storage.write(&id, value.into()).await;
-            answer_write(
-                &version
-                    .map_err(|error| convert::storage_error(&id, error))
-                    .map(convert::version),
-            )
-        }
-        HostCall::UpdateIfValueIs { id, old, new } => {
-            let version = storage
-                .update_if_value_is(&id, old.map(Into::into), new.into())
-                .await;
-            answer_update(
-                &version
-                    .map_err(|error| convert::update_error(&id, error))
-                    .map(convert::version),
-            )
-        }
-        HostCall::Log { level, message } => {
-            log.line(level, message);
-            Vec::new()
+/// What the operator's calls work on.
+struct Host {
+    calls: RemoteCalls,
+    surroundings: Surroundings,
+    log: TaskLog,
+}
+
+impl Host {
+    /// The answer as the ABI has it.
+    async fn perform(&mut self, call: HostCall) -> Vec<u8> {
+        match call {
+            HostCall::Read { id } => {
+                let record = self.calls.read(id.clone()).await;
+                let record = record.map_err(|error| convert::storage_error(&id, error));
+                abi::encode(&record.map(convert::record))
+            }
+            HostCall::Write { id, value } => {
+                let version = self.calls.write(id.clone(), value.into()).await;
+                let version = version.map_err(|error| convert::storage_error(&id, error));
+                abi::encode(&version.map(convert::version))
+            }
+            HostCall::UpdateIfValueIs { id, old, new } => {
+                let old = old.map(Into::into);
+                let updated = self
+                    .calls
+                    .update_if_value_is(id.clone(), old, new.into())
+                    .await;
+                encode_updated(&id, updated)
+            }
+            HostCall::UpdateIfVersionIs { id, old, new } => {
+                let old = old.map_or(Version::NULL, convert::version_of);
+                let updated = self
+                    .calls
+                    .update_if_version_is(id.clone(), old, new.into())
+                    .await;
+                encode_updated(&id, updated)
+            }
+            HostCall::BlobSize { url } => {
+                let size = self.calls.blob_size(url.clone()).await;
+                encode_of_blob(&url, size)
+            }
+            HostCall::OpenBlob {
+                url,
+                offset,
+                length,
+            } => {
+                let range = BlobRange { offset, length };
+                let reader = self.calls.open_blob(url.clone(), range).await;
+                encode_of_blob(&url, reader)
+            }
+            HostCall::ReadBlob { reader, bytes_max } => {
+                let bytes = self.calls.read_blob(reader, bytes_max).await;
+                // The SDK knows which blob it is.
+                encode_of_blob("", bytes.map(Vec::from))
+            }
+            HostCall::CloseBlob { reader } => {
+                self.calls.close_blob(reader).await;
+                Vec::new()
+            }
+            HostCall::Now => abi::encode(&self.surroundings.now()),
+            HostCall::Random => abi::encode(&self.surroundings.random()),
+            HostCall::RandomBytes { count } => abi::encode(&self.surroundings.random_bytes(count)),
+            HostCall::Log { level, message } => {
+                self.log.line(level, message);
+                Vec::new()
+            }
         }
     }
 }
 
-// The types that the ABI gives to each answer, once.
-
-fn answer_read(answer: &Result<marionette_sdk::Record, marionette_sdk::StorageError>) -> Vec<u8> {
-    abi::encode(answer)
+fn encode_updated(id: &str, updated: Result<Version, UpdateError>) -> Vec<u8> {
+    let updated = updated.map_err(|error| convert::update_error(id, error));
+    abi::encode(&updated.map(convert::version))
 }
 
-fn answer_write(answer: &Result<marionette_sdk::Version, marionette_sdk::StorageError>) -> Vec<u8> {
-    abi::encode(answer)
-}
-
-fn answer_update(answer: &Result<marionette_sdk::Version, marionette_sdk::UpdateError>) -> Vec<u8> {
-    abi::encode(answer)
+fn encode_of_blob<T: Serialize>(url: &str, result: Result<T, BlobError>) -> Vec<u8> {
+    abi::encode(&result.map_err(|error| convert::blob_error(url, error)))
 }
 
 fn outcome(result: TaskResult, output_bytes_max: usize) -> Result<Vec<Item>, OperatorFailure> {

@@ -5,6 +5,7 @@ use common::types::{Item, Record, Version};
 
 use super::bindings::marionette::operator::types as wit;
 use crate::host::OperatorRequest;
+use crate::host::blob::BlobError;
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
 use crate::host::storage::{StorageError, UpdateError};
@@ -14,8 +15,10 @@ impl From<OperatorRequest> for wit::Request {
         Self {
             run: request.run,
             stage: request.stage,
+            task: request.task,
             attempt: request.attempt,
             input: request.input,
+            options: request.options.into_iter().collect(),
             items: request.items.into_iter().map(Into::into).collect(),
         }
     }
@@ -41,6 +44,16 @@ impl From<wit::Item> for Item {
 
 impl From<Version> for wit::Version {
     fn from(version: Version) -> Self {
+        Self {
+            number: version.number,
+            replica: version.replica,
+            step: version.step,
+        }
+    }
+}
+
+impl From<wit::Version> for Version {
+    fn from(version: wit::Version) -> Self {
         Self {
             number: version.number,
             replica: version.replica,
@@ -101,6 +114,36 @@ impl From<UpdateError> for wit::UpdateError {
     }
 }
 
+impl From<BlobError> for wit::BlobError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::NotGranted => Self::NotGranted,
+            BlobError::NotFound => Self::NotFound,
+            BlobError::InvalidUrl(reason) => Self::InvalidUrl(reason),
+            BlobError::InvalidRange { bytes } => Self::InvalidRange(bytes),
+            BlobError::Unavailable(reason) => Self::Unavailable(reason),
+            BlobError::Cancelled => Self::Cancelled,
+            BlobError::LimitExceeded(limit) => Self::LimitExceeded(limit),
+            BlobError::Other(reason) => Self::Other(reason),
+        }
+    }
+}
+
+impl From<wit::BlobError> for BlobError {
+    fn from(error: wit::BlobError) -> Self {
+        match error {
+            wit::BlobError::NotGranted => Self::NotGranted,
+            wit::BlobError::NotFound => Self::NotFound,
+            wit::BlobError::InvalidUrl(reason) => Self::InvalidUrl(bounded(reason)),
+            wit::BlobError::InvalidRange(bytes) => Self::InvalidRange { bytes },
+            wit::BlobError::Unavailable(reason) => Self::Unavailable(bounded(reason)),
+            wit::BlobError::Cancelled => Self::Cancelled,
+            wit::BlobError::LimitExceeded(limit) => Self::LimitExceeded(bounded(limit)),
+            wit::BlobError::Other(reason) => Self::Other(bounded(reason)),
+        }
+    }
+}
+
 impl From<wit::OperatorError> for OperatorFailure {
     fn from(error: wit::OperatorError) -> Self {
         match error {
@@ -111,6 +154,10 @@ impl From<wit::OperatorError> for OperatorFailure {
             wit::OperatorError::Failed(reason) => Self::Failed(bounded(reason)),
             wit::OperatorError::Storage(failure) => Self::Storage {
                 id: bounded(failure.id),
+                error: failure.error.into(),
+            },
+            wit::OperatorError::Blob(failure) => Self::Blob {
+                url: bounded(failure.url),
                 error: failure.error.into(),
             },
         }

@@ -15,12 +15,14 @@ use wasmtime::{
     UpdateDeadline,
 };
 
+use super::blob::Blobs;
 use super::error::OperatorFailure;
 use super::limits::{
     ASYNC_STACK_BYTES, CLASSES_TIMEOUT, CORE_INSTANCES_MAX, EPOCH_TICK, HostConfig, MEMORIES_MAX,
     STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
-use super::remote::{RemoteStorage, remote_storage, serve};
+use super::remote::{RemoteCalls, remote_calls, serve};
+use super::surroundings::Surroundings;
 use super::task_log::TaskLog;
 use super::{Ended, OperatorRequest, Task, bounded};
 use state::{MemoryUse, TaskState};
@@ -33,6 +35,7 @@ mod bindings {
         world: "operator",
         imports: { default: async },
         exports: { default: async },
+        with: { "marionette:operator/blob.reader": super::state::BlobReader },
     });
 }
 
@@ -172,15 +175,16 @@ impl WasmOperators {
     /// When this is dropped or the time is over, that is at the next [`EPOCH_TICK`].
     pub(super) async fn run(&self, task: Task, slot: OwnedSemaphorePermit) -> Ended {
         let Task {
-            request,
+            mut request,
             mut storage,
             deadline,
         } = task;
-        let (remote, calls) = remote_storage();
+        let blobs = Blobs::new(std::mem::take(&mut request.grants));
+        let (remote, calls) = remote_calls();
         let mut running = JoinSet::new();
         let called = self.prepared.clone().call(request, remote, slot);
         running.spawn_on(called, self.threads.handle());
-        let served = serve(calls, running.join_next(), storage.as_mut());
+        let served = serve(calls, running.join_next(), storage.as_mut(), blobs);
         let result = match tokio::time::timeout_at(deadline.at, served).await {
             Ok(result) => ended(result).unwrap_or_else(|lost| Err(OperatorFailure::Host(lost))),
             Err(_) => Err(deadline.exceeded()),
@@ -202,13 +206,12 @@ impl Prepared {
     async fn call(
         self,
         request: OperatorRequest,
-        storage: RemoteStorage,
+        calls: RemoteCalls,
         slot: OwnedSemaphorePermit,
     ) -> Result<Vec<Item>, OperatorFailure> {
         // Dropped last, when the store's place in the pool is free again.
         let _slot = slot;
-        let log = TaskLog::new(&request.class, request.run, request.stage);
-        let mut store = self.store(storage, log);
+        let mut store = self.store(calls, &request);
         let class = request.class.clone();
         let called = async {
             let operator = self.instance.instantiate_async(&mut store).await?;
@@ -225,9 +228,13 @@ impl Prepared {
     }
 
     async fn ask_for_classes(self) -> Result<Vec<String>, String> {
-        // No task is running: its storage calls are cancelled.
-        let (storage, _) = remote_storage();
-        let mut store = self.store(storage, TaskLog::new("(loading)", 0, 0));
+        // No task is running: its calls are cancelled.
+        let (calls, _) = remote_calls();
+        let loading = OperatorRequest {
+            class: "(loading)".to_owned(),
+            ..OperatorRequest::default()
+        };
+        let mut store = self.store(calls, &loading);
         let asked = async {
             let operator = self.instance.instantiate_async(&mut store).await?;
             operator.call_classes(&mut store).await
@@ -238,9 +245,14 @@ impl Prepared {
         })
     }
 
-    fn store(&self, storage: RemoteStorage, log: TaskLog) -> Store<TaskState> {
-        let memory = MemoryUse::new(self.limits.memory_bytes_max);
-        let mut store = Store::new(self.instance.engine(), TaskState::new(storage, log, memory));
+    fn store(&self, calls: RemoteCalls, request: &OperatorRequest) -> Store<TaskState> {
+        let state = TaskState::new(
+            calls,
+            Surroundings::new(request),
+            TaskLog::new(&request.class, request.run, request.stage),
+            MemoryUse::new(self.limits.memory_bytes_max),
+        );
+        let mut store = Store::new(self.instance.engine(), state);
         store.limiter(TaskState::memory);
         // Covers the values and the lists around them; what is returned is then held to the limit exactly.
         store.set_hostcall_fuel(self.limits.output_bytes_max.saturating_mul(2));

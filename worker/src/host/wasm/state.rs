@@ -1,26 +1,40 @@
-//! What a component's calls work on while it runs one task: the session, the log, and the memory it may use.
+//! What a component's calls work on while it runs one task: the session, blobs, time and chance, the log, and the
+//! memory it may use.
 
 use bytes::Bytes;
+use common::types::Version;
 use marionette_sdk::Level;
 use wasmtime::ResourceLimiter;
+use wasmtime::component::Resource;
 
-use super::bindings::marionette::operator::{logging, storage, types as wit};
+use super::bindings::marionette::operator::{blob, clock, logging, random, storage, types as wit};
+use crate::host::blob::BlobRange;
 use crate::host::limits::TABLE_ELEMENTS_MAX;
-use crate::host::remote::RemoteStorage;
-use crate::host::storage::StorageCalls;
+use crate::host::remote::RemoteCalls;
+use crate::host::surroundings::Surroundings;
 use crate::host::task_log::TaskLog;
 
 /// The data of one store.
 pub(super) struct TaskState {
-    storage: RemoteStorage,
+    calls: RemoteCalls,
+    surroundings: Surroundings,
     log: TaskLog,
     memory: MemoryUse,
 }
 
+/// A reader of a blob, of which only the number is on this side.
+pub struct BlobReader;
+
 impl TaskState {
-    pub(super) fn new(storage: RemoteStorage, log: TaskLog, memory: MemoryUse) -> Self {
+    pub(super) fn new(
+        calls: RemoteCalls,
+        surroundings: Surroundings,
+        log: TaskLog,
+        memory: MemoryUse,
+    ) -> Self {
         Self {
-            storage,
+            calls,
+            surroundings,
             log,
             memory,
         }
@@ -86,7 +100,7 @@ impl wit::Host for TaskState {}
 
 impl storage::Host for TaskState {
     async fn read(&mut self, id: String) -> Result<wit::Record, wit::StorageError> {
-        let record = self.storage.read(&id).await;
+        let record = self.calls.read(id).await;
         record.map(Into::into).map_err(Into::into)
     }
 
@@ -95,7 +109,7 @@ impl storage::Host for TaskState {
         id: String,
         value: Vec<u8>,
     ) -> Result<wit::Version, wit::StorageError> {
-        let version = self.storage.write(&id, Bytes::from(value)).await;
+        let version = self.calls.write(id, Bytes::from(value)).await;
         version.map(Into::into).map_err(Into::into)
     }
 
@@ -106,8 +120,71 @@ impl storage::Host for TaskState {
         new: Vec<u8>,
     ) -> Result<wit::Version, wit::UpdateError> {
         let (old, new) = (old.map(Bytes::from), Bytes::from(new));
-        let version = self.storage.update_if_value_is(&id, old, new).await;
+        let version = self.calls.update_if_value_is(id, old, new).await;
         version.map(Into::into).map_err(Into::into)
+    }
+
+    async fn update_if_version_is(
+        &mut self,
+        id: String,
+        old: Option<wit::Version>,
+        new: Vec<u8>,
+    ) -> Result<wit::Version, wit::UpdateError> {
+        let old = old.map_or(Version::NULL, Version::from);
+        let version = self.calls.update_if_version_is(id, old, Bytes::from(new));
+        version.await.map(Into::into).map_err(Into::into)
+    }
+}
+
+impl blob::Host for TaskState {
+    async fn size(&mut self, url: String) -> Result<u64, wit::BlobError> {
+        self.calls.blob_size(url).await.map_err(Into::into)
+    }
+
+    async fn open(
+        &mut self,
+        url: String,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<Resource<BlobReader>, wit::BlobError> {
+        let range = BlobRange { offset, length };
+        let reader = self.calls.open_blob(url, range).await?;
+        let number = u32::try_from(reader).map_err(|_| {
+            wit::BlobError::LimitExceeded("a task opens at most 4,294,967,295 blobs".to_owned())
+        })?;
+        Ok(Resource::new_own(number))
+    }
+}
+
+impl blob::HostReader for TaskState {
+    async fn read(
+        &mut self,
+        reader: Resource<BlobReader>,
+        bytes_max: u32,
+    ) -> Result<Vec<u8>, wit::BlobError> {
+        let bytes = self.calls.read_blob(reader.rep().into(), bytes_max).await;
+        bytes.map(Into::into).map_err(Into::into)
+    }
+
+    async fn drop(&mut self, reader: Resource<BlobReader>) -> wasmtime::Result<()> {
+        self.calls.close_blob(reader.rep().into()).await;
+        Ok(())
+    }
+}
+
+impl clock::Host for TaskState {
+    async fn now(&mut self) -> u64 {
+        self.surroundings.now()
+    }
+}
+
+impl random::Host for TaskState {
+    async fn number(&mut self) -> u64 {
+        self.surroundings.random()
+    }
+
+    async fn bytes(&mut self, count: u32) -> Vec<u8> {
+        self.surroundings.random_bytes(count)
     }
 }
 
