@@ -170,10 +170,7 @@ impl Storage {
                 incarnation,
             } => {
                 self.certify_death(now_ms, replica, incarnation, out);
-                if let Some(token) = token {
-                    let noted = self.writable().map(|()| Reply::DeathNoted);
-                    Self::reply_all(token, noted, out);
-                }
+                self.acknowledge_death(token, out);
             }
             Input::Tick => self.tick(now_ms, out),
             Input::Flush => {
@@ -181,14 +178,16 @@ impl Storage {
                 self.answer_watches(out);
                 self.flush_gossip(now_ms, out);
             }
-            Input::ReadOnly(reason) => {
-                self.read_only = reason;
-                self.heartbeat_due_ms = now_ms;
-                if self.read_only.is_none() && self.joined {
-                    self.note_deaths(out);
-                    self.hasten(now_ms);
-                }
-            }
+            Input::ReadOnly(reason) => self.set_read_only(now_ms, reason, out),
+        }
+    }
+
+    fn set_read_only(&mut self, now_ms: u64, reason: Option<String>, out: &mut Outputs) {
+        self.read_only = reason;
+        self.heartbeat_due_ms = now_ms;
+        if self.read_only.is_none() && self.joined {
+            self.note_deaths(out);
+            self.hasten(now_ms);
         }
     }
 
@@ -222,6 +221,13 @@ impl Storage {
         }
         self.hasten(now_ms);
         self.answer_writes(out);
+    }
+
+    fn acknowledge_death(&self, token: Option<Token>, out: &mut Outputs) {
+        if let Some(token) = token {
+            let noted = self.writable().map(|()| Reply::DeathNoted);
+            Self::reply_all(token, noted, out);
+        }
     }
 
     fn tick(&mut self, now_ms: u64, out: &mut Outputs) {
