@@ -4,8 +4,9 @@
 use std::error::Error;
 use std::fmt::Write;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "types",
+    "operators",
     "node",
     "puppetmaster",
     "storage",

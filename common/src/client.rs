@@ -3,8 +3,9 @@
 //! Promises: an operation ends by its deadline; it is repeated elsewhere only with the same update id; an error says
 //! whether the operation may have taken effect ([`Kind::Timeout`]) or has not.
 //!
-//! One record is read and written here; [`scan`] and [`watch`] concern many.
+//! One record is read and written here; [`scan`] and [`watch`] concern many. [`components`]: deployed operators.
 
+pub mod components;
 pub mod scan;
 pub mod watch;
 

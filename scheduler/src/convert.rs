@@ -83,6 +83,7 @@ pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
         worker: name(required(report.worker, "worker")?.name)?,
         queue_ms: report.queue_ms,
         run_ms: report.run_ms,
+        cold_ms: report.cold_ms,
         end,
     })
 }
@@ -160,14 +161,15 @@ pub fn run_report(run: &Run, now_ms: u64) -> proto::RunReport {
 }
 
 fn stage_summary(stage: &Stage) -> proto::StageSummary {
-    let (queue_ms, run_ms) = stage.times_ms.unwrap_or_default();
+    let times = stage.times.unwrap_or_default();
     proto::StageSummary {
         order: stage.spec.order,
         class: stage.spec.class.clone(),
         worker: stage.worker.clone().unwrap_or_default(),
         attempts: stage.tries,
-        queue_ms,
-        run_ms,
+        queue_ms: times.queue_ms,
+        run_ms: times.run_ms,
+        cold_ms: times.cold_ms,
         done: stage.done,
     }
 }

@@ -15,13 +15,15 @@
 //!   the deadline does.
 //! - A worker's outstanding tasks are the stages assigned to it that are not done, of runs without an outcome.
 //!
-//! Absent: the scheduler never touches a record, and items pass through it only as checkpoints and as output. It
+//! Absent: the scheduler touches no record but the catalog of deployed operators, and items pass through it only as checkpoints and as output. It
 //! keeps nothing on disk: another incarnation knows none of its runs, and tells their workers so.
 //!
-//! - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
+//! - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
 
+mod catalog;
 mod convert;
 mod core;
+mod deploy;
 mod server;
 mod service;
 
@@ -35,6 +37,10 @@ use common::types::Ring;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use deploy::Deployer;
+use server::Server;
+use service::Service;
+
 /// How a scheduler is started.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -43,6 +49,8 @@ pub struct Config {
     pub address: Address,
     /// The storage nodes, when they are known already; otherwise `SetRing` tells.
     pub ring: Option<Ring>,
+    /// Workers get ready for the operators that they will need, before they need them.
+    pub warm_up: bool,
 }
 
 #[derive(Debug, Error)]
@@ -62,13 +70,20 @@ pub async fn run(
         name,
         address,
         ring,
+        warm_up,
     } = config;
     let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
-    let service = Arc::new(service::Service::new(
+    let deployer = Arc::new(Deployer::new(
+        identity.clone(),
+        fabric.clone(),
+        events.clone(),
+    ));
+    let service = Arc::new(Service::new(
         identity.clone(),
         fabric.clone(),
         events,
+        deployer.clone(),
     ));
     let router = Router::default()
         .with(proto::scheduler::Server(service.clone()))
@@ -76,8 +91,10 @@ pub async fn run(
     let serving = fabric.serve(&address, router).await;
     let serving = serving.map_err(|status| RunError::Start { name, status })?;
     on_ready(&serving);
-    server::Server::new(identity, fabric, ring)
+    let loading = fabric.spawn(Box::pin(async move { deployer.load().await }));
+    Server::new(identity, fabric, ring, warm_up)
         .run(inbox, shutdown)
         .await;
+    drop(loading);
     Ok(())
 }

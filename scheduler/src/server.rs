@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
-use common::proto::{CancelRunRequest, worker};
+use common::proto::{CancelRunRequest, PrepareRequest, worker};
 use common::status::Kind;
-use common::types::{Ring, WorkerAddress};
+use common::types::{ComponentHash, Ring, WorkerAddress};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,8 @@ const WAITING_CLIENTS_MAX: usize = 1_024;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a worker may take to accept a task or a cancellation.
 const WORKER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a worker may fetch and compile a component.
+pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Reads the machine's state between two steps; gets the time too.
 pub type Inspection = Box<dyn FnOnce(&Core, u64) + Send>;
@@ -47,8 +49,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(identity: Identity, fabric: FabricHandle, ring: Option<Ring>) -> Self {
-        let core = Core::new(fabric.now_ms(), ring);
+    pub fn new(
+        identity: Identity,
+        fabric: FabricHandle,
+        ring: Option<Ring>,
+        warms_up: bool,
+    ) -> Self {
+        let core = Core::new(fabric.now_ms(), ring, warms_up);
         Self {
             identity,
             fabric,
@@ -115,6 +122,7 @@ impl Server {
                 Output::Answer(given) => answer = Some(given),
                 Output::Send(dispatch) => self.send(&dispatch),
                 Output::CancelRun { worker, run } => self.cancel(worker, run),
+                Output::Prepare { worker, component } => self.prepare(worker, component),
                 Output::Changed { run, change } => self.tell(run, &change),
                 // Dropping the senders wakes the clients.
                 Output::Finished { run, .. } => drop(self.waiting.remove(&run)),
@@ -166,6 +174,20 @@ impl Server {
                 tracing::debug!(run, worker = worker.name, %failure, "a cancellation was lost");
             }
             None
+        }));
+    }
+
+    fn prepare(&mut self, worker: WorkerAddress, component: ComponentHash) {
+        let fabric = self.fabric.clone();
+        let client = worker::Client::new(fabric, worker.address, PREPARE_TIMEOUT);
+        let request = PrepareRequest {
+            component: component.bytes().to_vec().into(),
+        };
+        let worker = worker.name;
+        self.calls.push(Box::pin(async move {
+            let failure = client.prepare(&request).await.err()?;
+            tracing::info!(worker, ?component, %failure, "a worker is not ready for a component");
+            Some(Input::PrepareFailed { worker, component })
         }));
     }
 

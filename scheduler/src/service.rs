@@ -8,13 +8,14 @@ use common::fabric::{Duration, FabricHandle, timeout};
 use common::node::Identity;
 use common::proto::{self, Empty, node, scheduler};
 use common::status::{Kind, Status};
-use common::types::{Ring, required};
+use common::types::{ComponentHash, Ring, required};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
 use crate::core::{
     Answer, Core, Input, ReassignError, StageSpec, Submission, SubmitError, WrongStage,
 };
+use crate::deploy::Deployer;
 use crate::server::Event;
 
 /// The input of a run.
@@ -30,6 +31,8 @@ const RUN_TIMEOUT_MS: u64 = 60_000;
 const ATTEMPTS_MAX: u32 = 3;
 /// Longest time that `AwaitRun` waits.
 const AWAIT_MS_MAX: u32 = 60_000;
+/// Most runs that are named for one component.
+const PINNED_RUNS_MAX: usize = 100;
 /// Most runs in one answer.
 const RUNS_LISTED_MAX: usize = 1_000;
 
@@ -38,14 +41,21 @@ pub struct Service {
     identity: Identity,
     fabric: FabricHandle,
     events: mpsc::Sender<Event>,
+    deployer: Arc<Deployer>,
 }
 
 impl Service {
-    pub fn new(identity: Identity, fabric: FabricHandle, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(
+        identity: Identity,
+        fabric: FabricHandle,
+        events: mpsc::Sender<Event>,
+        deployer: Arc<Deployer>,
+    ) -> Self {
         Self {
             identity,
             fabric,
             events,
+            deployer,
         }
     }
 
@@ -93,6 +103,9 @@ impl Service {
 
 impl scheduler::Service for Service {
     async fn submit(&self, request: proto::SubmitRequest) -> Result<proto::SubmitResponse, Status> {
+        if self.inspect(|core, _| core.ring().is_some()).await? {
+            self.deployer.loaded().await?;
+        }
         let (application, submission) = parse_submission(request, self.fabric.unix_ms())?;
         match self.request(Input::Submit(submission)).await? {
             Some(Answer::Submitted(Ok(run))) => Ok(proto::SubmitResponse { run }),
@@ -143,7 +156,10 @@ impl scheduler::Service for Service {
         let ring = required(request.ring, "ring")?;
         let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
         match self.request(Input::SetRing(ring)).await? {
-            Some(Answer::RingSet(Ok(()))) => Ok(Empty {}),
+            Some(Answer::RingSet(Ok(()))) => {
+                self.deployer.ring_is_set();
+                Ok(Empty {})
+            }
             Some(Answer::RingSet(Err(error))) => Err(Status::refused(error.to_string())),
             _ => Err(unanswered()),
         }
@@ -211,6 +227,37 @@ impl scheduler::Service for Service {
         })
         .await?;
         Ok(Empty {})
+    }
+
+    async fn deploy(&self, request: proto::DeployRequest) -> Result<proto::DeployResponse, Status> {
+        let hash = ComponentHash::try_from(&request.component[..])?;
+        let (classes, catalog) = self.deployer.deploy(hash).await?;
+        let is_named = |deployed: &proto::DeployedClass| classes.contains(&deployed.class);
+        let classes = catalog.classes.into_iter().filter(is_named).collect();
+        Ok(proto::DeployResponse { classes })
+    }
+
+    async fn rollback(
+        &self,
+        request: proto::RollbackRequest,
+    ) -> Result<proto::DeployResponse, Status> {
+        let catalog = self.deployer.roll_back(&request.class).await?;
+        let is_named = |deployed: &proto::DeployedClass| deployed.class == request.class;
+        let classes = catalog.classes.into_iter().filter(is_named).collect();
+        Ok(proto::DeployResponse { classes })
+    }
+
+    async fn operators(&self, _: Empty) -> Result<proto::OperatorsResponse, Status> {
+        let catalog = self.deployer.read().await?;
+        let pinned = self.inspect(|core, _| core.pinned()).await?;
+        let pinned = pinned.into_iter().map(|(hash, runs)| proto::Pinned {
+            component: hash.bytes().to_vec().into(),
+            runs: runs.into_iter().take(PINNED_RUNS_MAX).collect(),
+        });
+        Ok(proto::OperatorsResponse {
+            catalog: Some(catalog),
+            pinned: pinned.collect(),
+        })
     }
 }
 
@@ -324,6 +371,7 @@ fn stage_spec(stage: &common::application::Stage) -> StageSpec {
             .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         attempts_max: stage.retries.map_or(ATTEMPTS_MAX, |retries| retries + 1),
         options: stage.options.clone(),
+        component: None,
     }
 }
 

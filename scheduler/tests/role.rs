@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::fabric::{Address, FabricHandle, LocalFabric, Router, Serving, Task};
 use common::proto::{self, Empty, RunState, node, puppetmaster, scheduler, stage_report, worker};
 use common::status::{Kind, Status};
-use common::types::{CommitMode, Ring};
+use common::types::{CommitMode, ComponentHash, Ring};
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +30,21 @@ impl worker::Service for Played {
         self.cancelled.send(request).unwrap();
         Ok(Empty {})
     }
+
+    /// Every component holds the class Mine.
+    async fn prepare(
+        &self,
+        request: proto::PrepareRequest,
+    ) -> Result<proto::PrepareResponse, Status> {
+        if request.component == bad_component() {
+            return Err(Status::refused("it is no operator component"));
+        }
+        Ok(proto::PrepareResponse {
+            classes: vec!["Mine".to_owned()],
+            component_bytes: 3,
+            language: "Rust".to_owned(),
+        })
+    }
 }
 
 impl puppetmaster::Service for Played {
@@ -47,6 +62,7 @@ struct Stage {
     cancelled: mpsc::UnboundedReceiver<proto::CancelRunRequest>,
     lines: mpsc::UnboundedReceiver<String>,
     _scheduler: Task,
+    _storage: Task,
 }
 
 impl Stage {
@@ -72,7 +88,9 @@ impl Stage {
             name: "sc1".to_owned(),
             address: address(0),
             ring: None,
+            warm_up: true,
         };
+        let storage = start_storage(&fabric);
         let network = fabric.clone();
         let role = fabric.spawn(Box::pin(async move {
             ::scheduler::run(config, network, std::future::pending(), on_ready)
@@ -90,6 +108,7 @@ impl Stage {
             cancelled,
             lines,
             _scheduler: role,
+            _storage: storage,
         }
     }
 
@@ -143,6 +162,7 @@ impl Stage {
             worker: Some(self.me()),
             queue_ms: 1,
             run_ms: 2,
+            cold_ms: 0,
             end: Some(end),
             permanent: false,
             scheduler_incarnation: meta.scheduler_incarnation,
@@ -164,9 +184,40 @@ fn address(port: u16) -> Address {
     Address::parse(&format!("127.0.0.1:{port}")).unwrap()
 }
 
-fn set_ring(epoch: u64) -> proto::SetRingRequest {
+fn ring() -> Ring {
     let nodes = vec![("s1".to_owned(), address(3000))];
-    let ring = Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap();
+    Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap()
+}
+
+/// The storage node of the ring, which holds the catalog.
+fn start_storage(fabric: &FabricHandle) -> Task {
+    let config = storage::Config {
+        name: "s1".to_owned(),
+        address: address(3000),
+        gossip_delay_ms: 0,
+        ring: Some(ring()),
+        data: None,
+        limits: storage::Limits::default(),
+    };
+    let network = fabric.clone();
+    fabric.spawn(Box::pin(async move {
+        storage::run(config, network, std::future::pending(), Box::new(|_| {}))
+            .await
+            .unwrap();
+    }))
+}
+
+fn component(text: &str) -> bytes::Bytes {
+    let hash = ComponentHash::of(text.as_bytes());
+    bytes::Bytes::from(hash.bytes().to_vec())
+}
+
+fn bad_component() -> bytes::Bytes {
+    component("bad")
+}
+
+fn set_ring(epoch: u64) -> proto::SetRingRequest {
+    let ring = ring();
     proto::SetRingRequest {
         ring: Some(proto::Ring::from(&Ring { epoch, ..ring })),
         fresh: true,
@@ -413,4 +464,46 @@ async fn changes_of_runs_are_told_to_whoever_debugs_and_status_counts_them() {
         ),
         ("w1", "present")
     );
+}
+
+#[tokio::test]
+async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
+    let mut stage = Stage::ready().await;
+    let deploy = async |stage: &Stage, text| {
+        let component = component(text);
+        let request = proto::DeployRequest { component };
+        stage.client.deploy(&request).await
+    };
+    for text in ["one", "two"] {
+        let deployed = deploy(&stage, text).await.unwrap().classes;
+        let [class] = deployed.as_slice() else {
+            panic!("{deployed:?}")
+        };
+        assert_eq!(class.class, "Mine");
+        assert_eq!(class.deployments.last().unwrap().component, component(text));
+        stage.submit("operator Mine 0").await.unwrap();
+        let task = stage.tasks.recv().await.unwrap();
+        assert_eq!(task.chain[0].component, Some(component(text)));
+    }
+    let refused = deploy(&stage, "bad").await.unwrap_err();
+    assert_eq!(refused.message, "it is no operator component");
+    let request = proto::RollbackRequest {
+        class: "Mine".to_owned(),
+    };
+    stage.client.rollback(&request).await.unwrap();
+    stage.submit("operator Mine 0").await.unwrap();
+    let task = stage.tasks.recv().await.unwrap();
+    assert_eq!(task.chain[0].component, Some(component("one")));
+    let listed = stage.client.operators(&Empty {}).await.unwrap();
+    let catalog = listed.catalog.unwrap();
+    assert_eq!((catalog.classes.len(), catalog.classes[0].current), (1, 0));
+    let pinned = listed.pinned.iter().map(|pinned| {
+        let component = &pinned.component;
+        (*component == self::component("one"), pinned.runs.clone())
+    });
+    let mut pinned: Vec<_> = pinned.collect();
+    pinned.sort();
+    assert_eq!(pinned, [(false, vec![2]), (true, vec![1, 3])]);
+    let nothing_left = stage.client.rollback(&request).await.unwrap_err();
+    assert_eq!(nothing_left.kind, Kind::Refused);
 }

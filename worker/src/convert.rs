@@ -4,7 +4,7 @@ use common::application::{CLASS_CHARS_MAX, GRANT_BYTES_MAX, GRANTS_MAX, STAGES_M
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{Item, Link, Pin, WorkerAddress, required};
+use common::types::{ComponentHash, Item, Link, Pin, WorkerAddress, required};
 
 use crate::core::{Ended, Forward, Report, RunKey, Task, TaskKey};
 use crate::session::PINS_MAX;
@@ -73,6 +73,10 @@ fn link(assignment: proto::Assignment) -> Result<Link, Status> {
         )));
     }
     Ok(Link {
+        component: assignment
+            .component
+            .map(|hash| ComponentHash::try_from(&hash[..]))
+            .transpose()?,
         class: assignment.class,
         order: assignment.order,
         worker: assignment.worker.map(worker_address).transpose()?,
@@ -119,6 +123,7 @@ pub fn report(report: &Report, worker: proto::WorkerAddress) -> proto::StageRepo
         worker: Some(worker),
         queue_ms: report.queue_ms,
         run_ms: report.run_ms,
+        cold_ms: report.cold_ms,
         end: Some(end),
         permanent,
         scheduler_incarnation: key.run.scheduler_incarnation,

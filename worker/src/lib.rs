@@ -20,8 +20,9 @@
 //!
 //! - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
 //! - [`host`]: operators. - [`session`]: the storage as a run sees it. - [`courier`]: reports and forwarded requests.
-//! - [`registration`]: heartbeats. - [`ring`]: the storage nodes.
+//! - [`components`]: deployed operators. - [`registration`]: heartbeats. - [`ring`]: the storage nodes.
 
+mod components;
 mod convert;
 mod core;
 mod courier;
@@ -42,6 +43,7 @@ use common::status::Status;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use components::StoredComponents;
 use courier::Courier;
 use host::{HostConfig, OperatorHost, StartError};
 use registration::{Registration, SchedulerPresence};
@@ -85,9 +87,14 @@ pub async fn run(
     on_ready: OnReady,
 ) -> Result<(), RunError> {
     let slots = config.slots.max(1);
-    let host = start_host(&config, slots).await?;
     let identity = Identity::new(&fabric, &config.name, "worker", config.address.clone());
     let ring = RingWatch::new(fabric.clone(), &config.name);
+    let components = StoredComponents {
+        fabric: fabric.clone(),
+        ring: ring.clone(),
+        name: config.name.clone(),
+    };
+    let host = start_host(&config, slots, components).await?;
     let presence = SchedulerPresence::new(fabric.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
     let service = Arc::new(Service {
@@ -141,12 +148,17 @@ pub async fn run(
     Ok(())
 }
 
-async fn start_host(config: &Config, slots: u32) -> Result<Arc<OperatorHost>, StartError> {
-    let host = OperatorHost::start(HostConfig {
+async fn start_host(
+    config: &Config,
+    slots: u32,
+    components: StoredComponents,
+) -> Result<Arc<OperatorHost>, StartError> {
+    let config = HostConfig {
         directory: config.operators.clone(),
         allow_native: config.allow_native,
         slots,
         ..HostConfig::default()
-    });
+    };
+    let host = OperatorHost::start_with(config, Some(Arc::new(components)));
     host.await.map(Arc::new)
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::fabric::{self, BoxFuture, Duration, FabricHandle};
+use common::fabric::{self, BoxFuture, Duration, FabricHandle, timeout};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Core, Ended, Input, Output, Refusal, Task, TaskKey};
 use crate::courier::Courier;
-use crate::host::{OperatorHost, OperatorRequest};
+use crate::host::{OperatorFailure, OperatorHost, OperatorRequest};
 use crate::ring::RingWatch;
-use crate::session::Session;
+use crate::session::{self, Session};
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 1_024;
@@ -121,61 +121,81 @@ impl Server {
     fn start(&mut self, task: Arc<Task>, time_ms: u64) {
         let key = task.key;
         let (sender, end) = oneshot::channel();
-        let stage = run_stage(
-            self.host.clone(),
-            self.ring.clone(),
+        let stage = Stage {
+            fabric: self.fabric.clone(),
+            host: self.host.clone(),
+            ring: self.ring.clone(),
             task,
-            self.fabric.now_ms(),
+            deadline_ms: self.fabric.now_ms() + time_ms,
             time_ms,
-        );
+        };
         let handle = self.fabric.spawn(Box::pin(async move {
             // Nobody listens any more when the task was stopped.
-            let _ = sender.send(stage.await);
+            let _ = sender.send(stage.run().await);
         }));
         self.running.insert(key, handle);
         self.pending.push(Box::pin(async move {
             // The sender is gone when the task was stopped, which the machine knows, or when the host panicked.
-            let lost = |_| Ended::Failed {
-                reason: "the worker lost the task".to_owned(),
-                permanent: false,
+            let lost = |_| {
+                let reason = "the worker lost the task".to_owned();
+                let permanent = false;
+                (Ended::Failed { reason, permanent }, 0)
             };
-            Input::Ended {
-                key,
-                end: end.await.unwrap_or_else(lost),
-            }
+            let (end, cold_ms) = end.await.unwrap_or_else(lost);
+            Input::Ended { key, end, cold_ms }
         }));
     }
 }
 
-async fn run_stage(
+/// One task, from its start to its end.
+struct Stage {
+    fabric: FabricHandle,
     host: Arc<OperatorHost>,
     ring: RingWatch,
     task: Arc<Task>,
-    now_ms: u64,
+    deadline_ms: u64,
+    /// Until then.
     time_ms: u64,
-) -> Ended {
-    let Some(link) = task.link() else {
-        return Ended::Failed {
-            reason: "the chain has no such stage".to_owned(),
-            permanent: true,
+}
+
+impl Stage {
+    /// How it ended, and how long its operator was not ready.
+    async fn run(self) -> (Ended, u64) {
+        let Some(link) = self.task.link() else {
+            let reason = "the chain has no such stage".to_owned();
+            let permanent = true;
+            return (Ended::Failed { reason, permanent }, 0);
         };
-    };
-    let request = OperatorRequest {
-        class: link.class.clone(),
-        run: task.key.run.number,
-        scheduler_incarnation: task.key.run.scheduler_incarnation,
-        submitted_unix_ms: task.submitted_unix_ms,
-        stage: link.order,
-        task: 0,
-        attempt: task.key.attempt,
-        input: task.input.clone(),
-        options: link.options.clone(),
-        grants: task.grants.clone(),
-        items: task.items.clone(),
-    };
-    let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);
-    let (result, _) = host
-        .run(request, Box::new(session), Duration::from_millis(time_ms))
-        .await;
-    afterwards.end(result)
+        let started_ms = self.fabric.now_ms();
+        let time = Duration::from_millis(self.time_ms);
+        let ready = self.host.prepare(&link.class, link.component);
+        let ready = timeout(self.fabric.as_ref(), time, ready).await;
+        let cold_ms = self.fabric.now_ms().saturating_sub(started_ms);
+        let failure = match ready {
+            Some(Ok(())) => None,
+            Some(Err(failure)) => Some(failure),
+            None => Some(OperatorFailure::DeadlineExceeded { deadline: time }),
+        };
+        if let Some(failure) = failure {
+            return (session::failed(&failure), cold_ms);
+        }
+        let request = OperatorRequest {
+            class: link.class.clone(),
+            component: link.component,
+            run: self.task.key.run.number,
+            scheduler_incarnation: self.task.key.run.scheduler_incarnation,
+            submitted_unix_ms: self.task.submitted_unix_ms,
+            stage: link.order,
+            task: 0,
+            attempt: self.task.key.attempt,
+            input: self.task.input.clone(),
+            options: link.options.clone(),
+            grants: self.task.grants.clone(),
+            items: self.task.items.clone(),
+        };
+        let (session, afterwards) = Session::new(&self.task, self.ring, self.deadline_ms);
+        let left = time.saturating_sub(Duration::from_millis(cold_ms));
+        let (result, _) = self.host.run(request, Box::new(session), left).await;
+        (afterwards.end(result), cold_ms)
+    }
 }

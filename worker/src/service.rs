@@ -6,6 +6,7 @@ use common::fabric::FabricHandle;
 use common::node::Identity;
 use common::proto::{self, Empty, node, worker};
 use common::status::{Kind, Status};
+use common::types::ComponentHash;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
@@ -64,6 +65,20 @@ impl worker::Service for Service {
         }))
         .await?;
         Ok(Empty {})
+    }
+
+    async fn prepare(
+        &self,
+        request: proto::PrepareRequest,
+    ) -> Result<proto::PrepareResponse, Status> {
+        let hash = ComponentHash::try_from(&request.component[..])?;
+        let prepared = self.host.prepare_component(hash).await;
+        let info = prepared.map_err(|failure| Status::refused(failure.to_string()))?;
+        Ok(proto::PrepareResponse {
+            classes: info.classes,
+            component_bytes: info.bytes as u64,
+            language: info.language,
+        })
     }
 }
 

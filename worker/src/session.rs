@@ -15,7 +15,8 @@ use common::client::{self, Condition, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Detail, Kind, Status};
 use common::types::{
-    self, Item, Pin, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX, Version, Wanted,
+    self, Item, Pin, RESERVED_PREFIX, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX,
+    Version, Wanted,
 };
 
 use crate::core::{Ended, Task};
@@ -117,6 +118,10 @@ impl Session {
     fn begin(&self, id: &str) -> Result<Option<Version>, StorageError> {
         types::record_id(id.to_owned())
             .map_err(|status| StorageError::InvalidId(status.message))?;
+        if id.starts_with(RESERVED_PREFIX) {
+            let why = format!("ids that begin with `{RESERVED_PREFIX}` are reserved");
+            return Err(StorageError::InvalidId(why));
+        }
         let seen = self.seen();
         if seen.discarded.is_some() {
             return Err(StorageError::Discarded);
@@ -269,15 +274,18 @@ impl Afterwards {
                 let pins = pins.chain(floors).collect();
                 Ended::Returned { items, pins }
             }
-            Err(OperatorError { failure, .. }) => {
-                // Another worker may be faster, if the run's own deadline allows.
-                let late = matches!(failure, OperatorFailure::DeadlineExceeded { .. });
-                Ended::Failed {
-                    permanent: !late && !failure.is_worth_retrying(),
-                    reason: failure.to_string(),
-                }
-            }
+            Err(OperatorError { failure, .. }) => failed(&failure),
         }
+    }
+}
+
+/// How a stage ends whose operator failed, or could not begin.
+pub fn failed(failure: &OperatorFailure) -> Ended {
+    // Another worker may be faster, if the run's own deadline allows.
+    let late = matches!(failure, OperatorFailure::DeadlineExceeded { .. });
+    Ended::Failed {
+        permanent: !late && !failure.is_worth_retrying(),
+        reason: failure.to_string(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ComponentHash;
 use crate::fabric::Address;
 use crate::proto;
 
@@ -16,6 +17,8 @@ pub struct WorkerAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     pub class: String,
+    /// The component that the run has pinned; absent: whatever the worker has under this class by itself.
+    pub component: Option<ComponentHash>,
     /// Its number in the application file.
     pub order: u32,
     /// Absent when no worker was left for it: the scheduler is asked for one.
@@ -39,6 +42,7 @@ impl From<&Link> for proto::Assignment {
     fn from(link: &Link) -> Self {
         Self {
             class: link.class.clone(),
+            component: link.component.map(|hash| hash.bytes().to_vec().into()),
             order: link.order,
             worker: link.worker.as_ref().map(Into::into),
             output: Vec::new(),

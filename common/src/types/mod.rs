@@ -2,12 +2,14 @@
 
 mod chain;
 mod convert;
+mod hash;
 mod ring;
 mod sync;
 mod version;
 
 pub use chain::{Link, WorkerAddress};
 pub use convert::{record_id, required, update_id, value_bounds};
+pub use hash::ComponentHash;
 pub use ring::{CommitMode, Ring, RingError, RingNode};
 pub use sync::SyncMode;
 pub use version::Version;
@@ -23,6 +25,8 @@ pub const RECORD_ID_BYTES_DEFAULT: usize = 1 << 10;
 /// has to fit into the same message. And the longest that it accepts unless it is told.
 pub const VALUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
 pub const VALUE_BYTES_DEFAULT: usize = 1 << 20;
+/// Records that begin so are Marionette's own: operators cannot reach them, and listings leave them out.
+pub const RESERVED_PREFIX: &str = "_marionette/";
 /// Longest origin of an update id, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 

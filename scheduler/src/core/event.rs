@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::types::{Link, Pin, Ring, WorkerAddress};
+use common::types::{ComponentHash, Link, Pin, Ring, WorkerAddress};
 use thiserror::Error;
 
 use super::run::{Checkpoint, RunNumber, RunState};
@@ -30,6 +30,13 @@ pub enum Input {
     },
     /// Answered by [`Answer::RingSet`].
     SetRing(Ring),
+    /// Which component runs submitted from now on use for each deployed class.
+    SetCatalog(BTreeMap<String, ComponentHash>),
+    /// An [`Output::Prepare`] had no success.
+    PrepareFailed {
+        worker: String,
+        component: ComponentHash,
+    },
     /// An [`Output::Send`] did not reach its worker, or that refused it.
     SendFailed {
         run: RunNumber,
@@ -49,6 +56,12 @@ pub enum Output {
     Answer(Answer),
     /// Give this task to its worker; if that fails: [`Input::SendFailed`]. Sending one twice is harmless.
     Send(Dispatch),
+    /// The worker will need this component: it had better fetch and compile it now. If that fails:
+    /// [`Input::PrepareFailed`].
+    Prepare {
+        worker: WorkerAddress,
+        component: ComponentHash,
+    },
     /// Tell the worker that the run is over.
     CancelRun {
         worker: WorkerAddress,
@@ -111,6 +124,8 @@ pub struct StageSpec {
     pub attempts_max: u32,
     /// As the application file gives them, by name.
     pub options: BTreeMap<String, String>,
+    /// The deployed component that the run has pinned: any worker can run it.
+    pub component: Option<ComponentHash>,
 }
 
 /// A worker is there.
@@ -133,6 +148,8 @@ pub struct StageReport {
     pub worker: String,
     pub queue_ms: u64,
     pub run_ms: u64,
+    /// Of `run_ms`: until the operator was ready to run.
+    pub cold_ms: u64,
     pub end: StageEnd,
 }
 

@@ -4,8 +4,9 @@
 //!
 //! - [`event`]: inputs and outputs. - [`run`]: a run and its stages. - [`runs`]: all runs, in flight and finished.
 //! - [`workers`]: who is active, and the choice among them. - [`submission`]: what is refused, first placement.
-//! - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
+//! - [`catalog`]: deployed operators. - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
 
+mod catalog;
 mod event;
 mod progress;
 mod recovery;
@@ -17,9 +18,10 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::types::Ring;
+use common::types::{ComponentHash, Ring};
 
 pub use event::{
     Answer, Change, Dispatch, Heartbeat, Input, Output, ReassignError, RingError, StageEnd,
@@ -42,13 +44,18 @@ pub struct Core {
     ring: Option<Arc<Ring>>,
     workers: Workers,
     runs: Runs,
+    /// Which component runs use for each deployed class.
+    catalog: BTreeMap<String, ComponentHash>,
+    /// Whether workers are told to get ready for what they will need.
+    warms_up: bool,
     ticked_ms: u64,
 }
 
 impl Core {
-    pub fn new(now_ms: u64, ring: Option<Ring>) -> Self {
+    pub fn new(now_ms: u64, ring: Option<Ring>, warms_up: bool) -> Self {
         Self {
             ring: ring.map(Arc::new),
+            warms_up,
             ticked_ms: now_ms,
             ..Self::default()
         }
@@ -86,6 +93,10 @@ impl Core {
                 stage,
                 may_have_arrived,
             } => self.send_failed(now_ms, run, (attempt, stage), may_have_arrived),
+            Input::SetCatalog(catalog) => self.set_catalog(catalog, outputs),
+            Input::PrepareFailed { worker, component } => {
+                self.workers.is_unprepared(&worker, component);
+            }
             Input::Tick => self.tick(now_ms, outputs),
         }
     }
@@ -136,6 +147,7 @@ impl Core {
         let registration = self.workers.heard(now_ms, heartbeat)?;
         if registration != Registration::Unchanged {
             if registration == Registration::New {
+                self.prepare_all(&name, outputs);
                 outputs.push(Output::WorkerAppeared { worker: name });
             }
             self.attend(now_ms, outputs);

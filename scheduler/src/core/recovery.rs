@@ -136,11 +136,10 @@ impl Core {
         if let Some(worker) = stage.worker.take() {
             self.workers.release(now_ms, &worker);
         }
-        let class = &stage.spec.class;
         let chosen = self
             .workers
-            .assign(class, avoid)
-            .or_else(|| self.workers.assign(class, None));
+            .assign(&stage.spec, avoid)
+            .or_else(|| self.workers.assign(&stage.spec, None));
         stage.worker = chosen.map(|at| at.name);
         run.resend = None;
         if run
@@ -195,6 +194,7 @@ impl Core {
             submitted_unix_ms: run.submitted_unix_ms,
             checkpoint: run.checkpoint.clone(),
         }));
+        self.prepare_behind(number, frontier, outputs);
     }
 
     /// Notes that a task has not reached its worker; [`Core::attend`] sends it again.
@@ -247,7 +247,7 @@ impl Core {
                 None if stage.worker.is_some() => {
                     self.runs.attention.remove(&number);
                 }
-                None if self.workers.has_class(&stage.spec.class) => {
+                None if self.workers.can_run(&stage.spec) => {
                     self.runs.attention.remove(&number);
                     self.place(now_ms, number, None, outputs);
                 }
@@ -270,7 +270,7 @@ impl Core {
             return;
         };
         if stage.worker.as_deref() == Some(avoid)
-            && self.workers.has_class_besides(&stage.spec.class, avoid)
+            && self.workers.can_run_besides(&stage.spec, avoid)
         {
             self.place(now_ms, number, Some(avoid), outputs);
         } else {
@@ -302,11 +302,10 @@ impl Core {
             .filter(|stage| asked_by_executor && !stage.done);
         let asked = wanted.ok_or(ReassignError::NotWanted)?;
         if asked.worker.is_none() || asked.worker.as_deref() == Some(gone) {
-            let class = asked.spec.class.clone();
-            let other = self
-                .workers
-                .assign(&class, Some(gone))
-                .ok_or(ReassignError::NoOther { class })?;
+            let other = self.workers.assign(&asked.spec, Some(gone));
+            let other = other.ok_or_else(|| ReassignError::NoOther {
+                class: asked.spec.class.clone(),
+            })?;
             if let Some(worker) = asked.worker.replace(other.name) {
                 self.workers.release(now_ms, &worker);
             }
@@ -336,13 +335,14 @@ fn fill(run: &mut Run, from: usize, workers: &mut Workers) {
         .skip(from)
         .filter(|stage| stage.worker.is_none())
     {
-        stage.worker = workers.assign(&stage.spec.class, None).map(|at| at.name);
+        stage.worker = workers.assign(&stage.spec, None).map(|at| at.name);
     }
 }
 
 fn chain(run: &Run, workers: &Workers) -> Vec<Link> {
     let link = |stage: &super::Stage| Link {
         class: stage.spec.class.clone(),
+        component: stage.spec.component,
         order: stage.spec.order,
         worker: stage.worker.as_ref().and_then(|name| workers.address(name)),
         timeout_ms: stage.spec.timeout_ms,

@@ -58,6 +58,16 @@ impl std::fmt::Display for RunState {
     }
 }
 
+/// How long a stage took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    pub queue_ms: u64,
+    /// In the operator, with `cold_ms`.
+    pub run_ms: u64,
+    /// Until the operator was ready to run.
+    pub cold_ms: u64,
+}
+
 /// One stage of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
@@ -71,8 +81,8 @@ pub struct Stage {
     pub done: bool,
     /// Why this attempt has failed, until the stage before is known to be done: its checkpoint is still on its way.
     pub failure: Option<String>,
-    /// In the queue and in the operator, once the worker has reported it.
-    pub times_ms: Option<(u64, u64)>,
+    /// Once the worker has reported them.
+    pub times: Option<Times>,
 }
 
 /// A task that did not reach its worker.
@@ -116,7 +126,7 @@ impl Run {
             tries: 1,
             done: false,
             failure: None,
-            times_ms: None,
+            times: None,
         };
         Self {
             number,

@@ -10,18 +10,18 @@ impl Core {
     pub(super) fn submit(
         &mut self,
         now_ms: u64,
-        submission: Submission,
+        mut submission: Submission,
         outputs: &mut Vec<Output>,
     ) -> Result<RunNumber, SubmitError> {
+        for stage in &mut submission.stages {
+            stage.component = self.catalog.get(&stage.class).copied();
+        }
         self.check(&submission)?;
         let run = self
             .runs
             .insert(|number| Run::new(number, now_ms, submission));
         for stage in &mut run.stages {
-            stage.worker = self
-                .workers
-                .assign(&stage.spec.class, None)
-                .map(|at| at.name);
+            stage.worker = self.workers.assign(&stage.spec, None).map(|at| at.name);
         }
         let number = run.number;
         let change = Change::Submitted {
@@ -48,7 +48,10 @@ impl Core {
         if self.ring.is_none() {
             return Err(SubmitError::NoRing);
         }
-        let known = self.workers.classes();
+        let mut known = self.workers.classes();
+        known.extend(self.catalog.keys().cloned());
+        known.sort_unstable();
+        known.dedup();
         let wrong = |(index, stage): (usize, &super::StageSpec)| {
             if stage.parallel {
                 Some(WrongStage::Parallel(index))

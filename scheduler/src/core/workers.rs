@@ -1,11 +1,11 @@
 //! Who is active, how much each has to do, and the choice among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use common::types::WorkerAddress;
+use common::types::{ComponentHash, WorkerAddress};
 
 use super::SILENCE_MS_MAX;
-use super::event::{Heartbeat, TooManyWorkers};
+use super::event::{Heartbeat, StageSpec, TooManyWorkers};
 
 /// Active workers.
 pub const WORKERS_MAX: usize = 1_024;
@@ -27,13 +27,14 @@ pub struct Worker {
     pub outstanding: u32,
     /// When its last outstanding task ended.
     pub idle_since_ms: u64,
+    /// Deployed components that it was told to prepare, and has not failed to.
+    prepared: BTreeSet<ComponentHash>,
 }
 
 impl Worker {
-    fn has(&self, class: &str) -> bool {
-        self.classes
-            .binary_search_by(|known| known.as_str().cmp(class))
-            .is_ok()
+    /// Deployed components are fetched by whoever needs them.
+    fn can_run(&self, stage: &StageSpec) -> bool {
+        stage.component.is_some() || self.classes.binary_search(&stage.class).is_ok()
     }
 }
 
@@ -87,15 +88,35 @@ impl Workers {
         classes
     }
 
-    pub fn has_class(&self, class: &str) -> bool {
-        self.active.values().any(|worker| worker.has(class))
+    pub fn can_run(&self, stage: &StageSpec) -> bool {
+        self.active.values().any(|worker| worker.can_run(stage))
     }
 
-    /// Whether a worker other than `name` has the class.
-    pub fn has_class_besides(&self, class: &str, name: &str) -> bool {
+    /// Whether a worker other than `name` can run the stage.
+    pub fn can_run_besides(&self, stage: &StageSpec, name: &str) -> bool {
         self.active
             .values()
-            .any(|worker| worker.at.name != name && worker.has(class))
+            .any(|worker| worker.at.name != name && worker.can_run(stage))
+    }
+
+    /// Notes that a worker shall have a component; false when it was told before.
+    pub fn shall_prepare(&mut self, name: &str, component: ComponentHash) -> bool {
+        let worker = self.active.get_mut(name);
+        worker.is_some_and(|worker| worker.prepared.insert(component))
+    }
+
+    /// The worker has not got the component after all.
+    pub fn is_unprepared(&mut self, name: &str, component: ComponentHash) {
+        if let Some(worker) = self.active.get_mut(name) {
+            worker.prepared.remove(&component);
+        }
+    }
+
+    /// Only these are still of use.
+    pub fn forget_prepared(&mut self, but: &BTreeSet<ComponentHash>) {
+        for worker in self.active.values_mut() {
+            worker.prepared.retain(|component| but.contains(component));
+        }
     }
 
     /// Whether a worker of this name is active that started before the sender.
@@ -144,6 +165,7 @@ impl Workers {
             heard_ms,
             outstanding: 0,
             idle_since_ms,
+            prepared: BTreeSet::new(),
         };
         self.active.insert(name, worker);
         Ok(Registration::New)
@@ -180,11 +202,11 @@ impl Workers {
         }
     }
 
-    /// Gives one more task to the worker with the fewest outstanding ones among those that have the class, except
+    /// Gives one more task to the worker with the fewest outstanding ones among those that can run the stage, except
     /// `except`. Ties: the one idle longest; then by name.
-    pub fn assign(&mut self, class: &str, except: Option<&str>) -> Option<WorkerAddress> {
+    pub fn assign(&mut self, stage: &StageSpec, except: Option<&str>) -> Option<WorkerAddress> {
         let eligible =
-            |worker: &&mut Worker| worker.has(class) && Some(worker.at.name.as_str()) != except;
+            |worker: &&mut Worker| worker.can_run(stage) && Some(worker.at.name.as_str()) != except;
         // The first of several equal ones, and they come in the order of their names.
         let least = |worker: &&mut Worker| (worker.outstanding, worker.idle_since_ms);
         let worker = self

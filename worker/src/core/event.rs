@@ -16,6 +16,8 @@ pub enum Input {
     Ended {
         key: TaskKey,
         end: Ended,
+        /// Until its operator was ready to run.
+        cold_ms: u64,
     },
     CancelRun(RunKey),
     /// A report or a forward is over, whatever came of it.
@@ -73,6 +75,8 @@ pub struct Report {
     pub task: Arc<Task>,
     pub queue_ms: u64,
     pub run_ms: u64,
+    /// Of `run_ms`: until the operator was ready to run.
+    pub cold_ms: u64,
     pub end: Arc<Ended>,
 }
 

@@ -59,7 +59,7 @@ impl Core {
                 let result = self.execute(now_ms, task, outputs);
                 outputs.push(Output::Answer(result));
             }
-            Input::Ended { key, end } => self.ended(now_ms, key, end, outputs),
+            Input::Ended { key, end, cold_ms } => self.ended(now_ms, key, end, cold_ms, outputs),
             Input::CancelRun(run) => {
                 self.memory.cancel(run);
                 self.stop(outputs, |key| key.run == run);
@@ -126,7 +126,14 @@ impl Core {
 
     /// Tells the scheduler, and hands the request to the next worker. Both go out at once: if this worker dies when
     /// only one of them has arrived, the scheduler sends what is missing.
-    fn ended(&mut self, now_ms: u64, key: TaskKey, end: Ended, outputs: &mut Vec<Output>) {
+    fn ended(
+        &mut self,
+        now_ms: u64,
+        key: TaskKey,
+        end: Ended,
+        cold_ms: u64,
+        outputs: &mut Vec<Output>,
+    ) {
         // Stopped meanwhile: nobody waits for it.
         let Some(Running { task, started_ms }) = self.running.remove(&key) else {
             return;
@@ -136,6 +143,7 @@ impl Core {
             task: task.clone(),
             queue_ms: started_ms.saturating_sub(task.arrived_ms),
             run_ms: now_ms.saturating_sub(started_ms),
+            cold_ms,
             end: end.clone(),
         }));
         self.deliveries += 1;

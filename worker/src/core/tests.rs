@@ -82,6 +82,7 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
     let address = Address::parse("http://127.0.0.1:1").unwrap();
     let link = |(order, timeout_ms)| Link {
         class: "A".to_owned(),
+        component: None,
         order,
         worker: Some(WorkerAddress {
             name: format!("w{order}"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::types::ComponentHash;
 use thiserror::Error;
 
 use super::blob::BlobError;
@@ -47,6 +48,9 @@ pub enum OperatorFailure {
     /// Two files hold the class, so it is nobody's.
     #[error("the class is in two files, {} and {}: remove one", first.display(), second.display())]
     Conflict { first: PathBuf, second: PathBuf },
+    /// The deployed component could not be made ready.
+    #[error("its component {} cannot be run: {reason}", hash.short())]
+    Component { hash: ComponentHash, reason: String },
     /// The operator says that it can never work on this request.
     #[error("invalid request: {0}")]
     InvalidRequest(String),
@@ -91,6 +95,7 @@ impl OperatorFailure {
             | Self::OutputTooLarge { .. } => false,
             // Another worker may have other files of operators, or more luck.
             Self::UnknownClass { .. }
+            | Self::Component { .. }
             | Self::Conflict { .. }
             | Self::Host(_)
             | Self::Failed(_)

@@ -48,6 +48,8 @@ pub(super) const TABLES_MAX: u32 = 8;
 pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file of operators.
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Deployed components that are kept ready to run; the one used least lately makes room.
+pub(super) const DEPLOYED_MAX: usize = 64;
 /// A class name.
 pub(super) const CLASS_BYTES_MAX: usize = 128;
 /// Classes of one file.

@@ -18,10 +18,11 @@
 //! Absent: which worker runs what, retries, pins, forwarding.
 //!
 //! - [`storage`]: the calls. - [`blob`]: reading by URL. - [`surroundings`]: time and chance. - [`error`]: failures. - [`limits`]: configuration and bounds.
-//! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
+//! - [`registry`]: classes and files. - [`deployed`]: components by hash. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
 //!   their threads to the session. - [`task_log`]: log lines.
 
 mod blob;
+mod deployed;
 mod error;
 mod limits;
 mod native;
@@ -36,15 +37,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::types::Item;
+use common::types::{ComponentHash, Item};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use blob::BlobError;
+pub use deployed::Components;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
 pub use limits::HostConfig;
 pub use registry::{ClassInfo, Source};
 pub use storage::{StorageCalls, StorageError, UpdateError};
+pub use wasm::ComponentInfo;
 
 use registry::{Operators, Registry};
 
@@ -53,6 +56,8 @@ use registry::{Operators, Registry};
 pub struct OperatorRequest {
     /// The class of the operator.
     pub class: String,
+    /// The component that holds it; absent: the worker's own.
+    pub component: Option<ComponentHash>,
     /// The number of the run, and the scheduler that counts it.
     pub run: u64,
     pub scheduler_incarnation: u64,
@@ -114,8 +119,16 @@ impl OperatorHost {
     /// Compiles the built-in operators and loads the directory. What is wrong with single files is logged and in
     /// [`Self::problems`].
     pub async fn start(config: HostConfig) -> Result<Self, StartError> {
+        Self::start_with(config, None).await
+    }
+
+    /// The same for a worker that runs deployed components, too.
+    pub async fn start_with(
+        config: HostConfig,
+        components: Option<Arc<dyn Components>>,
+    ) -> Result<Self, StartError> {
         let slots = Arc::new(Semaphore::new(config.slots.max(1) as usize));
-        let registry = Registry::start(config).await?;
+        let registry = Registry::start(config, components).await?;
         Ok(Self { registry, slots })
     }
 
@@ -135,9 +148,23 @@ impl OperatorHost {
         self.registry.rescan().await;
     }
 
-    /// Whether the class can be run; looks at the directory again for one that is not known.
-    pub async fn knows(&self, class: &str) -> Result<(), OperatorFailure> {
-        self.registry.find(class).await.map(drop)
+    /// Makes the operator ready to run, so that its tasks need not wait for that: finds its file, or fetches and compiles
+    /// the component that the run has pinned.
+    pub async fn prepare(
+        &self,
+        class: &str,
+        component: Option<ComponentHash>,
+    ) -> Result<(), OperatorFailure> {
+        self.registry.find(class, component).await.map(drop)
+    }
+
+    /// Makes a deployed component ready to run; what it holds.
+    pub async fn prepare_component(
+        &self,
+        hash: ComponentHash,
+    ) -> Result<ComponentInfo, OperatorFailure> {
+        let operators = self.registry.deployed(hash).await?;
+        Ok(operators.info().clone())
     }
 
     /// Runs one task, waiting for a free slot first; `deadline` counts from now and covers both. (Compiling a file
@@ -176,7 +203,9 @@ impl OperatorHost {
             }
             Err(_) => return (Err(task.deadline.exceeded()), task.storage),
         };
-        match self.registry.find(&task.request.class).await {
+        let Task { request, .. } = &task;
+        let found = self.registry.find(&request.class, request.component);
+        match found.await {
             Err(failure) => (Err(failure), task.storage),
             Ok(Operators::Wasm(operators)) => operators.run(task, slot).await,
             Ok(Operators::Native(operators)) => {

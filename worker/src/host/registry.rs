@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use common::types::ComponentHash;
+
+use super::deployed::{Components, Deployed};
 use super::error::{LoadProblem, OperatorFailure, StartError};
 use super::limits::{
     CLASS_BYTES_MAX, CLASSES_MAX, FILE_BYTES_MAX, HostConfig, SUGGESTION_SIMILARITY_MIN,
@@ -95,6 +98,7 @@ struct Found {
 pub(super) struct Registry {
     config: HostConfig,
     engine: WasmEngine,
+    deployed: Deployed,
     built_in: Operators,
     found: RwLock<Arc<Found>>,
     /// Held while scanning.
@@ -102,7 +106,10 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) async fn start(config: HostConfig) -> Result<Self, StartError> {
+    pub(super) async fn start(
+        config: HostConfig,
+        components: Option<Arc<dyn Components>>,
+    ) -> Result<Self, StartError> {
         let engine = WasmEngine::start(&config).map_err(StartError)?;
         let built_in = engine
             .load(BUILT_IN.to_vec())
@@ -111,6 +118,7 @@ impl Registry {
         let registry = Self {
             config,
             engine,
+            deployed: Deployed::new(components),
             built_in: Operators::Wasm(Arc::new(built_in)),
             found: RwLock::default(),
             files: tokio::sync::Mutex::default(),
@@ -138,8 +146,24 @@ impl Registry {
         self.found().problems.clone()
     }
 
-    /// The operators that hold a class; scans the directory again when nobody does.
-    pub(super) async fn find(&self, class: &str) -> Result<Operators, OperatorFailure> {
+    /// A deployed component, made ready if it is not yet.
+    pub(super) async fn deployed(
+        &self,
+        hash: ComponentHash,
+    ) -> Result<Arc<WasmOperators>, OperatorFailure> {
+        self.deployed.find(&self.engine, hash).await
+    }
+
+    /// The operators that hold a class: those of the component that the run has pinned, or else the worker's own; scans
+    /// the directory again when nobody does.
+    pub(super) async fn find(
+        &self,
+        class: &str,
+        component: Option<ComponentHash>,
+    ) -> Result<Operators, OperatorFailure> {
+        if let Some(hash) = component {
+            return self.deployed(hash).await.map(Operators::Wasm);
+        }
         let mut found = self.found();
         if !found.classes.contains_key(class) {
             // Boxed: rare, and larger than all else that callers wait for.
@@ -299,7 +323,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
-fn check_classes(classes: &[String]) -> Result<(), String> {
+pub(super) fn check_classes(classes: &[String]) -> Result<(), String> {
     if classes.is_empty() {
         return Err("it names no class".to_owned());
     }

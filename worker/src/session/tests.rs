@@ -78,6 +78,7 @@ impl Fixture {
         };
         let link = Link {
             class: "A".to_owned(),
+            component: None,
             order: 0,
             worker: None,
             timeout_ms: None,

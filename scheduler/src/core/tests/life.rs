@@ -47,7 +47,7 @@ fn a_report_may_overtake_that_of_the_stage_before() {
             .unwrap()
             .stages
             .iter()
-            .all(|stage| stage.times_ms == Some((1, 2)))
+            .all(|stage| stage.times.map(|times| (times.queue_ms, times.run_ms)) == Some((1, 2)))
     );
 }
 

@@ -1,5 +1,6 @@
 //! The machine as tables: inputs in the order of time, the list of effects beside each.
 
+mod deployed;
 mod life;
 mod placement;
 mod recovery;
@@ -24,7 +25,7 @@ impl Cluster {
         let nodes = vec![("s1".to_owned(), address())];
         let ring = Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap();
         let mut cluster = Self {
-            core: Core::new(0, Some(ring)),
+            core: Core::new(0, Some(ring), true),
             now_ms: 0,
         };
         for name in workers {
@@ -89,6 +90,7 @@ impl Cluster {
             worker,
             queue_ms: 1,
             run_ms: 2,
+            cold_ms: 0,
             end,
         })))
     }
@@ -170,6 +172,7 @@ fn submission(chain: &str) -> Submission {
             timeout_ms: None,
             attempts_max: attempts.parse().unwrap(),
             options: BTreeMap::new(),
+            component: None,
         }
     };
     let stages = (0..).zip(chain.split_whitespace()).map(stage).collect();
@@ -193,6 +196,9 @@ fn show(outputs: &[Output]) -> String {
 
 fn show_one(output: &Output) -> String {
     match output {
+        Output::Prepare { worker, component } => {
+            format!("prepare {} on {}", component.short(), worker.name)
+        }
         Output::Answer(Answer::Submitted(Ok(run))) => format!("accepted {run}"),
         Output::Answer(Answer::Submitted(Err(error))) => format!("refused: {error}"),
         Output::Answer(Answer::Registered(result)) => format!("registered {}", result.is_ok()),

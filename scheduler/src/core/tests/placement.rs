@@ -79,7 +79,7 @@ fn without_workers_or_ring_runs_are_refused() {
         "]],
     );
     let mut cluster = Cluster {
-        core: Core::new(0, None),
+        core: Core::new(0, None, true),
         now_ms: 0,
     };
     cluster.beat("w1", 1, "A");
@@ -94,7 +94,7 @@ fn without_workers_or_ring_runs_are_refused() {
 #[test]
 fn too_many_runs_are_refused() {
     let mut cluster = Cluster {
-        core: Core::new(0, None),
+        core: Core::new(0, None, true),
         now_ms: 0,
     };
     cluster.core.ring = Cluster::with(&[]).core.ring;
@@ -159,6 +159,7 @@ fn the_oldest_finished_runs_are_forgotten() {
             worker,
             queue_ms: 0,
             run_ms: 0,
+            cold_ms: 0,
             end,
         };
         cluster

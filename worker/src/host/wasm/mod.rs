@@ -1,6 +1,7 @@
 //! WASM operators: one engine for all, components compiled once, a fresh store for each task.
 
 mod convert;
+mod language;
 mod state;
 mod threads;
 
@@ -56,9 +57,18 @@ struct TaskLimits {
     output_bytes_max: usize,
 }
 
+/// What a component says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentInfo {
+    pub classes: Vec<String>,
+    pub bytes: usize,
+    /// What it is written in, as its producers say; empty when they do not.
+    pub language: String,
+}
+
 /// The operators of one component, ready to be instantiated.
 pub(super) struct WasmOperators {
-    classes: Vec<String>,
+    info: ComponentInfo,
     prepared: Prepared,
     threads: Arc<OperatorThreads>,
 }
@@ -90,6 +100,7 @@ impl WasmEngine {
     /// Compiles a component and asks it for its classes; the error says why it is no usable one.
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<WasmOperators, String> {
         let _one_at_a_time = self.loading.lock().await;
+        let (length, language) = (bytes.len(), language::of(&bytes));
         let engine = self.engine.clone();
         let instance = tokio::task::spawn_blocking(move || prepare(&engine, &bytes)).await;
         let prepared = Prepared {
@@ -105,7 +116,11 @@ impl WasmEngine {
             )),
         };
         Ok(WasmOperators {
-            classes: classes?,
+            info: ComponentInfo {
+                classes: classes?,
+                bytes: length,
+                language,
+            },
             prepared,
             threads: self.threads.clone(),
         })
@@ -168,7 +183,11 @@ fn prepare(engine: &Engine, bytes: &[u8]) -> Result<bindings::OperatorPre<TaskSt
 
 impl WasmOperators {
     pub(super) fn classes(&self) -> &[String] {
-        &self.classes
+        &self.info.classes
+    }
+
+    pub(super) fn info(&self) -> &ComponentInfo {
+        &self.info
     }
 
     /// Runs a task on the operators' threads, its storage calls here; holds `slot` until the task has left them.

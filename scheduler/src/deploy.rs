@@ -1,0 +1,227 @@
+//! Deploys operators: has a worker look at a component, enters it into the catalog in the storage, and tells the machine.
+//!
+//! Promises: when a call has returned, runs submitted from then on use what it says. The catalog that the machine has is
+//! one that the storage had; nothing is submitted before the first one is there.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use common::client::components::Origin;
+use common::client::{Route, StorageClient};
+use common::fabric::{Duration, FabricHandle, timeout};
+use common::node::Identity;
+use common::proto::{Catalog, Deployment, PrepareRequest, PrepareResponse, worker};
+use common::status::{Kind, Status};
+use common::types::{ComponentHash, WorkerAddress};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::catalog;
+use crate::core::{Core, Input};
+use crate::server::{Event, PREPARE_TIMEOUT};
+
+/// How long the storage may take to read or change the catalog.
+const STORAGE_MS: u64 = 10_000;
+/// Pause between attempts to read the first catalog.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a submission waits for the first catalog.
+const FIRST_CATALOG: Duration = Duration::from_secs(10);
+
+/// Cheap to share; one for a scheduler.
+pub struct Deployer {
+    identity: Identity,
+    fabric: FabricHandle,
+    events: mpsc::Sender<Event>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    is_loaded: watch::Sender<bool>,
+    /// Why it is not.
+    trouble: Mutex<String>,
+    /// The ring may be known now.
+    ring_set: Notify,
+}
+
+impl Deployer {
+    pub fn new(identity: Identity, fabric: FabricHandle, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            identity,
+            fabric,
+            events,
+            changing: tokio::sync::Mutex::default(),
+            is_loaded: watch::Sender::new(false),
+            trouble: Mutex::new("no storage nodes are known".to_owned()),
+            ring_set: Notify::new(),
+        }
+    }
+
+    /// Reads the first catalog as soon as there is a storage to read it from.
+    pub async fn load(&self) {
+        loop {
+            match self.read().await {
+                Ok(catalog) => match self.publish(&catalog).await {
+                    Ok(()) => break,
+                    Err(status) => self.note(status),
+                },
+                Err(status) => self.note(status),
+            }
+            let pause = self.fabric.sleep(RETRY);
+            tokio::select! {
+                () = self.ring_set.notified() => {}
+                () = pause => {}
+            }
+        }
+        self.is_loaded.send_replace(true);
+    }
+
+    pub fn ring_is_set(&self) {
+        self.ring_set.notify_one();
+    }
+
+    /// Returns when the catalog is known.
+    pub async fn loaded(&self) -> Result<(), Status> {
+        let mut is_loaded = self.is_loaded.subscribe();
+        let loaded = is_loaded.wait_for(|is_loaded| *is_loaded);
+        let in_time = timeout(self.fabric.as_ref(), FIRST_CATALOG, loaded).await;
+        in_time.map(drop).ok_or_else(|| {
+            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            Status::unavailable(format!(
+                "the catalog of deployed operators cannot be read: {trouble}"
+            ))
+        })
+    }
+
+    /// Makes a component that is in the storage the current one of its classes, which are returned.
+    pub async fn deploy(&self, hash: ComponentHash) -> Result<(Vec<String>, Catalog), Status> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.loaded().await?;
+        let info = self.prepare_somewhere(hash).await?;
+        let deployment = Deployment {
+            component: hash.bytes().to_vec().into(),
+            component_bytes: info.component_bytes,
+            language: info.language,
+            deployed_unix_ms: self.fabric.unix_ms(),
+        };
+        let classes = info.classes;
+        let catalog = self
+            .change(|catalog| catalog::deploy(catalog, &classes, &deployment))
+            .await?;
+        Ok((classes, catalog))
+    }
+
+    /// Makes the component that the class had before the current one.
+    pub async fn roll_back(&self, class: &str) -> Result<Catalog, Status> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.loaded().await?;
+        self.change(|catalog| catalog::roll_back(catalog, class))
+            .await
+    }
+
+    /// The catalog as the storage has it now.
+    pub async fn read(&self) -> Result<Catalog, Status> {
+        let client = self.storage().await?;
+        let mut origin = self.origin();
+        client.catalog(&mut origin, self.route()).await
+    }
+
+    async fn change(
+        &self,
+        mut change: impl FnMut(&mut Catalog) -> Result<(), Status> + Send,
+    ) -> Result<Catalog, Status> {
+        let client = self.storage().await?;
+        let mut origin = self.origin();
+        let mut before = BTreeSet::new();
+        let noting = |catalog: &mut Catalog| {
+            before = catalog::components(catalog);
+            change(catalog)
+        };
+        let catalog = client
+            .change_catalog(&mut origin, self.route(), noting)
+            .await?;
+        self.publish(&catalog).await?;
+        let kept = catalog::components(&catalog);
+        let pinned = self.inspect(Core::pinned).await?;
+        for hash in before.difference(&kept) {
+            if pinned.contains_key(hash) {
+                continue;
+            }
+            let removed = client.remove_component(*hash, &mut origin, self.route());
+            if let Err(status) = removed.await {
+                tracing::warn!(component = ?hash, %status, "a component that nobody needs stays in the storage");
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// A worker's word on a component: the one with the least to do that answers.
+    async fn prepare_somewhere(&self, hash: ComponentHash) -> Result<PrepareResponse, Status> {
+        let mut none = Status::unavailable("no worker is active that could look at the component");
+        for at in self.inspect(idle_first).await? {
+            let client = worker::Client::new(self.fabric.clone(), at.address, PREPARE_TIMEOUT);
+            let request = PrepareRequest {
+                component: hash.bytes().to_vec().into(),
+            };
+            match client.prepare(&request).await {
+                Ok(info) => return Ok(info),
+                Err(status) if status.kind == Kind::Refused => return Err(status),
+                Err(status) => none = status,
+            }
+        }
+        Err(none)
+    }
+
+    async fn publish(&self, catalog: &Catalog) -> Result<(), Status> {
+        let current = catalog::current(catalog)?;
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Request(Input::SetCatalog(current), reply);
+        self.events.send(event).await.map_err(|_| stopping())?;
+        answer.await.map(drop).map_err(|_| stopping())
+    }
+
+    async fn storage(&self) -> Result<StorageClient, Status> {
+        let ring = self.inspect(|core| core.ring().cloned()).await?;
+        let ring = ring.ok_or_else(|| Status::unavailable("no storage nodes are known"))?;
+        Ok(StorageClient::new(self.fabric.clone(), ring, 0))
+    }
+
+    async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        let inspection = Box::new(move |core: &Core, _| {
+            // A caller that has given up needs no answer.
+            let _ = reply.send(look(core));
+        });
+        let event = Event::Inspect(inspection);
+        self.events.send(event).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    fn note(&self, trouble: Status) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble.message;
+    }
+
+    fn origin(&self) -> Origin {
+        let incarnation = self.fabric.incarnation();
+        Origin::new(format!("deploy/{}/{incarnation:016x}", self.identity.name))
+    }
+
+    fn route(&self) -> Route {
+        Route {
+            only: None,
+            deadline_ms: self.fabric.now_ms() + STORAGE_MS,
+        }
+    }
+}
+
+fn idle_first(core: &Core) -> Vec<WorkerAddress> {
+    let mut workers: Vec<_> = core.workers().collect();
+    workers.sort_by_key(|worker| worker.outstanding);
+    workers
+        .into_iter()
+        .map(|worker| worker.at.clone())
+        .collect()
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the scheduler is stopping")
+}
