@@ -27,6 +27,7 @@ pub async fn scheduler(
         name: arguments.id.clone(),
         address: arguments.url,
         ring: arguments.ring.ring().map_err(Failure::usage)?,
+        warm_up: !arguments.no_warm_up,
     };
     let shutdown = signals::shutdown()?;
     let ended = scheduler::run(config, fabric, shutdown, on_ready(&arguments.id)).await;

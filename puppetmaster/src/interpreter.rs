@@ -2,7 +2,7 @@
 //!
 //! - `storage`: the commands that speak to records; `many`: to all that begin alike.
 //! - `backup`, `restore`: all records into a file, and back.
-//! - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
+//! - `deploy`: operators in the storage. - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
 //! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
 //! - [`runs`]: submits runs and follows them to their outcomes.
@@ -13,6 +13,7 @@
 
 mod backup;
 mod conditions;
+mod deploy;
 mod many;
 mod restore;
 pub mod runs;
@@ -165,6 +166,9 @@ impl Interpreter {
             Command::Populate { file } => self.populate(line, file).await?,
             Command::Backup { file } => self.backup(line, file).await?,
             Command::Restore { file } => self.restore(line, file).await?,
+            Command::Deploy { file } => self.deploy(line, file).await?,
+            Command::Rollback { class } => self.roll_back(class).await?,
+            Command::Operators => self.list_operators().await?,
             Command::Read { key, version, at } => self.read(key, *version, at.as_ref()).await?,
             Command::Write { key, value, at } => self.write(key, value, at.as_ref()).await?,
             Command::UpdateIf { key, old, new, at } => {

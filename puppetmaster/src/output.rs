@@ -6,7 +6,7 @@
 mod event;
 mod text;
 
-pub use event::{Event, RecordRow};
+pub use event::{Event, OperatorRow, RecordRow};
 pub use text::{printable, run_output};
 
 use std::io::Write as _;

@@ -53,6 +53,14 @@ pub struct Scheduler {
     pub ignored: Option<u64>,
     #[command(flatten)]
     pub ring: RingArguments,
+    /// Do not have workers fetch and compile deployed operators before they need them
+    #[arg(
+        long,
+        env = "MARIONETTE_NO_WARM_UP",
+        value_parser = FalseyValueParser::new(),
+        hide_env_values = true
+    )]
+    pub no_warm_up: bool,
     #[command(flatten)]
     pub faults: FaultArguments,
 }

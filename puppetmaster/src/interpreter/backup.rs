@@ -4,7 +4,7 @@
 //! replica that answers had acknowledged before the command began. Nothing stops meanwhile.
 
 use super::Interpreter;
-use crate::backup::{FileError, Writer};
+use crate::backup::Writer;
 use crate::cluster::CALL_MAX;
 use crate::language::Name;
 use crate::outcome::Failure;
@@ -19,6 +19,7 @@ use common::proto::{
 use common::status::{Kind, Status};
 use common::types::{PartitionId, ReplicaId};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -211,9 +212,13 @@ fn plan(
 }
 
 /// Work on a file does not hold up the rest.
-pub(super) async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, Failure> {
+pub(super) async fn on_disk<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Display + Send + 'static,
+{
     let done = blocking(work).await;
     let done = done.ok_or_else(|| Failure::new("the thread that uses the file has failed"))?;
     done.map_err(|error| Failure::new(error.to_string()))

@@ -9,7 +9,7 @@ use common::client::scan::{PAGE_MAX, ScanPage};
 use common::client::watch::{Change, From, Watch};
 use common::client::{Route, StorageClient};
 use common::fabric::Task;
-use common::types::{RecordId, RecordVersion};
+use common::types::{RESERVED_PREFIX, RecordId, RecordVersion};
 use futures::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,8 @@ impl Interpreter {
                 .await?;
             let next = page.next.clone();
             for (key, found) in self.with_seen(prefix, &after, page, &client, route).await? {
-                if let Some(value) = text(&found).filter(|_| left > 0) {
+                let shown = left > 0 && is_wanted(prefix, &key);
+                if let Some(value) = text(&found).filter(|_| shown) {
                     self.say_record(&key, found.version, value);
                     (left, is_first) = (left - 1, false);
                 }
@@ -108,7 +109,7 @@ impl Interpreter {
         let mut watch = client.watch(prefix, From::Now)?;
         let output = self.cluster.output.clone();
         watch
-            .catch_up(route.deadline_ms, |change| tell(&output, change))
+            .catch_up(route.deadline_ms, |change| tell(&output, prefix, change))
             .await?;
         let (end, is_over) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
@@ -143,6 +144,11 @@ impl Interpreter {
     }
 }
 
+/// Marionette's own records are shown only to who asks for them.
+fn is_wanted(prefix: &str, key: &str) -> bool {
+    prefix.starts_with(RESERVED_PREFIX) || !key.starts_with(RESERVED_PREFIX)
+}
+
 /// Tells changes until it is over, and then those that are there by then.
 async fn follow(
     cluster: Arc<Cluster>,
@@ -155,12 +161,12 @@ async fn follow(
     let failed = loop {
         tokio::select! {
             changes = watch.next() => match changes {
-                Ok(changes) => changes.into_iter().for_each(|change| tell(output, change)),
+                Ok(changes) => changes.into_iter().for_each(|change| tell(output, &prefix, change)),
                 Err(status) => break Err(status),
             },
             _ = &mut is_over => {
                 let deadline_ms = cluster.fabric.now_ms() + LAST_CHANGES_MS;
-                break watch.catch_up(deadline_ms, |change| tell(output, change)).await;
+                break watch.catch_up(deadline_ms, |change| tell(output, &prefix, change)).await;
             }
         }
     };
@@ -174,7 +180,10 @@ async fn follow(
     let _ = ending.send(());
 }
 
-fn tell(output: &Output, change: Change) {
+fn tell(output: &Output, prefix: &str, change: Change) {
+    if !is_wanted(prefix, &change.record) {
+        return;
+    }
     output.say(&Event::Change {
         value: text(&change.made),
         key: change.record,

@@ -9,7 +9,7 @@ use crate::output::{Event, RecordRow};
 use common::proto::{
     Empty, ListRequest, NodeStatus, RunReport, RunState, RunsRequest, node, storage,
 };
-use common::types::{RecordVersion, Version};
+use common::types::{RESERVED_PREFIX, RecordVersion, Version};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use std::cmp::Reverse;
@@ -157,12 +157,13 @@ impl Interpreter {
         Ok(nodes)
     }
 
-    /// One row for each version of each record, with the nodes that hold it.
+    /// One row for each version of each record of users, with the nodes that hold it.
     fn say_records(&self, all: Vec<(String, Contents)>) {
         let mut rows: BTreeMap<(String, Reverse<Version>, Option<String>), Vec<String>> =
             BTreeMap::new();
         for (name, contents) in all {
-            for (key, versions) in contents {
+            let of_users = |(key, _): &(String, _)| !key.starts_with(RESERVED_PREFIX);
+            for (key, versions) in contents.into_iter().filter(of_users) {
                 for found in versions {
                     let row = (key.clone(), Reverse(found.version), text(&found));
                     rows.entry(row).or_default().push(name.clone());

@@ -242,6 +242,12 @@ pub fn check_command(
         }
         Command::Populate { file } => [check.storage(command), check.data(file)].concat(),
         Command::Restore { file } => [check.storage(command), check.backup(file)].concat(),
+        Command::Deploy { file } => {
+            [check.storage(command), check.scheduler(), check.there(file)].concat()
+        }
+        Command::Rollback { .. } | Command::Operators => {
+            [check.storage(command), check.scheduler()].concat()
+        }
         Command::ListServer { node } => check.node(node, Some(Role::Storage)),
         Command::Crash { node } | Command::Stop { node } | Command::Start { node } => {
             check.own_node(node)

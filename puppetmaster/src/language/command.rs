@@ -201,6 +201,16 @@ pub enum Command {
     Restore {
         file: Name,
     },
+    /// Puts a component of operators into the storage; runs use it from then on.
+    Deploy {
+        file: Name,
+    },
+    /// Goes back to the component that the class had before.
+    Rollback {
+        class: String,
+    },
+    /// What is deployed.
+    Operators,
     Status,
     ListServer {
         node: Name,
@@ -308,6 +318,9 @@ impl Command {
             | Self::Populate { .. }
             | Self::Backup { .. }
             | Self::Restore { .. }
+            | Self::Deploy { .. }
+            | Self::Rollback { .. }
+            | Self::Operators
             | Self::ListServer { .. }
             | Self::ListGlobal
             | Self::Read { .. }
@@ -349,7 +362,13 @@ impl Command {
     pub fn needs_scheduler(&self) -> bool {
         matches!(
             self,
-            Self::Client { .. } | Self::Run { .. } | Self::Runs | Self::ExpectRun { .. }
+            Self::Client { .. }
+                | Self::Run { .. }
+                | Self::Runs
+                | Self::ExpectRun { .. }
+                | Self::Deploy { .. }
+                | Self::Rollback { .. }
+                | Self::Operators
         )
     }
 

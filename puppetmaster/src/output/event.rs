@@ -16,6 +16,22 @@ pub struct RecordRow {
     pub nodes: Option<Vec<String>>,
 }
 
+/// One deployment of one class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorRow {
+    pub class: String,
+    /// All digits of its hash.
+    pub component: String,
+    /// Runs that are submitted now use it.
+    pub is_current: bool,
+    pub language: String,
+    pub bytes: u64,
+    /// Milliseconds since 1970.
+    pub deployed_unix_ms: u64,
+    /// Runs in flight that have pinned it.
+    pub runs: Vec<u64>,
+}
+
 /// One thing that the puppetmaster says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -57,6 +73,20 @@ pub enum Event {
         versions: u64,
         file: String,
     },
+    /// `deploy`. `component`: the first digits of its hash.
+    Deployed {
+        file: String,
+        classes: Vec<String>,
+        component: String,
+        bytes: usize,
+    },
+    /// `rollback`, to this component.
+    RolledBack {
+        class: String,
+        component: String,
+    },
+    /// `operators`.
+    Operators(Vec<OperatorRow>),
     NodeReady {
         name: String,
         role: &'static str,
@@ -93,7 +123,10 @@ impl Event {
             | Self::Runs(_)
             | Self::Populated { .. }
             | Self::Copied { .. }
-            | Self::Restored { .. } => Channel::Result,
+            | Self::Restored { .. }
+            | Self::Deployed { .. }
+            | Self::RolledBack { .. }
+            | Self::Operators(_) => Channel::Result,
             Self::NodeReady { .. }
             | Self::NodeLost { .. }
             | Self::Debug { .. }
@@ -161,6 +194,21 @@ impl Event {
             } => {
                 json!({"event": "restore", "records": records, "versions": versions, "file": file})
             }
+            Self::Deployed {
+                file,
+                classes,
+                component,
+                bytes,
+            } => {
+                json!({"event": "deployed", "file": file, "classes": classes, "component": component, "bytes": bytes})
+            }
+            Self::RolledBack { class, component } => {
+                json!({"event": "rolled_back", "class": class, "component": component})
+            }
+            Self::Operators(rows) => {
+                let rows: Vec<Value> = rows.iter().map(operator_json).collect();
+                json!({"event": "operators", "operators": rows})
+            }
             Self::NodeReady { name, role, url } => {
                 json!({"event": "node_ready", "node": name, "role": role, "url": url})
             }
@@ -175,6 +223,13 @@ impl Event {
 
 fn record_json(row: &RecordRow) -> Value {
     json!({"key": row.key, "version": row.version.to_string(), "value": row.value, "nodes": row.nodes})
+}
+
+fn operator_json(row: &OperatorRow) -> Value {
+    json!({
+        "class": row.class, "component": row.component, "current": row.is_current, "language": row.language,
+        "bytes": row.bytes, "deployed_unix_ms": row.deployed_unix_ms, "runs": row.runs,
+    })
 }
 
 fn node_json(status: &NodeStatus, state: &str) -> Value {
@@ -213,7 +268,7 @@ fn run_json(report: &RunReport) -> Value {
         .map(|stage| {
             json!({
                 "order": stage.order, "class": stage.class, "worker": stage.worker, "attempts": stage.attempts,
-                "queue_ms": stage.queue_ms, "run_ms": stage.run_ms, "done": stage.done,
+                "queue_ms": stage.queue_ms, "run_ms": stage.run_ms, "cold_ms": stage.cold_ms, "done": stage.done,
             })
         })
         .collect();

@@ -1,10 +1,11 @@
 //! Events as text for people.
 
-use super::event::{Event, RecordRow, state_name};
+use super::event::{Event, OperatorRow, RecordRow, state_name};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use common::proto::{Item, NodeStatus, RunReport, RunState, StageSummary};
 use common::types::Version;
+use std::time::{Duration, SystemTime};
 
 /// A value longer than this is cut in tables and outcomes.
 const VALUE_CHARS_MAX: usize = 200;
@@ -40,6 +41,17 @@ pub fn render(event: &Event, colour: bool) -> String {
             versions,
             file,
         } => format!("{} restored from {file}", copies(*records, *versions)),
+        Event::Deployed {
+            file,
+            classes,
+            component,
+            bytes,
+        } => {
+            let classes = classes.join(", ");
+            format!("{file} deployed as {component} ({bytes} bytes): {classes}")
+        }
+        Event::RolledBack { class, component } => format!("{class} is {component} again"),
+        Event::Operators(rows) => operators(rows),
         Event::NodeReady { name, role, url } => format!("{role} {name} is ready at {url}"),
         Event::NodeLost { name, why } => format!("error: node `{name}` {}", printable(why)),
         Event::Debug { node, line } => format!("[{}] {}", printable(node), printable(line)),
@@ -87,6 +99,12 @@ fn shown(value: &str) -> String {
     printable(&cut)
 }
 
+/// A time of day that sorts.
+fn utc(unix_ms: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
 /// The output of a run: the items of its last stage, `key=value` for those with a key.
 pub fn run_output(report: &RunReport) -> String {
     let item = |item: &Item| {
@@ -98,6 +116,31 @@ pub fn run_output(report: &RunReport) -> String {
     };
     let items: Vec<String> = report.output.iter().map(item).collect();
     items.join(", ")
+}
+
+fn operators(rows: &[OperatorRow]) -> String {
+    let row = |row: &OperatorRow| {
+        let runs: Vec<String> = row.runs.iter().map(u64::to_string).collect();
+        vec![
+            row.class.clone(),
+            row.component.chars().take(12).collect(),
+            if row.is_current { "current" } else { "" }.to_owned(),
+            row.language.clone(),
+            row.bytes.to_string(),
+            utc(row.deployed_unix_ms),
+            runs.join(" "),
+        ]
+    };
+    let header = [
+        "class",
+        "component",
+        "",
+        "language",
+        "bytes",
+        "deployed",
+        "pinned by runs",
+    ];
+    table(&header, rows.iter().map(row))
 }
 
 fn outcome(report: &RunReport) -> String {

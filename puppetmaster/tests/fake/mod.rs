@@ -669,5 +669,17 @@ mod scheduler_toy {
                 .tell(format!("{}: {} is dead", self.name, request.name));
             Ok(Empty {})
         }
+
+        async fn deploy(&self, _: DeployRequest) -> Result<DeployResponse, Status> {
+            Ok(DeployResponse::default())
+        }
+
+        async fn rollback(&self, _: RollbackRequest) -> Result<DeployResponse, Status> {
+            Ok(DeployResponse::default())
+        }
+
+        async fn operators(&self, _: Empty) -> Result<OperatorsResponse, Status> {
+            Ok(OperatorsResponse::default())
+        }
     }
 }

@@ -124,6 +124,7 @@ impl Cluster {
             name: "sc1".to_owned(),
             address,
             ring,
+            warm_up: true,
         };
         let node = launch(&self.fabric, |killed, on_ready| async move {
             ::scheduler::run(config, fabric, over(killed), on_ready)

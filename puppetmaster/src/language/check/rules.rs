@@ -248,6 +248,11 @@ impl Check<'_> {
         if self.known.backups.contains(file.text()) {
             return Vec::new();
         }
+        self.there(file)
+    }
+
+    /// A file that is there.
+    pub fn there(&self, file: &Name) -> Vec<Diagnostic> {
         let found = find_path(self.files, &self.line.file, file.text());
         found
             .err()

@@ -138,6 +138,30 @@ pub(super) static TABLE: &[Entry] = &[
         read: |a| Ok(Command::Restore { file: a.file()? }),
     },
     Entry {
+        name: "deploy",
+        aliases: &[],
+        arguments: &[FILE],
+        help: "Puts a component of operators into the storage: runs submitted from then on use it for its classes.",
+        example: "deploy greet.wasm",
+        read: |a| Ok(Command::Deploy { file: a.file()? }),
+    },
+    Entry {
+        name: "rollback",
+        aliases: &[],
+        arguments: &[required("CLASS", Kind::Free)],
+        help: "Goes back to the component that the class had before: for runs submitted from then on.",
+        example: "rollback GreetOperator",
+        read: |a| Ok(Command::Rollback { class: a.text()? }),
+    },
+    Entry {
+        name: "operators",
+        aliases: &[],
+        arguments: &[],
+        help: "Shows the deployed operators, and the runs in flight that have pinned them.",
+        example: "operators",
+        read: |_| Ok(Command::Operators),
+    },
+    Entry {
         name: "await",
         aliases: &[],
         arguments: &[

@@ -29,20 +29,23 @@ fn every_worker_gets_ready_once_and_can_run_what_is_deployed() {
             prepare ca978112ca1b on w2
         "#]],
     );
+    check(&show(&cluster.step(catalog(&[("Mine", "a")]))), expect![""]);
     check(
-        &show(&cluster.step(catalog(&[("Mine", "a")]))),
-        expect![""],
-    );
-    check(&cluster.beat("w3", 1, ""), expect![[r#"
+        &cluster.beat("w3", 1, ""),
+        expect![[r#"
         prepare ca978112ca1b on w3
         w3 appeared
         registered true
-    "#]]);
-    check(&cluster.submit("Mine A"), expect![[r#"
+    "#]],
+    );
+    check(
+        &cluster.submit("Mine A"),
+        expect![[r#"
         run 1 submitted: app on "13", assigned to w1 → w2
         send 1/1/0 to w1 of w1 w2 with []
         accepted 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -58,9 +61,12 @@ fn a_run_keeps_what_was_deployed_when_it_was_submitted() {
     };
     assert_eq!(component(1), Some(ComponentHash::of(b"a")));
     assert_eq!(component(2), Some(ComponentHash::of(b"b")));
-    check(&pinned(&cluster).join("\n"), expect![[r#"
+    check(
+        &pinned(&cluster).join("\n"),
+        expect![[r#"
         3e23e8160039 {2}
-        ca978112ca1b {1}"#]]);
+        ca978112ca1b {1}"#]],
+    );
     cluster.done("1/1/0", "w1");
     cluster.done("1/1/1", "w1");
     check(&pinned(&cluster).join("\n"), expect!["3e23e8160039 {2}"]);
@@ -76,25 +82,28 @@ fn a_worker_that_is_not_ready_gets_ready_while_the_stage_before_runs() {
             component: ComponentHash::of(b"a"),
         });
     }
-    check(&cluster.submit("A Mine"), expect![[r#"
+    check(
+        &cluster.submit("A Mine"),
+        expect![[r#"
         run 1 submitted: app on "13", assigned to w1 → w2
         send 1/1/0 to w1 of w1 w2 with []
         prepare ca978112ca1b on w2
         accepted 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn without_warm_up_nobody_is_told() {
     let mut cluster = Cluster::with(&["w1", "w2"]);
     cluster.core.warms_up = false;
+    check(&show(&cluster.step(catalog(&[("Mine", "a")]))), expect![""]);
     check(
-        &show(&cluster.step(catalog(&[("Mine", "a")]))),
-        expect![""],
-    );
-    check(&cluster.submit("A Mine"), expect![[r#"
+        &cluster.submit("A Mine"),
+        expect![[r#"
         run 1 submitted: app on "13", assigned to w1 → w2
         send 1/1/0 to w1 of w1 w2 with []
         accepted 1
-    "#]]);
+    "#]],
+    );
 }
