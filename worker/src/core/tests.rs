@@ -39,6 +39,7 @@ impl Machine {
             pins: vec![],
         };
         self.step(Input::Ended {
+            cold_ms: 0,
             key: key(name),
             end,
         })
@@ -50,6 +51,7 @@ impl Machine {
             permanent: false,
         };
         self.step(Input::Ended {
+            cold_ms: 0,
             key: key(name),
             end,
         })
@@ -116,6 +118,7 @@ fn show(output: &Output) -> String {
         Output::Stop { key } => format!("stop {}", show_key(*key)),
         Output::Report(Report {
             task,
+            cold_ms: _,
             queue_ms,
             run_ms,
             end,
