@@ -12,6 +12,7 @@
 
 use crate::diagnostic::{Diagnostic, Line, Word, did_you_mean, lines};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use url::Url;
 
@@ -129,13 +130,7 @@ impl Application {
                     grants.push(prefix);
                     Ok(())
                 }
-                Ok(Parsed::Stage(stage)) => match stages.get(&stage.number) {
-                    Some(first) => Err(duplicate(&stage, first)),
-                    None => {
-                        stages.insert(stage.number, *stage);
-                        Ok(())
-                    }
-                },
+                Ok(Parsed::Stage(stage)) => take_stage(&mut stages, *stage),
                 Err(diagnostic) => Err(diagnostic),
             };
             diagnostics.extend(parsed.err());
@@ -155,6 +150,16 @@ impl Application {
             Ok(Self { stages, grants })
         } else {
             Err(diagnostics)
+        }
+    }
+}
+
+fn take_stage(stages: &mut BTreeMap<u32, Stage>, stage: Stage) -> Result<(), Diagnostic> {
+    match stages.entry(stage.number) {
+        Entry::Occupied(first) => Err(duplicate(&stage, first.get())),
+        Entry::Vacant(place) => {
+            place.insert(stage);
+            Ok(())
         }
     }
 }

@@ -3,10 +3,12 @@
 //! Results go to standard output and the rest to standard error, each as text or as one JSON object per [`Event`].
 //! Promise: what a node or a file says cannot steer the terminal; tables are in a fixed order.
 
+mod deployment;
 mod event;
 mod text;
 
-pub use event::{Event, OperatorRow, RecordRow};
+pub use deployment::{Deployment, OperatorRow};
+pub use event::{Event, RecordRow};
 pub use text::{printable, run_output};
 
 use std::io::Write as _;

@@ -161,15 +161,15 @@ pub fn run_report(run: &Run, now_ms: u64) -> proto::RunReport {
 }
 
 fn stage_summary(stage: &Stage) -> proto::StageSummary {
-    let times = stage.times.unwrap_or_default();
+    let times_ms = stage.times_ms.unwrap_or_default();
     proto::StageSummary {
         order: stage.spec.order,
         class: stage.spec.class.clone(),
         worker: stage.worker.clone().unwrap_or_default(),
         attempts: stage.tries,
-        queue_ms: times.queue_ms,
-        run_ms: times.run_ms,
-        cold_ms: times.cold_ms,
+        queue_ms: times_ms.queue,
+        run_ms: times_ms.run,
+        cold_ms: times_ms.cold,
         done: stage.done,
     }
 }

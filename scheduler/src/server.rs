@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long a worker may take to accept a task or a cancellation.
 const WORKER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a worker may fetch and compile a component.
-pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(120);
+pub const PREPARE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Reads the machine's state between two steps; gets the time too.
 pub type Inspection = Box<dyn FnOnce(&Core, u64) + Send>;

@@ -77,11 +77,11 @@ mod tests {
         };
         let host = &mut MemoryHost::default();
         assert_eq!(
-            call(double, &first, host),
+            call(&double, &first, host),
             Ok(vec![Item::from(r#"{"pieces":4}"#)])
         );
         assert_eq!(
-            call(double, &later, host),
+            call(&double, &later, host),
             Ok(vec![Item::from(r#"{"pieces":6}"#)])
         );
     }

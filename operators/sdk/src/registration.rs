@@ -44,7 +44,7 @@ where
 
 /// Calls a function of any kind; [`operators!`](crate::operators) does.
 pub fn call<Kind>(
-    function: impl Function<Kind>,
+    function: &impl Function<Kind>,
     request: &Request,
     host: &mut dyn Host,
 ) -> Result<Vec<Item>, OperatorError> {
@@ -92,7 +92,7 @@ macro_rules! operators {
         pub const OPERATORS: &[(&str, $crate::Operator)] = &[$((
             $class,
             (|request: &$crate::Request, host: &mut dyn $crate::Host| {
-                $crate::call($function, request, host)
+                $crate::call(&$function, request, host)
             }) as $crate::Operator,
         )),+];
 

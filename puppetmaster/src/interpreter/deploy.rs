@@ -5,7 +5,7 @@ use super::backup::on_disk;
 use crate::language::Name;
 use crate::language::files::{Disk, find_path};
 use crate::outcome::Failure;
-use crate::output::{Event, OperatorRow};
+use crate::output::{Deployment, Event, OperatorRow};
 use bytes::Bytes;
 use common::client::Route;
 use common::client::components::{COMPONENT_BYTES_MAX, Origin};
@@ -51,12 +51,14 @@ impl Interpreter {
             component: hash.bytes().to_vec().into(),
         };
         let deployed = scheduler.deploy(&request).await?;
-        self.cluster.output.say(&Event::Deployed {
-            file: file.text().to_owned(),
-            classes: names(deployed.classes),
-            component: hash.short(),
-            bytes,
-        });
+        self.cluster
+            .output
+            .say(&Event::Deployment(Deployment::Deployed {
+                file: file.text().to_owned(),
+                classes: names(deployed.classes),
+                component: hash.short(),
+                bytes,
+            }));
         Ok(())
     }
 
@@ -68,10 +70,12 @@ impl Interpreter {
         };
         let now = scheduler.rollback(&request).await?;
         let component = now.classes.first().and_then(current).unwrap_or_default();
-        self.cluster.output.say(&Event::RolledBack {
-            class: class.to_owned(),
-            component,
-        });
+        self.cluster
+            .output
+            .say(&Event::Deployment(Deployment::RolledBack {
+                class: class.to_owned(),
+                component,
+            }));
         Ok(())
     }
 
@@ -79,7 +83,8 @@ impl Interpreter {
         self.cluster.storage().await?;
         let scheduler = self.cluster.scheduler(DEPLOY_MAX).await?;
         let listed = scheduler.operators(&Empty {}).await?;
-        self.cluster.output.say(&Event::Operators(rows(listed)));
+        let listed = Deployment::Listed(rows(listed));
+        self.cluster.output.say(&Event::Deployment(listed));
         Ok(())
     }
 }

@@ -242,11 +242,8 @@ pub fn check_command(
         }
         Command::Populate { file } => [check.storage(command), check.data(file)].concat(),
         Command::Restore { file } => [check.storage(command), check.backup(file)].concat(),
-        Command::Deploy { file } => {
-            [check.storage(command), check.scheduler(), check.there(file)].concat()
-        }
-        Command::Rollback { .. } | Command::Operators => {
-            [check.storage(command), check.scheduler()].concat()
+        Command::Deploy { .. } | Command::Rollback { .. } | Command::Operators => {
+            check.deployment(command)
         }
         Command::ListServer { node } => check.node(node, Some(Role::Storage)),
         Command::Crash { node } | Command::Stop { node } | Command::Start { node } => {

@@ -1,5 +1,6 @@
 //! What can be said, as data.
 
+use super::deployment::Deployment;
 use super::{Channel, run_output};
 use common::diagnostic::{Diagnostic, Severity};
 use common::proto::{NodeStatus, RunReport, RunState};
@@ -14,22 +15,6 @@ pub struct RecordRow {
     /// Absent: the record was deleted by this version.
     pub value: Option<String>,
     pub nodes: Option<Vec<String>>,
-}
-
-/// One deployment of one class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperatorRow {
-    pub class: String,
-    /// All digits of its hash.
-    pub component: String,
-    /// Runs that are submitted now use it.
-    pub is_current: bool,
-    pub language: String,
-    pub bytes: u64,
-    /// Milliseconds since 1970.
-    pub deployed_unix_ms: u64,
-    /// Runs in flight that have pinned it.
-    pub runs: Vec<u64>,
 }
 
 /// One thing that the puppetmaster says.
@@ -73,20 +58,7 @@ pub enum Event {
         versions: u64,
         file: String,
     },
-    /// `deploy`. `component`: the first digits of its hash.
-    Deployed {
-        file: String,
-        classes: Vec<String>,
-        component: String,
-        bytes: usize,
-    },
-    /// `rollback`, to this component.
-    RolledBack {
-        class: String,
-        component: String,
-    },
-    /// `operators`.
-    Operators(Vec<OperatorRow>),
+    Deployment(Deployment),
     NodeReady {
         name: String,
         role: &'static str,
@@ -124,9 +96,7 @@ impl Event {
             | Self::Populated { .. }
             | Self::Copied { .. }
             | Self::Restored { .. }
-            | Self::Deployed { .. }
-            | Self::RolledBack { .. }
-            | Self::Operators(_) => Channel::Result,
+            | Self::Deployment(_) => Channel::Result,
             Self::NodeReady { .. }
             | Self::NodeLost { .. }
             | Self::Debug { .. }
@@ -194,21 +164,7 @@ impl Event {
             } => {
                 json!({"event": "restore", "records": records, "versions": versions, "file": file})
             }
-            Self::Deployed {
-                file,
-                classes,
-                component,
-                bytes,
-            } => {
-                json!({"event": "deployed", "file": file, "classes": classes, "component": component, "bytes": bytes})
-            }
-            Self::RolledBack { class, component } => {
-                json!({"event": "rolled_back", "class": class, "component": component})
-            }
-            Self::Operators(rows) => {
-                let rows: Vec<Value> = rows.iter().map(operator_json).collect();
-                json!({"event": "operators", "operators": rows})
-            }
+            Self::Deployment(deployment) => deployment.to_json(),
             Self::NodeReady { name, role, url } => {
                 json!({"event": "node_ready", "node": name, "role": role, "url": url})
             }
@@ -223,13 +179,6 @@ impl Event {
 
 fn record_json(row: &RecordRow) -> Value {
     json!({"key": row.key, "version": row.version.to_string(), "value": row.value, "nodes": row.nodes})
-}
-
-fn operator_json(row: &OperatorRow) -> Value {
-    json!({
-        "class": row.class, "component": row.component, "current": row.is_current, "language": row.language,
-        "bytes": row.bytes, "deployed_unix_ms": row.deployed_unix_ms, "runs": row.runs,
-    })
 }
 
 fn node_json(status: &NodeStatus, state: &str) -> Value {

@@ -1,11 +1,11 @@
 //! Events as text for people.
 
-use super::event::{Event, OperatorRow, RecordRow, state_name};
+use super::deployment::{Deployment, OperatorRow};
+use super::event::{Event, RecordRow, state_name};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use common::proto::{Item, NodeStatus, RunReport, RunState, StageSummary};
 use common::types::Version;
-use std::time::{Duration, SystemTime};
 
 /// A value longer than this is cut in tables and outcomes.
 const VALUE_CHARS_MAX: usize = 200;
@@ -41,17 +41,7 @@ pub fn render(event: &Event, colour: bool) -> String {
             versions,
             file,
         } => format!("{} restored from {file}", copies(*records, *versions)),
-        Event::Deployed {
-            file,
-            classes,
-            component,
-            bytes,
-        } => {
-            let classes = classes.join(", ");
-            format!("{file} deployed as {component} ({bytes} bytes): {classes}")
-        }
-        Event::RolledBack { class, component } => format!("{class} is {component} again"),
-        Event::Operators(rows) => operators(rows),
+        Event::Deployment(deployment) => deployed(deployment),
         Event::NodeReady { name, role, url } => format!("{role} {name} is ready at {url}"),
         Event::NodeLost { name, why } => format!("error: node `{name}` {}", printable(why)),
         Event::Debug { node, line } => format!("[{}] {}", printable(node), printable(line)),
@@ -99,10 +89,11 @@ fn shown(value: &str) -> String {
     printable(&cut)
 }
 
-/// A time of day that sorts.
+/// A time of day that sorts; empty when it is none.
 fn utc(unix_ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
-    humantime::format_rfc3339_seconds(time).to_string()
+    let seconds = i64::try_from(unix_ms / 1_000).ok();
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(String::new, |time| time.to_string())
 }
 
 /// The output of a run: the items of its last stage, `key=value` for those with a key.
@@ -116,6 +107,22 @@ pub fn run_output(report: &RunReport) -> String {
     };
     let items: Vec<String> = report.output.iter().map(item).collect();
     items.join(", ")
+}
+
+fn deployed(deployment: &Deployment) -> String {
+    match deployment {
+        Deployment::Deployed {
+            file,
+            classes,
+            component,
+            bytes,
+        } => {
+            let classes = classes.join(", ");
+            format!("{file} deployed as {component} ({bytes} bytes): {classes}")
+        }
+        Deployment::RolledBack { class, component } => format!("{class} is {component} again"),
+        Deployment::Listed(rows) => operators(rows),
+    }
 }
 
 fn operators(rows: &[OperatorRow]) -> String {

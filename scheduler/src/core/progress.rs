@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::event::{Change, Output, StageEnd, StageReport};
-use super::run::{Checkpoint, RunNumber, RunState, Times};
+use super::run::{Checkpoint, RunNumber, RunState, TimesMs};
 
 impl Core {
     /// Notes the end of a stage, unless the report is about an older attempt or is a repeat.
@@ -24,15 +24,15 @@ impl Core {
         };
         let expected =
             stage.attempt == report.attempt && stage.worker.as_ref() == Some(&report.worker);
-        if !expected || stage.times.is_some() {
+        if !expected || stage.times_ms.is_some() {
             return;
         }
         match report.end {
             StageEnd::Returned(checkpoint) => {
-                stage.times = Some(Times {
-                    queue_ms: report.queue_ms,
-                    run_ms: report.run_ms,
-                    cold_ms: report.cold_ms,
+                stage.times_ms = Some(TimesMs {
+                    queue: report.queue_ms,
+                    run: report.run_ms,
+                    cold: report.cold_ms,
                 });
                 let change = Change::StageDone {
                     order: stage.spec.order,

@@ -58,14 +58,14 @@ impl std::fmt::Display for RunState {
     }
 }
 
-/// How long a stage took, in milliseconds.
+/// How long a stage took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Times {
-    pub queue_ms: u64,
-    /// In the operator, with `cold_ms`.
-    pub run_ms: u64,
+pub struct TimesMs {
+    pub queue: u64,
+    /// In the operator, with `cold`.
+    pub run: u64,
     /// Until the operator was ready to run.
-    pub cold_ms: u64,
+    pub cold: u64,
 }
 
 /// One stage of a run.
@@ -82,7 +82,7 @@ pub struct Stage {
     /// Why this attempt has failed, until the stage before is known to be done: its checkpoint is still on its way.
     pub failure: Option<String>,
     /// Once the worker has reported them.
-    pub times: Option<Times>,
+    pub times_ms: Option<TimesMs>,
 }
 
 /// A task that did not reach its worker.
@@ -126,7 +126,7 @@ impl Run {
             tries: 1,
             done: false,
             failure: None,
-            times: None,
+            times_ms: None,
         };
         Self {
             number,

@@ -52,16 +52,23 @@ impl Deployed {
         hash: ComponentHash,
     ) -> Result<Arc<WasmOperators>, OperatorFailure> {
         let place = self.place(hash);
-        let loaded = place.get_or_try_init(async || {
-            let source = self.source.as_ref();
-            let source = source.ok_or("this worker knows no storage")?;
-            let bytes = source.fetch(hash).await?;
-            let operators = engine.load(bytes.to_vec()).await?;
-            check_classes(operators.classes())?;
-            Ok(Arc::new(operators))
-        });
+        // Boxed: rare, and larger than all else that tasks wait for.
+        let loaded = place.get_or_try_init(|| Box::pin(self.load(engine, hash)));
         let failed = |reason: String| OperatorFailure::Component { hash, reason };
         loaded.await.cloned().map_err(failed)
+    }
+
+    async fn load(
+        &self,
+        engine: &WasmEngine,
+        hash: ComponentHash,
+    ) -> Result<Arc<WasmOperators>, String> {
+        let source = self.source.as_ref();
+        let source = source.ok_or("this worker knows no storage")?;
+        let bytes = source.fetch(hash).await?;
+        let operators = engine.load(bytes.to_vec()).await?;
+        check_classes(operators.classes())?;
+        Ok(Arc::new(operators))
     }
 
     fn place(&self, hash: ComponentHash) -> Arc<OnceCell<Arc<WasmOperators>>> {

@@ -251,8 +251,16 @@ impl Check<'_> {
         self.there(file)
     }
 
+    pub fn deployment(&self, command: &Command) -> Vec<Diagnostic> {
+        let mut errors = [self.storage(command), self.scheduler()].concat();
+        if let Command::Deploy { file } = command {
+            errors.extend(self.there(file));
+        }
+        errors
+    }
+
     /// A file that is there.
-    pub fn there(&self, file: &Name) -> Vec<Diagnostic> {
+    fn there(&self, file: &Name) -> Vec<Diagnostic> {
         let found = find_path(self.files, &self.line.file, file.text());
         found
             .err()

@@ -40,15 +40,12 @@ fn a_report_may_overtake_that_of_the_stage_before() {
             run 1 stage 0 (A) done on w1 in 2 ms
         "]],
     );
-    assert!(
-        cluster
-            .core
-            .run(1)
-            .unwrap()
-            .stages
-            .iter()
-            .all(|stage| stage.times.map(|times| (times.queue_ms, times.run_ms)) == Some((1, 2)))
-    );
+    assert!(cluster.core.run(1).unwrap().stages.iter().all(|stage| {
+        stage
+            .times_ms
+            .map(|times_ms| (times_ms.queue, times_ms.run))
+            == Some((1, 2))
+    }));
 }
 
 #[test]
