@@ -2,11 +2,13 @@
 //!
 //! - `node`: the roles, one process each;
 //! - `ring`: the settings on which all nodes of a cluster agree;
-//! - `script`: scripts and the REPL.
+//! - `script`: scripts and the REPL;
+//! - `operator`: what an author of operators does without a cluster.
 //!
 //! Every setting is also read from a variable `MARIONETTE_*`; an argument wins, and an empty variable counts as unset.
 
 mod node;
+mod operator;
 mod ring;
 mod script;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
+pub use operator::{Build, Inspect, Language, New, Once, Operator, Test};
 pub use ring::RingArguments;
 pub use script::{OutputFormat, Puppets, Run};
 
@@ -94,6 +97,9 @@ pub enum Command {
     Storage(Box<StorageCommand>),
     /// Be a worker.
     Worker(Worker),
+    /// Write operators: from an empty directory to a tested component.
+    #[command(subcommand)]
+    Operator(Operator),
 }
 
 impl Command {
@@ -105,7 +111,7 @@ impl Command {
                 matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
             }
             Self::Worker(node) => node.faults.allow_faults,
-            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) => false,
+            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) | Self::Operator(_) => false,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod failure;
 mod nodes;
+mod operator;
 mod puppets;
 mod signals;
 mod verify;
@@ -64,5 +65,6 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
             StorageCommand::Task(StorageTask::Verify(arguments)) => verify::run(&arguments),
         },
         Command::Worker(arguments) => nodes::worker(arguments, fabric).await,
+        Command::Operator(command) => operator::run(command).await,
     }
 }
