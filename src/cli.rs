@@ -59,6 +59,8 @@ Variables:
   MARIONETTE_OPERATORS    worker: --operators
   MARIONETTE_SLOTS        worker: --slots
   MARIONETTE_ALLOW_NATIVE worker: --allow-native
+  MARIONETTE_NATIVE_ISOLATED, MARIONETTE_OPERATOR_CACHE
+                          worker: --native-isolated, --operator-cache
   MARIONETTE_DATA         storage: --data
   MARIONETTE_SYNC         storage: --sync
   MARIONETTE_VALUE_BYTES_MAX, MARIONETTE_RECORD_ID_BYTES_MAX,
@@ -97,6 +99,9 @@ pub enum Command {
     Storage(Box<StorageCommand>),
     /// Be a worker.
     Worker(Worker),
+    /// Run native operators for the worker that started this process.
+    #[command(hide = true)]
+    NativeHost,
     /// Write operators: from an empty directory to a tested component.
     #[command(subcommand)]
     Operator(Operator),
@@ -111,7 +116,9 @@ impl Command {
                 matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
             }
             Self::Worker(node) => node.faults.allow_faults,
-            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) | Self::Operator(_) => false,
+            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) | Self::NativeHost | Self::Operator(_) => {
+                false
+            }
         }
     }
 }

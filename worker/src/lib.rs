@@ -43,7 +43,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use courier::Courier;
-use host::{HostConfig, OperatorHost, StartError};
+use host::{ChildCommand, HostConfig, OperatorHost, StartError};
 use registration::{Registration, SchedulerPresence};
 use ring::RingWatch;
 use server::Server;
@@ -67,6 +67,10 @@ pub struct Config {
     pub slots: u32,
     /// Whether native libraries are loaded. They can do whatever the worker can.
     pub allow_native: bool,
+    /// How children that run native operators are started; none: they run in the worker, where a crash ends it.
+    pub native_isolated: Option<ChildCommand>,
+    /// Where compiled operators are kept; none: nowhere.
+    pub operator_cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Error)]
@@ -145,7 +149,9 @@ async fn start_host(config: &Config, slots: u32) -> Result<Arc<OperatorHost>, St
     let host = OperatorHost::start(HostConfig {
         directory: config.operators.clone(),
         allow_native: config.allow_native,
+        native_isolated: config.native_isolated.clone(),
         slots,
+        code_cache: config.operator_cache.clone(),
         ..HostConfig::default()
     });
     host.await.map(Arc::new)

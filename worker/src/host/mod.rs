@@ -43,8 +43,10 @@ use tokio::time::Instant;
 pub use blob::BlobError;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
 pub use limits::HostConfig;
+pub use native::{ChildCommand, serve_native_tasks};
 pub use registry::{ClassInfo, Source};
 pub use storage::{StorageCalls, StorageError, UpdateError};
+pub use wasm::{CodeCacheUse, default_code_cache, engine_config};
 
 use registry::{Operators, Registry};
 
@@ -72,6 +74,15 @@ pub struct OperatorRequest {
     pub grants: Vec<String>,
     /// What the stage before returned.
     pub items: Vec<Item>,
+}
+
+impl OperatorRequest {
+    /// Whether the application accepts that tasks of a class see what earlier ones left in memory.
+    fn reuses_instances(&self) -> bool {
+        self.options
+            .get("reuse")
+            .is_some_and(|reuse| reuse == "yes")
+    }
 }
 
 /// A task ready to run: the request, its session, and until when.
@@ -127,6 +138,11 @@ impl OperatorHost {
     /// What is wrong with the files of operators, as of the last look at them.
     pub fn problems(&self) -> Vec<LoadProblem> {
         self.registry.problems()
+    }
+
+    /// How many components were compiled since the start, and how many had been before.
+    pub fn code_cache_use(&self) -> CodeCacheUse {
+        self.registry.engine().code_cache_use()
     }
 
     /// Looks at the directory again: new, changed and removed files. [`Self::run`] does it by itself for a class
