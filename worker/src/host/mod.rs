@@ -19,10 +19,11 @@
 //!
 //! - [`storage`]: the calls. - [`blob`]: reading by URL. - [`surroundings`]: time and chance. - [`error`]: failures. - [`limits`]: configuration and bounds.
 //! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
-//!   their threads to the session. - [`task_log`]: log lines.
+//!   their threads to the session. - [`task_log`]: log lines. - [`heap`]: the worker's own memory.
 
 mod blob;
 mod error;
+mod heap;
 mod limits;
 mod native;
 mod registry;
@@ -125,6 +126,7 @@ impl OperatorHost {
     /// Compiles the built-in operators and loads the directory. What is wrong with single files is logged and in
     /// [`Self::problems`].
     pub async fn start(config: HostConfig) -> Result<Self, StartError> {
+        heap::keep_no_large_blocks();
         let slots = Arc::new(Semaphore::new(config.slots.max(1) as usize));
         let registry = Registry::start(config).await?;
         Ok(Self { registry, slots })

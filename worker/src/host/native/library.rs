@@ -1,4 +1,5 @@
-//! Loading a native library, and calling it. Besides this file, only `wasm/artifact.rs` has unsafe code in the worker.
+//! Loading a native library, and calling it. The worker's other unsafe code is in
+//! `wasm/artifact.rs` and `heap.rs`, each for one call.
 //!
 //! Promises: nothing of a library is called before its fingerprint is known to be the worker's own; a loaded
 //! library is never unloaded, so that its code and its table are valid for ever.
