@@ -2,11 +2,13 @@
 //!
 //! - `node`: the roles, one process each;
 //! - `ring`: the settings on which all nodes of a cluster agree;
-//! - `script`: scripts and the REPL.
+//! - `script`: scripts and the REPL;
+//! - `operator`: what an author of operators does without a cluster.
 //!
 //! Every setting is also read from a variable `MARIONETTE_*`; an argument wins, and an empty variable counts as unset.
 
 mod node;
+mod operator;
 mod ring;
 mod script;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
+pub use operator::{Build, Inspect, Language, New, Once, Operator, Test};
 pub use ring::RingArguments;
 pub use script::{OutputFormat, Puppets, Run};
 
@@ -57,6 +60,8 @@ Variables:
   MARIONETTE_OPERATORS    worker: --operators
   MARIONETTE_SLOTS        worker: --slots
   MARIONETTE_ALLOW_NATIVE worker: --allow-native
+  MARIONETTE_NATIVE_ISOLATED, MARIONETTE_OPERATOR_CACHE
+                          worker: --native-isolated, --operator-cache
   MARIONETTE_DATA         storage: --data
   MARIONETTE_SYNC         storage: --sync
   MARIONETTE_VALUE_BYTES_MAX, MARIONETTE_RECORD_ID_BYTES_MAX,
@@ -95,6 +100,12 @@ pub enum Command {
     Storage(Box<StorageCommand>),
     /// Be a worker.
     Worker(Worker),
+    /// Run native operators for the worker that started this process.
+    #[command(hide = true)]
+    NativeHost,
+    /// Write operators: from an empty directory to a tested component.
+    #[command(subcommand)]
+    Operator(Operator),
 }
 
 impl Command {
@@ -106,7 +117,9 @@ impl Command {
                 matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
             }
             Self::Worker(node) => node.faults.allow_faults,
-            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) => false,
+            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) | Self::NativeHost | Self::Operator(_) => {
+                false
+            }
         }
     }
 }

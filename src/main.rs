@@ -3,6 +3,7 @@
 mod cli;
 mod failure;
 mod nodes;
+mod operator;
 mod puppets;
 mod signals;
 mod verify;
@@ -44,6 +45,13 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     ended
 }
 
+/// Blocks this thread, which nobody else needs.
+fn serve_native_tasks() -> Result<ExitCode, Failure> {
+    worker::host::serve_native_tasks()
+        .map_err(|error| Failure::other(format!("the worker cannot be talked to: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Without a command: a person at a terminal gets the REPL, a pipe is a script.
 fn by_default() -> Command {
     if std::io::stdin().is_terminal() {
@@ -64,5 +72,7 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
             StorageCommand::Task(StorageTask::Verify(arguments)) => verify::run(&arguments),
         },
         Command::Worker(arguments) => nodes::worker(arguments, fabric).await,
+        Command::NativeHost => serve_native_tasks(),
+        Command::Operator(command) => operator::run(command).await,
     }
 }

@@ -64,6 +64,7 @@ pub async fn storage(arguments: cli::Storage, fabric: FabricHandle) -> Result<Ex
 }
 
 pub async fn worker(arguments: cli::Worker, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let operator_cache = arguments.operator_cache();
     let config = worker::Config {
         name: arguments.id.clone(),
         address: arguments.url,
@@ -72,11 +73,22 @@ pub async fn worker(arguments: cli::Worker, fabric: FabricHandle) -> Result<Exit
         operators: arguments.operators,
         slots: arguments.slots.get(),
         allow_native: arguments.allow_native,
+        native_isolated: arguments.native_isolated.then(native_host),
+        operator_cache,
     };
     let shutdown = signals::shutdown()?;
     let ended = worker::run(config, fabric, shutdown, on_ready(&arguments.id)).await;
     ended.map_err(not_started)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// This binary again, as the process that runs native operators for a worker.
+fn native_host() -> worker::host::ChildCommand {
+    worker::host::ChildCommand {
+        // The very file that is running, whatever has taken its place on the disk.
+        program: "/proc/self/exe".into(),
+        arguments: vec!["native-host".into()],
+    }
 }
 
 /// A storage node has the name, the URL and the replica id that the ring gives it.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use common::node::PARENT_VARIABLE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,8 +14,6 @@ use tokio::process::ChildStdout;
 
 use crate::launcher::{Launcher, LauncherError};
 
-/// Tells a node to die with the thread that has started it; see `pcs/src/process/parent.rs`.
-const PARENT_VARIABLE: &str = "MARIONETTE_PARENT_PID";
 /// Bytes of the log that an error shows, from its end.
 const LAST_WORDS_BYTES: usize = 2_000;
 

@@ -7,6 +7,10 @@ use crate::fabric::{Address, FabricHandle, Serving, encode};
 use crate::proto::{self, DebugLine, SetDebugRequest, puppetmaster};
 use crate::status::Status;
 
+/// Tells a process which one started it and shall not outlive it. Set by a PCS for its nodes, and by a worker for its
+/// children.
+pub const PARENT_VARIABLE: &str = "MARIONETTE_PARENT_PID";
+
 /// Longest debug line, in bytes; longer ones are cut.
 const DEBUG_LINE_BYTES_MAX: usize = 4096;
 

@@ -276,8 +276,34 @@ pub struct Worker {
         hide_env_values = true
     )]
     pub allow_native: bool,
+    /// Run native operators in child processes: one that crashes costs its task, not the worker
+    #[arg(
+        long,
+        env = "MARIONETTE_NATIVE_ISOLATED",
+        value_parser = FalseyValueParser::new(),
+        hide_env_values = true
+    )]
+    pub native_isolated: bool,
+    /// Where compiled operators are kept, or `none` [default: ~/.cache/marionette/operators]
+    #[arg(
+        long,
+        env = "MARIONETTE_OPERATOR_CACHE",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub operator_cache: Option<PathBuf>,
     #[command(flatten)]
     pub faults: FaultArguments,
+}
+
+impl Worker {
+    /// None: compiled operators are kept nowhere.
+    pub fn operator_cache(&self) -> Option<PathBuf> {
+        match &self.operator_cache {
+            None => worker::host::default_code_cache(),
+            Some(directory) => (directory.as_os_str() != "none").then(|| directory.clone()),
+        }
+    }
 }
 
 /// What any node may be asked to do to its own messages.

@@ -45,7 +45,7 @@ use tokio::sync::mpsc;
 
 use components::StoredComponents;
 use courier::Courier;
-use host::{HostConfig, OperatorHost, StartError};
+use host::{ChildCommand, HostConfig, OperatorHost, StartError};
 use registration::{Registration, SchedulerPresence};
 use ring::RingWatch;
 use server::Server;
@@ -69,6 +69,10 @@ pub struct Config {
     pub slots: u32,
     /// Whether native libraries are loaded. They can do whatever the worker can.
     pub allow_native: bool,
+    /// How children that run native operators are started; none: they run in the worker, where a crash ends it.
+    pub native_isolated: Option<ChildCommand>,
+    /// Where compiled operators are kept; none: nowhere.
+    pub operator_cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Error)]
@@ -156,7 +160,9 @@ async fn start_host(
     let config = HostConfig {
         directory: config.operators.clone(),
         allow_native: config.allow_native,
+        native_isolated: config.native_isolated.clone(),
         slots,
+        code_cache: config.operator_cache.clone(),
         ..HostConfig::default()
     };
     let host = OperatorHost::start_with(config, Some(Arc::new(components)));

@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use common::node::PARENT_VARIABLE;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::parent::PARENT_VARIABLE;
 use crate::core::Spec;
 
 /// Which cluster a node belongs to, where its data is and what its limits are says whoever asks for it, not the shell that

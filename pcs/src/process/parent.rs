@@ -5,12 +5,10 @@
 //! runs between fork and exec and no `unsafe` is needed. That leaves a window until it has asked; a PCS that died in it
 //! shows afterwards as another parent, and the child ends at once. Before, a child does nothing at all.
 
+use common::node::PARENT_VARIABLE;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
-
-/// Tells a node which process started it. Set by the launcher and by nobody else.
-pub const PARENT_VARIABLE: &str = "MARIONETTE_PARENT_PID";
 
 #[derive(Debug, thiserror::Error)]
 pub enum OrphanError {

@@ -69,6 +69,9 @@ pub enum OperatorFailure {
     /// A native operator panicked.
     #[error("panicked: {reason}")]
     Panic { reason: String },
+    /// The process of a native operator ended.
+    #[error("crashed: {reason}")]
+    Crash { reason: String },
     /// The time for the task was over.
     #[error("exceeded its deadline of {} ms", deadline.as_millis())]
     DeadlineExceeded { deadline: Duration },
@@ -100,7 +103,8 @@ impl OperatorFailure {
             | Self::Host(_)
             | Self::Failed(_)
             | Self::Trap { .. }
-            | Self::Panic { .. } => true,
+            | Self::Panic { .. }
+            | Self::Crash { .. } => true,
         }
     }
 }

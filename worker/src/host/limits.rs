@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::native::ChildCommand;
+
 /// How the operator host is set up.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
@@ -10,12 +12,16 @@ pub struct HostConfig {
     pub directory: Option<PathBuf>,
     /// Whether native libraries are loaded. They can do whatever the worker can.
     pub allow_native: bool,
+    /// Native operators run in children that are started so; none: in the worker, where a crash ends it.
+    pub native_isolated: Option<ChildCommand>,
     /// How many tasks run at once, at least 1; further ones wait in order.
     pub slots: u32,
     /// The memory of one WASM task, all its linear memories together.
     pub memory_bytes_max: usize,
     /// Keys and values of the items that one task returns, together; and the arguments of one call.
     pub output_bytes_max: usize,
+    /// Where compiled components are kept; none: nowhere.
+    pub code_cache: Option<PathBuf>,
 }
 
 impl Default for HostConfig {
@@ -23,15 +29,21 @@ impl Default for HostConfig {
         Self {
             directory: None,
             allow_native: false,
+            native_isolated: None,
             slots: 8,
             memory_bytes_max: 64 << 20,
             output_bytes_max: 16 << 20,
+            code_cache: None,
         }
     }
 }
 
 /// How often a WASM task without storage calls lets others run, and is looked at.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// What a WASM task computes at most that counts as quick.
+pub(super) const QUICK: Duration = Duration::from_millis(1);
+/// How many tasks of a component in a row must have been quick for the next to begin on its caller's thread.
+pub(super) const QUICK_TASKS_MIN: u32 = 8;
 /// The call stack of a WASM task.
 pub(super) const STACK_BYTES_MAX: usize = 1 << 20;
 /// The same and what the host's functions need on top.
@@ -46,14 +58,24 @@ pub(super) const MEMORIES_MAX: u32 = 2;
 pub(super) const TABLES_MAX: u32 = 8;
 /// The time that a file has to name its classes.
 pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a worker and a child for native operators say at once.
+pub(super) const FRAME_BYTES_MAX: u32 = 256 << 20;
+/// Children that wait for being started.
+pub(super) const LAUNCHES_MAX: usize = 64;
 /// A file of operators.
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Deployed components that are kept ready to run; the one used least lately makes room.
 pub(super) const DEPLOYED_MAX: usize = 64;
+/// The directory of compiled components.
+pub(super) const CODE_CACHE_BYTES_MAX: u64 = 1 << 30;
 /// A class name.
 pub(super) const CLASS_BYTES_MAX: usize = 128;
 /// Classes of one file.
 pub(super) const CLASSES_MAX: usize = 1_000;
+/// Storage and blob calls of one task.
+pub(super) const CALLS_MAX: u32 = 1_000_000;
+/// The values that one task gives to writes and updates, together.
+pub(super) const WRITTEN_BYTES_MAX: u64 = 1 << 30;
 /// Blobs that one task has open at once.
 pub(super) const BLOB_READERS_MAX: usize = 16;
 /// What one call reads of a blob.
@@ -66,6 +88,8 @@ pub(super) const LOG_LINES_MAX: u32 = 1_000;
 pub(super) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// An error text of an operator; the rest is cut.
 pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 << 10;
+/// Functions that the error of a trap names.
+pub(super) const TRAP_FUNCTIONS_MAX: usize = 10;
 /// Class names offered for an unknown one.
 pub(super) const SUGGESTIONS_MAX: usize = 3;
 /// How similar an offered name is at least (Jaro-Winkler, 0 to 1).

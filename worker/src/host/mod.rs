@@ -18,12 +18,14 @@
 //! Absent: which worker runs what, retries, pins, forwarding.
 //!
 //! - [`storage`]: the calls. - [`blob`]: reading by URL. - [`surroundings`]: time and chance. - [`error`]: failures. - [`limits`]: configuration and bounds.
-//! - [`registry`]: classes and files. - [`deployed`]: components by hash. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
-//!   their threads to the session. - [`task_log`]: log lines.
+//! - [`registry`]: classes and files. - [`deployed`]: components by hash. - [`wasm`], [`native`]: the two kinds of
+//!   operators. - [`remote`]: their calls, from their threads to the session. - [`task_log`]: log lines. - [`heap`]: the
+//!   worker's own memory.
 
 mod blob;
 mod deployed;
 mod error;
+mod heap;
 mod limits;
 mod native;
 mod registry;
@@ -45,9 +47,10 @@ pub use blob::BlobError;
 pub use deployed::Components;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
 pub use limits::HostConfig;
+pub use native::{ChildCommand, serve_native_tasks};
 pub use registry::{ClassInfo, Source};
 pub use storage::{StorageCalls, StorageError, UpdateError};
-pub use wasm::ComponentInfo;
+pub use wasm::{CodeCacheUse, ComponentInfo, default_code_cache, engine_config};
 
 use registry::{Operators, Registry};
 
@@ -77,6 +80,15 @@ pub struct OperatorRequest {
     pub grants: Vec<String>,
     /// What the stage before returned.
     pub items: Vec<Item>,
+}
+
+impl OperatorRequest {
+    /// Whether the application accepts that tasks of a class see what earlier ones left in memory.
+    fn reuses_instances(&self) -> bool {
+        self.options
+            .get("reuse")
+            .is_some_and(|reuse| reuse == "yes")
+    }
 }
 
 /// A task ready to run: the request, its session, and until when.
@@ -127,6 +139,7 @@ impl OperatorHost {
         config: HostConfig,
         components: Option<Arc<dyn Components>>,
     ) -> Result<Self, StartError> {
+        heap::keep_no_large_blocks();
         let slots = Arc::new(Semaphore::new(config.slots.max(1) as usize));
         let registry = Registry::start(config, components).await?;
         Ok(Self { registry, slots })
@@ -140,6 +153,11 @@ impl OperatorHost {
     /// What is wrong with the files of operators, as of the last look at them.
     pub fn problems(&self) -> Vec<LoadProblem> {
         self.registry.problems()
+    }
+
+    /// How many components were compiled since the start, and how many had been before.
+    pub fn code_cache_use(&self) -> CodeCacheUse {
+        self.registry.engine().code_cache_use()
     }
 
     /// Looks at the directory again: new, changed and removed files. [`Self::run`] does it by itself for a class

@@ -18,7 +18,7 @@ use super::limits::{
     CLASS_BYTES_MAX, CLASSES_MAX, FILE_BYTES_MAX, HostConfig, SUGGESTION_SIMILARITY_MIN,
     SUGGESTIONS_MAX,
 };
-use super::native::NativeOperators;
+use super::native::{Children, NativeOperators};
 use super::wasm::{WasmEngine, WasmOperators};
 
 /// The standard operators, built by `scripts/build-operators` from `operators/std`.
@@ -99,6 +99,7 @@ pub(super) struct Registry {
     config: HostConfig,
     engine: WasmEngine,
     deployed: Deployed,
+    children: Option<Arc<Children>>,
     built_in: Operators,
     found: RwLock<Arc<Found>>,
     /// Held while scanning.
@@ -111,6 +112,7 @@ impl Registry {
         components: Option<Arc<dyn Components>>,
     ) -> Result<Self, StartError> {
         let engine = WasmEngine::start(&config).map_err(StartError)?;
+        let children = Children::of(&config).map_err(StartError)?;
         let built_in = engine
             .load(BUILT_IN.to_vec())
             .await
@@ -119,6 +121,7 @@ impl Registry {
             config,
             engine,
             deployed: Deployed::new(components),
+            children,
             built_in: Operators::Wasm(Arc::new(built_in)),
             found: RwLock::default(),
             files: tokio::sync::Mutex::default(),
@@ -129,6 +132,10 @@ impl Registry {
 
     pub(super) fn config(&self) -> &HostConfig {
         &self.config
+    }
+
+    pub(super) fn engine(&self) -> &WasmEngine {
+        &self.engine
     }
 
     pub(super) fn classes(&self) -> Vec<ClassInfo> {
@@ -260,8 +267,9 @@ impl Registry {
                 "it is a native library, which is not loaded without --allow-native".to_owned(),
             );
         }
-        let path = path.to_owned();
-        let loaded = tokio::task::spawn_blocking(move || NativeOperators::load(&path)).await;
+        let (path, children) = (path.to_owned(), self.children.clone());
+        let load = move || NativeOperators::load(&path, children);
+        let loaded = tokio::task::spawn_blocking(load).await;
         let loaded = loaded.map_err(|error| error.to_string())??;
         Ok(Operators::Native(Arc::new(loaded)))
     }

@@ -2,7 +2,7 @@
 
 use marionette_sdk::Level;
 
-use super::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, cut};
+use super::limits::{ERROR_TEXT_BYTES_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, cut};
 
 /// Where the lines of one task go. Must never fail or block the task.
 #[derive(Debug)]
@@ -27,15 +27,14 @@ impl TaskLog {
 
     /// One line; cut when too long, dropped when there were too many.
     pub(super) fn line(&mut self, level: Level, message: String) {
-        let message = cut(message, LOG_LINE_BYTES_MAX);
+        if level == Level::Error {
+            self.last_error = Some(cut(message.clone(), ERROR_TEXT_BYTES_MAX));
+        }
         self.lines = self.lines.saturating_add(1);
         if self.lines <= LOG_LINES_MAX {
-            self.emit(level, &message);
+            self.emit(level, &cut(message, LOG_LINE_BYTES_MAX));
         } else if self.lines == LOG_LINES_MAX + 1 {
             self.emit(Level::Warn, "too many lines, the rest is dropped");
-        }
-        if level == Level::Error {
-            self.last_error = Some(message);
         }
     }
 
@@ -60,11 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_cut_between_characters_and_the_last_error_is_kept() {
+    fn the_last_error_is_kept_and_cut_between_characters() {
         let mut log = TaskLog::new("A", 1, 0);
-        log.line(Level::Error, "ä".repeat(LOG_LINE_BYTES_MAX));
+        log.line(Level::Error, "ä".repeat(ERROR_TEXT_BYTES_MAX));
         let last = log.last_error().expect("an error was logged");
-        assert!(last.len() <= LOG_LINE_BYTES_MAX + '…'.len_utf8());
+        assert!(last.len() <= ERROR_TEXT_BYTES_MAX + '…'.len_utf8());
+        assert!(last.len() > LOG_LINE_BYTES_MAX, "a traceback is whole");
         assert!(last.ends_with("ä…"));
     }
 

@@ -176,6 +176,8 @@ impl Cluster {
             operators,
             slots: 4,
             allow_native: false,
+            native_isolated: None,
+            operator_cache: None,
         };
         let fabric = self.fabric.clone();
         let node = launch(&self.fabric, |killed, on_ready| async move {

@@ -77,14 +77,14 @@ const TEMPLATE: &str = r#"
       (local.get $at))
     (func $deeper (param i64 i64 i64 i64) (result i64)
       (i64.add (local.get 0) (call $deeper (local.get 1) (local.get 2) (local.get 3) (local.get 0))))
-    (func (export "classes") (result i32)
+    (func $classes (export "classes") (result i32)
       {classes}
       (i32.store (i32.const 512) (i32.const 520))
       (i32.store (i32.const 516) (i32.const 1))
       (i32.store (i32.const 520) (i32.const 1024))
       (i32.store (i32.const 524) (i32.const {class length}))
       (i32.const 512))
-    (func (export "run") (param i32 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (func $run (export "run") (param i32 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
       (local $i i32)
       {run}))
   (core instance $code (instantiate $code {with}))
@@ -131,3 +131,21 @@ pub const STAINS_MEMORY: &str = "(if (i32.load (i32.const 800)) (then (unreachab
      (i32.store (i32.const 800) (i32.const 1)) (i32.const 256)";
 /// Calls what no worker has.
 pub const UNKNOWN_IMPORT: &str = "(drop (call $now)) (i32.const 256)";
+/// Returns once, then never again, as far as its memory tells.
+pub const RETURNS_ONCE: &str = "(if (i32.load (i32.const 800)) (then (loop $again (br $again)))) \
+     (i32.store (i32.const 800) (i32.const 1)) (i32.const 256)";
+/// Wants all memory when it runs for the second time in the same, and does not mind when it gets none.
+pub const GROWS_LATER: &str = "(if (i32.load (i32.const 800)) (then \
+       (loop $again (br_if $again (i32.ne (memory.grow (i32.const 64)) (i32.const -1)))))) \
+     (i32.store (i32.const 800) (i32.const 1)) \
+     (if (i32.gt_u (memory.size) (i32.const 1)) (then (unreachable))) (i32.const 256)";
+/// Takes some 20 ms, and fails when another does so in the same memory.
+pub const MINDS_COMPANY: &str = "(if (i32.load (i32.const 800)) (then (unreachable))) \
+     (i32.store (i32.const 800) (i32.const 1)) \
+     (loop $again \
+       (local.set $i (i32.add (local.get $i) (i32.const 1))) \
+       (br_if $again (i32.lt_u (local.get $i) (i32.const 20000000)))) \
+     (i32.store (i32.const 800) (i32.const 0)) (i32.const 256)";
+/// Writes to nearly as much memory as it may have, then gives up.
+pub const MEMORY_FILLER: &str = "(drop (memory.grow (i32.const 1000))) \
+     (memory.fill (i32.const 4096) (i32.const 7) (i32.const 65000000)) (unreachable)";

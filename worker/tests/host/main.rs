@@ -3,11 +3,14 @@
 // Helpers outside of test functions fail a test in the same way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cache;
 mod directory;
 mod example;
 mod guest;
 mod hostile;
 mod hostile_component;
+mod isolated;
 mod native;
+mod reuse;
 mod standard;
 mod support;

@@ -1,4 +1,5 @@
-//! Loading a native library, and calling it. All unsafe code of the worker is in this file.
+//! Loading a native library, and calling it. The worker's other unsafe code is in
+//! `wasm/artifact.rs` and `heap.rs`, each for one call.
 //!
 //! Promises: nothing of a library is called before its fingerprint is known to be the worker's own; a loaded
 //! library is never unloaded, so that its code and its table are valid for ever.
@@ -10,7 +11,6 @@
 use std::ffi::c_void;
 use std::path::Path;
 
-use libloading::Library;
 use marionette_sdk::Item;
 use marionette_sdk::native::{
     self as abi, ABI_VERSION, ENTRY_SYMBOL, Entry, FINGERPRINT, HostCall, HostCalls, MAGIC, Sink,
@@ -21,20 +21,20 @@ use marionette_sdk::native::{
 pub(super) type Perform<'a> = dyn FnMut(HostCall) -> Vec<u8> + 'a;
 
 /// The operators of one library.
-pub(in crate::host) struct NativeOperators {
+pub(in crate::host) struct Library {
     classes: Vec<String>,
     table: &'static Table,
 }
 
-impl NativeOperators {
+impl Library {
     /// Loads a library; the error says why it is refused. Blocks: runs on a thread for that.
-    pub(in crate::host) fn load(path: &Path) -> Result<Self, String> {
+    pub(super) fn load(path: &Path) -> Result<Self, String> {
         // SAFETY: a library's initialisers may do anything. Whoever started the worker with `--allow-native`
         // trusts the files in the directory as much as the worker itself.
-        let library = unsafe { Library::new(path) }
+        let library = unsafe { libloading::Library::new(path) }
             .map_err(|error| format!("it is no native library of this machine: {error}"))?;
         // Never unloaded, also when refused: its threads and destructors may have begun to run.
-        let library: &'static Library = Box::leak(Box::new(library));
+        let library: &'static libloading::Library = Box::leak(Box::new(library));
         let table = table(library)?;
         let mut answer: Vec<u8> = Vec::new();
         // SAFETY: the fingerprint is our own, so the function has this type; `answer` outlives the call.
@@ -44,7 +44,7 @@ impl NativeOperators {
         Ok(Self { classes, table })
     }
 
-    pub(in crate::host) fn classes(&self) -> &[String] {
+    pub(super) fn classes(&self) -> &[String] {
         &self.classes
     }
 
@@ -69,7 +69,7 @@ impl NativeOperators {
 }
 
 /// Finds the table of a library and makes sure that it was built as the worker was.
-fn table(library: &'static Library) -> Result<&'static Table, String> {
+fn table(library: &'static libloading::Library) -> Result<&'static Table, String> {
     // SAFETY: the symbol is looked up by a name that only the SDK's registration exports, with this type.
     let entry = unsafe { library.get::<Entry>(ENTRY_SYMBOL) }
         .map_err(|_| format!("it has no {ENTRY_SYMBOL}: no line of registration in it"))?;
@@ -114,7 +114,7 @@ fn into_vec(target: &mut Vec<u8>) -> Sink {
 /// Performs a call of the library.
 ///
 /// # Safety
-/// `context` is the `perform` of [`NativeOperators::call`], still running; `call` and `sink` follow the contract.
+/// `context` is the `perform` of [`Library::call`], still running; `call` and `sink` follow the contract.
 unsafe extern "C" fn host_call(context: *mut c_void, call: Slice, sink: Sink) {
     // SAFETY: as the caller promises; the operator runs on one thread, so nobody else uses `perform`.
     let perform = unsafe { &mut *context.cast::<&mut Perform<'_>>() };

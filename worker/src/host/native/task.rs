@@ -1,6 +1,7 @@
 //! One task of a native operator: on a thread of its own, because nothing can interrupt it, while its storage
 //! calls are performed on the session here, outside. After the deadline the thread is left to itself: its calls
-//! fail as cancelled, and it keeps its slot until it returns, so that threads stay bounded by slots.
+//! fail as cancelled, and it keeps its slot until it returns, so that threads stay bounded by slots. A task in a child
+//! process ends then, with its process.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::convert;
-use super::library::NativeOperators;
+use super::{NativeEnd, NativeOperators, Stop, StopOnDrop};
 use crate::host::blob::{BlobError, BlobRange, Blobs};
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
@@ -19,8 +20,6 @@ use crate::host::remote::{RemoteCalls, remote_calls, serve};
 use crate::host::surroundings::Surroundings;
 use crate::host::task_log::TaskLog;
 use crate::host::{Ended, OperatorRequest, Task, UpdateError, bounded};
-
-type TaskResult = Result<Vec<marionette_sdk::Item>, TaskError>;
 
 /// Runs a task; holds `slot` as long as the operator's thread runs.
 pub(in crate::host) async fn run(
@@ -38,10 +37,12 @@ pub(in crate::host) async fn run(
     let (remote, calls) = remote_calls();
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
+    let stop = Arc::new(Stop::default());
+    let _stop_on_drop = StopOnDrop(stop.clone());
     let thread = std::thread::Builder::new().name("native-operator".to_owned());
     let spawned = thread.spawn(move || {
         // Nobody listens any more after the deadline.
-        let _ = end.send(call(&operators, request, remote, &runtime));
+        let _ = end.send(call(&operators, request, remote, &runtime, &stop));
         drop(slot);
     });
     if let Err(error) = spawned {
@@ -49,11 +50,7 @@ pub(in crate::host) async fn run(
         return (Err(failure), storage);
     }
     let served = serve(calls, ended, storage.as_mut(), blobs);
-    let lost = |_| {
-        Err(TaskError::Panic(
-            "its thread ended without a result".to_owned(),
-        ))
-    };
+    let lost = |_| NativeEnd::Host("the thread of a native operator is gone".to_owned());
     let result = match tokio::time::timeout_at(deadline.at, served).await {
         Ok(result) => outcome(result.unwrap_or_else(lost), output_bytes_max),
         Err(_) => Err(deadline.exceeded()),
@@ -67,7 +64,8 @@ fn call(
     request: OperatorRequest,
     calls: RemoteCalls,
     runtime: &Handle,
-) -> TaskResult {
+    stop: &Stop,
+) -> NativeEnd {
     let mut host = Host {
         calls,
         surroundings: Surroundings::new(&request),
@@ -77,7 +75,8 @@ fn call(
         class: request.class.clone(),
         request: convert::request(request),
     };
-    operators.call(&task, &mut |call| runtime.block_on(host.perform(call)))
+    let perform = &mut |call| runtime.block_on(host.perform(call));
+    operators.call(&task, perform, stop)
 }
 
 /// What the operator's calls work on.
@@ -159,18 +158,20 @@ fn encode_of_blob<T: Serialize>(url: &str, result: Result<T, BlobError>) -> Vec<
     abi::encode(&result.map_err(|error| convert::blob_error(url, error)))
 }
 
-fn outcome(result: TaskResult, output_bytes_max: usize) -> Result<Vec<Item>, OperatorFailure> {
-    match result {
-        Ok(items) => bounded(
-            items.into_iter().map(convert::item).collect(),
-            output_bytes_max,
-        ),
-        Err(TaskError::Operator(error)) => Err(convert::failure(error)),
-        Err(TaskError::Panic(reason)) => Err(OperatorFailure::Panic {
+fn outcome(end: NativeEnd, bytes_max: usize) -> Result<Vec<Item>, OperatorFailure> {
+    match end {
+        NativeEnd::Returned(Ok(items)) => {
+            bounded(items.into_iter().map(convert::item).collect(), bytes_max)
+        }
+        NativeEnd::Returned(Err(TaskError::Operator(error))) => Err(convert::failure(error)),
+        NativeEnd::Returned(Err(TaskError::Panic(reason))) => Err(OperatorFailure::Panic {
             reason: cut(reason, ERROR_TEXT_BYTES_MAX),
         }),
-        Err(TaskError::Malformed(reason)) => Err(OperatorFailure::Host(format!(
-            "worker and native library do not understand each other: {reason}"
-        ))),
+        NativeEnd::Returned(Err(TaskError::Malformed(reason))) => Err(OperatorFailure::Host(
+            format!("worker and native library do not understand each other: {reason}"),
+        )),
+        NativeEnd::Crashed(reason) => Err(OperatorFailure::Crash { reason }),
+        NativeEnd::TooLarge => Err(OperatorFailure::OutputTooLarge { bytes_max }),
+        NativeEnd::Host(reason) => Err(OperatorFailure::Host(reason)),
     }
 }

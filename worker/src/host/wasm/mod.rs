@@ -1,20 +1,28 @@
-//! WASM operators: one engine for all, components compiled once, a fresh store for each task.
+//! WASM operators: one engine for all, components compiled once, a fresh store for each task unless the application asks
+//! for reuse.
+//!
+//! - [`cache`], [`artifact`]: compiled components on disk. - [`prepared`]: a component that is ready, and its calls.
+//! - [`place`], [`threads`]: where a task runs. - [`idle`]: instances for the next task. - [`state`], [`convert`]: what a
+//!   component may call. - [`trap`]: how it fails, in words.
 
+mod artifact;
+mod cache;
 mod convert;
+mod idle;
 mod language;
+mod place;
+mod prepared;
 mod state;
 mod threads;
+mod trap;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::types::Item;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
-use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap,
-    UpdateDeadline,
-};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::blob::Blobs;
 use super::error::OperatorFailure;
@@ -22,11 +30,14 @@ use super::limits::{
     ASYNC_STACK_BYTES, CLASSES_TIMEOUT, CORE_INSTANCES_MAX, EPOCH_TICK, HostConfig, MEMORIES_MAX,
     STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
-use super::remote::{RemoteCalls, remote_calls, serve};
-use super::surroundings::Surroundings;
-use super::task_log::TaskLog;
-use super::{Ended, OperatorRequest, Task, bounded};
-use state::{MemoryUse, TaskState};
+use super::remote::{remote_calls, serve};
+use super::{Ended, Task};
+use cache::CodeCache;
+pub use cache::{CodeCacheUse, default_code_cache};
+use idle::IdleInstances;
+use place::{Quickness, Running, Ticked, ended};
+use prepared::{Prepared, TaskLimits};
+use state::{TaskParts, TaskState};
 use threads::OperatorThreads;
 
 /// Generated from the contract.
@@ -44,17 +55,14 @@ mod bindings {
 #[derive(Clone)]
 pub(super) struct WasmEngine {
     engine: Engine,
+    cache: Arc<CodeCache>,
     threads: Arc<OperatorThreads>,
     limits: TaskLimits,
+    idle: Arc<IdleInstances>,
+    /// Numbers the components.
+    components: Arc<AtomicU64>,
     /// Only one new component at a time is asked for its classes: the pool has one place for it.
     loading: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// The limits of one task.
-#[derive(Clone, Copy)]
-struct TaskLimits {
-    memory_bytes_max: usize,
-    output_bytes_max: usize,
 }
 
 /// What a component says of itself.
@@ -69,15 +77,9 @@ pub struct ComponentInfo {
 /// The operators of one component, ready to be instantiated.
 pub(super) struct WasmOperators {
     info: ComponentInfo,
-    prepared: Prepared,
+    prepared: Arc<Prepared>,
+    quickness: Arc<Quickness>,
     threads: Arc<OperatorThreads>,
-}
-
-/// What a task on an operator's thread needs of them. Cheap to clone.
-#[derive(Clone)]
-struct Prepared {
-    instance: bindings::OperatorPre<TaskState>,
-    limits: TaskLimits,
 }
 
 impl WasmEngine {
@@ -86,27 +88,38 @@ impl WasmEngine {
         tick(&engine).map_err(|error| format!("no thread for the epoch: {error}"))?;
         let threads = OperatorThreads::start();
         let threads = threads.map_err(|error| format!("no threads for operators: {error}"))?;
+        let cache = CodeCache::open(&engine, config.code_cache.as_deref());
         Ok(Self {
             engine,
+            cache: Arc::new(cache),
             threads: Arc::new(threads),
             limits: TaskLimits {
                 memory_bytes_max: config.memory_bytes_max,
                 output_bytes_max: config.output_bytes_max,
             },
+            idle: Arc::new(IdleInstances::new(config.slots.max(1) as usize)),
+            components: Arc::default(),
             loading: Arc::default(),
         })
     }
 
-    /// Compiles a component and asks it for its classes; the error says why it is no usable one.
+    pub(super) fn code_cache_use(&self) -> CodeCacheUse {
+        self.cache.usage()
+    }
+
+    /// Compiles a component, or finds it compiled, and asks it for its classes; the error says why it is no usable one.
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<WasmOperators, String> {
         let _one_at_a_time = self.loading.lock().await;
         let (length, language) = (bytes.len(), language::of(&bytes));
-        let engine = self.engine.clone();
-        let instance = tokio::task::spawn_blocking(move || prepare(&engine, &bytes)).await;
-        let prepared = Prepared {
+        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        let prepared = move || prepare(&engine, &cache, &bytes);
+        let instance = tokio::task::spawn_blocking(prepared).await;
+        let prepared = Arc::new(Prepared {
+            component: self.components.fetch_add(1, Ordering::Relaxed),
             instance: instance.map_err(|error| error.to_string())??,
             limits: self.limits,
-        };
+            idle: self.idle.clone(),
+        });
         let mut asked = JoinSet::new();
         asked.spawn_on(prepared.clone().ask_for_classes(), self.threads.handle());
         let classes = match tokio::time::timeout(CLASSES_TIMEOUT, asked.join_next()).await {
@@ -122,14 +135,16 @@ impl WasmEngine {
                 language,
             },
             prepared,
+            quickness: Arc::default(),
             threads: self.threads.clone(),
         })
     }
 }
 
-fn engine_config(config: &HostConfig) -> Config {
-    // One place more than slots, for a new component that is asked for its classes.
-    let instances = config.slots.max(1).saturating_add(1);
+/// The configuration of the engine, also for whoever compares with bare wasmtime.
+pub fn engine_config(config: &HostConfig) -> Config {
+    // A place for each slot, one for an idle instance beside each, and one for a new component that is asked for its classes.
+    let instances = config.slots.max(1).saturating_mul(2).saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(CORE_INSTANCES_MAX))
@@ -166,9 +181,13 @@ fn tick(engine: &Engine) -> std::io::Result<()> {
         .map(drop)
 }
 
-fn prepare(engine: &Engine, bytes: &[u8]) -> Result<bindings::OperatorPre<TaskState>, String> {
+fn prepare(
+    engine: &Engine,
+    cache: &CodeCache,
+    bytes: &[u8],
+) -> Result<bindings::OperatorPre<TaskState>, String> {
     let unusable = |error: wasmtime::Error| format!("it is no operator component: {error:#}");
-    let component = Component::from_binary(engine, bytes).map_err(unusable)?;
+    let component = cache.component(engine, bytes).map_err(unusable)?;
     let mut linker: Linker<TaskState> = Linker::new(engine);
     bindings::Operator::add_to_linker::<_, HasSelf<TaskState>>(&mut linker, |state| state)
         .map_err(unusable)?;
@@ -190,8 +209,8 @@ impl WasmOperators {
         &self.info
     }
 
-    /// Runs a task on the operators' threads, its storage calls here; holds `slot` until the task has left them.
-    /// When this is dropped or the time is over, that is at the next [`EPOCH_TICK`].
+    /// Runs a task where [`place`] says, its storage calls here; holds `slot` until the task has ended. When this is
+    /// dropped or the time is over, that is at the next [`EPOCH_TICK`].
     pub(super) async fn run(&self, task: Task, slot: OwnedSemaphorePermit) -> Ended {
         let Task {
             mut request,
@@ -200,112 +219,21 @@ impl WasmOperators {
         } = task;
         let blobs = Blobs::new(std::mem::take(&mut request.grants));
         let (remote, calls) = remote_calls();
-        let mut running = JoinSet::new();
-        let called = self.prepared.clone().call(request, remote, slot);
-        running.spawn_on(called, self.threads.handle());
-        let served = serve(calls, running.join_next(), storage.as_mut(), blobs);
+        let ticked = Ticked::default();
+        let parts = TaskParts::new(&request, remote, ticked.clone());
+        let called = self.prepared.clone().call(request, parts, slot);
+        let running = Running::new(called, &self.quickness, &self.threads, ticked);
+        let served = serve(calls, running, storage.as_mut(), blobs);
         let result = match tokio::time::timeout_at(deadline.at, served).await {
-            Ok(result) => ended(result).unwrap_or_else(|lost| Err(OperatorFailure::Host(lost))),
+            Ok(result) => result.unwrap_or_else(|lost| Err(OperatorFailure::Host(lost))),
             Err(_) => Err(deadline.exceeded()),
         };
         (result, storage)
     }
 }
 
-/// What came of the one task of a set, which was not aborted.
-fn ended<T>(joined: Option<Result<T, tokio::task::JoinError>>) -> Result<T, String> {
-    match joined {
-        Some(Ok(result)) => Ok(result),
-        Some(Err(error)) => Err(format!("an operator's task was lost: {error}")),
-        None => Err("an operator's task was lost".to_owned()),
-    }
-}
-
-impl Prepared {
-    async fn call(
-        self,
-        request: OperatorRequest,
-        calls: RemoteCalls,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<Vec<Item>, OperatorFailure> {
-        // Dropped last, when the store's place in the pool is free again.
-        let _slot = slot;
-        let mut store = self.store(calls, &request);
-        let class = request.class.clone();
-        let called = async {
-            let operator = self.instance.instantiate_async(&mut store).await?;
-            operator.call_run(&mut store, &class, &request.into()).await
-        };
-        match called.await {
-            Err(error) => Err(self.failure(&error, store.data())),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(items)) => {
-                let items = items.into_iter().map(Item::from).collect();
-                bounded(items, self.limits.output_bytes_max)
-            }
-        }
-    }
-
-    async fn ask_for_classes(self) -> Result<Vec<String>, String> {
-        // No task is running: its calls are cancelled.
-        let (calls, _) = remote_calls();
-        let loading = OperatorRequest {
-            class: "(loading)".to_owned(),
-            ..OperatorRequest::default()
-        };
-        let mut store = self.store(calls, &loading);
-        let asked = async {
-            let operator = self.instance.instantiate_async(&mut store).await?;
-            operator.call_classes(&mut store).await
-        };
-        asked.await.map_err(|error| {
-            let failure = self.failure(&error, store.data());
-            format!("asked for its classes, it {failure}")
-        })
-    }
-
-    fn store(&self, calls: RemoteCalls, request: &OperatorRequest) -> Store<TaskState> {
-        let state = TaskState::new(
-            calls,
-            Surroundings::new(request),
-            TaskLog::new(&request.class, request.run, request.stage),
-            MemoryUse::new(self.limits.memory_bytes_max),
-        );
-        let mut store = Store::new(self.instance.engine(), state);
-        store.limiter(TaskState::memory);
-        // Covers the values and the lists around them; what is returned is then held to the limit exactly.
-        store.set_hostcall_fuel(self.limits.output_bytes_max.saturating_mul(2));
-        store.set_epoch_deadline(1);
-        // tokio's own yield, because it lets the other operators of this thread have their turn, too.
-        store.epoch_deadline_callback(|_| {
-            Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ))
-        });
-        store
-    }
-
-    /// What a call ended in that did not return.
-    fn failure(&self, error: &wasmtime::Error, state: &TaskState) -> OperatorFailure {
-        let cause = error.root_cause().to_string();
-        if state.is_out_of_memory() {
-            return OperatorFailure::MemoryLimit {
-                bytes_max: self.limits.memory_bytes_max,
-            };
-        }
-        // Wasmtime has no type for this one.
-        if cause.contains("fuel allocated for hostcalls has been exhausted") {
-            return OperatorFailure::OutputTooLarge {
-                bytes_max: self.limits.output_bytes_max,
-            };
-        }
-        let trap = error.downcast_ref::<Trap>();
-        let reason = match (trap, state.last_error()) {
-            (Some(Trap::UnreachableCodeReached), Some(words)) => words.to_owned(),
-            (Some(trap), _) => trap.to_string().replace("wasm trap: ", ""),
-            (None, _) => cause,
-        };
-        OperatorFailure::Trap { reason }
+impl Drop for WasmOperators {
+    fn drop(&mut self) {
+        self.prepared.forget_idle();
     }
 }

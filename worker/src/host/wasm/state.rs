@@ -1,6 +1,8 @@
 //! What a component's calls work on while it runs one task: the session, blobs, time and chance, the log, and the
 //! memory it may use.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use common::types::Version;
 use marionette_sdk::Level;
@@ -8,36 +10,70 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::Resource;
 
 use super::bindings::marionette::operator::{blob, clock, logging, random, storage, types as wit};
+use super::place::Ticked;
+use crate::host::OperatorRequest;
 use crate::host::blob::BlobRange;
 use crate::host::limits::TABLE_ELEMENTS_MAX;
 use crate::host::remote::RemoteCalls;
 use crate::host::surroundings::Surroundings;
 use crate::host::task_log::TaskLog;
 
-/// The data of one store.
+/// The data of one store: of its task, and of its memory, which may outlive the task.
 pub(super) struct TaskState {
-    calls: RemoteCalls,
-    surroundings: Surroundings,
-    log: TaskLog,
+    task: TaskParts,
     memory: MemoryUse,
+    /// The reader that was opened last, and the last one of earlier tasks: what they left open is at its end.
+    reader_last: u32,
+    reader_before: u32,
+}
+
+/// What belongs to one task alone.
+pub(super) struct TaskParts {
+    pub calls: RemoteCalls,
+    pub surroundings: Surroundings,
+    pub log: TaskLog,
+    /// Whether the task has not ended by a tick of the epoch.
+    pub ticked: Ticked,
+}
+
+impl TaskParts {
+    pub(super) fn new(request: &OperatorRequest, calls: RemoteCalls, ticked: Ticked) -> Self {
+        Self {
+            calls,
+            surroundings: Surroundings::new(request),
+            log: TaskLog::new(&request.class, request.run, request.stage),
+            ticked,
+        }
+    }
 }
 
 /// A reader of a blob, of which only the number is on this side.
 pub struct BlobReader;
 
 impl TaskState {
-    pub(super) fn new(
-        calls: RemoteCalls,
-        surroundings: Surroundings,
-        log: TaskLog,
-        memory: MemoryUse,
-    ) -> Self {
+    pub(super) fn new(task: TaskParts, memory: MemoryUse) -> Self {
         Self {
-            calls,
-            surroundings,
-            log,
+            task,
             memory,
+            reader_last: 0,
+            reader_before: 0,
         }
+    }
+
+    /// The next task with the same memory.
+    pub(super) fn begin(&mut self, task: TaskParts) {
+        self.task = task;
+        self.reader_before = self.reader_last;
+    }
+
+    /// The number of a reader in this task; none when it is of an earlier one.
+    fn reader(&self, reader: &Resource<BlobReader>) -> Option<u64> {
+        let number = reader.rep().checked_sub(self.reader_before);
+        number.filter(|number| *number > 0).map(u64::from)
+    }
+
+    pub(super) fn tick(&self) {
+        self.task.ticked.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn memory(&mut self) -> &mut dyn ResourceLimiter {
@@ -49,7 +85,7 @@ impl TaskState {
     }
 
     pub(super) fn last_error(&self) -> Option<&str> {
-        self.log.last_error()
+        self.task.log.last_error()
     }
 }
 
@@ -100,7 +136,7 @@ impl wit::Host for TaskState {}
 
 impl storage::Host for TaskState {
     async fn read(&mut self, id: String) -> Result<wit::Record, wit::StorageError> {
-        let record = self.calls.read(id).await;
+        let record = self.task.calls.read(id).await;
         record.map(Into::into).map_err(Into::into)
     }
 
@@ -109,7 +145,7 @@ impl storage::Host for TaskState {
         id: String,
         value: Vec<u8>,
     ) -> Result<wit::Version, wit::StorageError> {
-        let version = self.calls.write(id, Bytes::from(value)).await;
+        let version = self.task.calls.write(id, Bytes::from(value)).await;
         version.map(Into::into).map_err(Into::into)
     }
 
@@ -120,7 +156,7 @@ impl storage::Host for TaskState {
         new: Vec<u8>,
     ) -> Result<wit::Version, wit::UpdateError> {
         let (old, new) = (old.map(Bytes::from), Bytes::from(new));
-        let version = self.calls.update_if_value_is(id, old, new).await;
+        let version = self.task.calls.update_if_value_is(id, old, new).await;
         version.map(Into::into).map_err(Into::into)
     }
 
@@ -131,14 +167,17 @@ impl storage::Host for TaskState {
         new: Vec<u8>,
     ) -> Result<wit::Version, wit::UpdateError> {
         let old = old.map_or(Version::NULL, Version::from);
-        let version = self.calls.update_if_version_is(id, old, Bytes::from(new));
+        let version = self
+            .task
+            .calls
+            .update_if_version_is(id, old, Bytes::from(new));
         version.await.map(Into::into).map_err(Into::into)
     }
 }
 
 impl blob::Host for TaskState {
     async fn size(&mut self, url: String) -> Result<u64, wit::BlobError> {
-        self.calls.blob_size(url).await.map_err(Into::into)
+        self.task.calls.blob_size(url).await.map_err(Into::into)
     }
 
     async fn open(
@@ -148,11 +187,15 @@ impl blob::Host for TaskState {
         length: Option<u64>,
     ) -> Result<Resource<BlobReader>, wit::BlobError> {
         let range = BlobRange { offset, length };
-        let reader = self.calls.open_blob(url, range).await?;
-        let number = u32::try_from(reader).map_err(|_| {
-            wit::BlobError::LimitExceeded("a task opens at most 4,294,967,295 blobs".to_owned())
+        let reader = self.task.calls.open_blob(url, range).await?;
+        let number = u32::try_from(reader).ok();
+        let number = number.and_then(|reader| self.reader_before.checked_add(reader));
+        self.reader_last = number.ok_or_else(|| {
+            wit::BlobError::LimitExceeded(
+                "an instance opens at most 4,294,967,295 blobs".to_owned(),
+            )
         })?;
-        Ok(Resource::new_own(number))
+        Ok(Resource::new_own(self.reader_last))
     }
 }
 
@@ -162,29 +205,34 @@ impl blob::HostReader for TaskState {
         reader: Resource<BlobReader>,
         bytes_max: u32,
     ) -> Result<Vec<u8>, wit::BlobError> {
-        let bytes = self.calls.read_blob(reader.rep().into(), bytes_max).await;
+        let Some(reader) = self.reader(&reader) else {
+            return Ok(Vec::new());
+        };
+        let bytes = self.task.calls.read_blob(reader, bytes_max).await;
         bytes.map(Into::into).map_err(Into::into)
     }
 
     async fn drop(&mut self, reader: Resource<BlobReader>) -> wasmtime::Result<()> {
-        self.calls.close_blob(reader.rep().into()).await;
+        if let Some(reader) = self.reader(&reader) {
+            self.task.calls.close_blob(reader).await;
+        }
         Ok(())
     }
 }
 
 impl clock::Host for TaskState {
     async fn now(&mut self) -> u64 {
-        self.surroundings.now()
+        self.task.surroundings.now()
     }
 }
 
 impl random::Host for TaskState {
     async fn number(&mut self) -> u64 {
-        self.surroundings.random()
+        self.task.surroundings.random()
     }
 
     async fn bytes(&mut self, count: u32) -> Vec<u8> {
-        self.surroundings.random_bytes(count)
+        self.task.surroundings.random_bytes(count)
     }
 }
 
@@ -196,6 +244,6 @@ impl logging::Host for TaskState {
             wit::Level::Warn => Level::Warn,
             wit::Level::Error => Level::Error,
         };
-        self.log.line(level, message);
+        self.task.log.line(level, message);
     }
 }

@@ -1,0 +1,257 @@
+//! `cargo bench -p bench --bench operator_host -- [COMPONENT.wasm...]`: what the operator host adds to bare wasmtime.
+//!
+//! For each component: how long its compilation and its loading from the cache take, and what one task takes in a fresh
+//! and in a reused instance, in the host and in a bare loop of wasmtime: the same engine, `InstancePre`, the call of `run`,
+//! and a map for records; no deadline, limits, session, slots or threads. Both in turns, in one run, so that the machine's
+//! mood hits both alike. Besides the components named, the operators that ship and the examples that are built.
+
+#[path = "operator_host/bare.rs"]
+mod bare;
+#[path = "operator_host/records.rs"]
+mod records;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bare::Bare;
+use bench::speed::Result;
+use clap::Parser;
+use common::types::Item;
+use records::Records;
+use worker::host::{HostConfig, OperatorHost, OperatorRequest, Source, StorageCalls};
+
+/// "The host's overhead over bare wasmtime is at most 25 % for a fresh instance", "under 40 µs".
+const AIM_RATIO: f64 = 1.25;
+const AIM_RUST: Duration = Duration::from_micros(40);
+const STANDARD: &str = "operators/std/std.wasm";
+const EXAMPLES: &str = "operators/examples";
+const TURN: usize = 50;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Parser)]
+struct Options {
+    /// Components to measure besides the standard one
+    components: Vec<PathBuf>,
+    /// Tasks of each kind
+    #[arg(long, default_value_t = 5_000)]
+    tasks: usize,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut components = vec![repository.join(STANDARD)];
+    components.extend(options.components.clone());
+    if options.components.is_empty() {
+        components.extend(examples(&repository.join(EXAMPLES)));
+    }
+    println!(
+        "{:<28} {:>9} {:>9}  {:<8} {:>17} {:>17} {:>6}",
+        "component", "compile", "load", "instance", "host p50/p99 µs", "bare p50/p99 µs", "ratio"
+    );
+    let mut verdicts = Vec::new();
+    for component in components {
+        verdicts.extend(measure(&component, options.tasks).await?);
+    }
+    println!("\n{}", verdicts.join("\n"));
+    Ok(())
+}
+
+/// What has been built of the examples.
+fn examples(directory: &Path) -> Vec<PathBuf> {
+    let listed = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let files = listed(directory).into_iter().flat_map(|path| listed(&path));
+    let mut found: Vec<PathBuf> = files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// One component; its lines are printed, its verdicts returned.
+async fn measure(component: &Path, tasks: usize) -> Result<Vec<String>> {
+    let bytes = std::fs::read(component)?;
+    let scratch = tempfile::tempdir()?;
+    let config = HostConfig {
+        directory: Some(scratch.path().join("operators")),
+        code_cache: Some(scratch.path().join("cache")),
+        ..HostConfig::default()
+    };
+    std::fs::create_dir(scratch.path().join("operators"))?;
+    let (_, compiled) = load(&config, &bytes).await?;
+    let (host, loaded) = load(&config, &bytes).await?;
+    let class = class_of(&host)?;
+    let bare = Bare::new(&config, &bytes)?;
+    let name = name_of(component);
+    let mut verdicts = Vec::new();
+    for reuse in [false, true] {
+        let (hosted, alone) = in_turns(&host, &bare, &request(&class, reuse), tasks).await?;
+        let ratio = hosted.percentile(0.5).as_secs_f64() / alone.percentile(0.5).as_secs_f64();
+        let (took, instance) = if reuse {
+            ("".to_owned(), "reused")
+        } else {
+            (
+                format!(
+                    "{:>6.1} ms {:>6.1} ms",
+                    milliseconds(compiled),
+                    milliseconds(loaded)
+                ),
+                "fresh",
+            )
+        };
+        println!(
+            "{:<28} {took:>19}  {instance:<8} {hosted:>17} {alone:>17} {ratio:>6.2}",
+            if reuse { "" } else { &name },
+        );
+        if !reuse {
+            verdicts.push(format!(
+                "{name}, fresh: {ratio:.2} times bare wasmtime; aim {AIM_RATIO}: {}",
+                met(ratio <= AIM_RATIO)
+            ));
+            if component.ends_with(STANDARD) {
+                let p50 = hosted.percentile(0.5);
+                verdicts.push(format!(
+                    "{name}, fresh: {p50:.1?}; aim {AIM_RUST:?}: {}",
+                    met(p50 < AIM_RUST)
+                ));
+            }
+        }
+    }
+    Ok(verdicts)
+}
+
+/// A new host that finds the component, as a worker does: reads it, compiles it or loads it from the cache, asks it for its
+/// classes.
+async fn load(config: &HostConfig, bytes: &[u8]) -> Result<(OperatorHost, Duration)> {
+    let file = config
+        .directory
+        .iter()
+        .map(|directory| directory.join("measured.wasm"));
+    let host = OperatorHost::start(config.clone()).await?;
+    for path in file.clone() {
+        std::fs::write(path, bytes)?;
+    }
+    let begun = Instant::now();
+    host.rescan().await;
+    let took = begun.elapsed();
+    for problem in host.problems() {
+        return Err(problem.into());
+    }
+    for path in file {
+        std::fs::remove_file(path)?;
+    }
+    Ok((host, took))
+}
+
+/// The class to measure: one that needs no particular input.
+fn class_of(host: &OperatorHost) -> Result<String> {
+    let mut classes = host.classes().into_iter();
+    let measured = classes.find(|info| {
+        info.source != Source::BuiltIn
+            && ["CounterOperator", "GreetOperator"]
+                .iter()
+                .any(|known| info.class.contains(known))
+    });
+    let measured = measured.or_else(|| {
+        host.classes()
+            .into_iter()
+            .find(|info| info.source != Source::BuiltIn)
+    });
+    Ok(measured.ok_or("it has no class")?.class)
+}
+
+fn name_of(component: &Path) -> String {
+    let directory = component
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default();
+    let file = component.file_name().unwrap_or_default();
+    format!("{}/{}", directory.display(), file.display())
+}
+
+fn request(class: &str, reuse: bool) -> OperatorRequest {
+    let reuse = reuse.then(|| ("reuse".to_owned(), "yes".to_owned()));
+    OperatorRequest {
+        class: class.to_owned(),
+        run: 1,
+        attempt: 1,
+        input: "1".to_owned(),
+        options: reuse.into_iter().collect(),
+        items: vec![Item::plain("1".to_owned())],
+        ..OperatorRequest::default()
+    }
+}
+
+/// The same tasks in the host and bare, some here, some there.
+async fn in_turns(
+    host: &OperatorHost,
+    bare: &Bare,
+    request: &OperatorRequest,
+    tasks: usize,
+) -> Result<(Took, Took)> {
+    let mut storage: Box<dyn StorageCalls> = Box::new(Records::default());
+    let mut alone = bare.reused(request);
+    let (mut hosted_took, mut alone_took) = (Took::default(), Took::default());
+    // The first turn warms up.
+    for turn in 0..=tasks.div_ceil(TURN) {
+        for _ in 0..TURN {
+            let request = request.clone();
+            let begun = Instant::now();
+            let (result, returned) = host.run(request, storage, DEADLINE).await;
+            hosted_took.note(turn, begun.elapsed());
+            storage = returned;
+            result?;
+        }
+        for _ in 0..TURN {
+            let request = request.clone();
+            let begun = Instant::now();
+            alone.run(&request).await?;
+            alone_took.note(turn, begun.elapsed());
+        }
+    }
+    Ok((hosted_took, alone_took))
+}
+
+/// How long each task took.
+#[derive(Default)]
+struct Took(Vec<Duration>);
+
+impl Took {
+    fn note(&mut self, turn: usize, took: Duration) {
+        if turn > 0 {
+            self.0.push(took);
+        }
+    }
+
+    fn percentile(&self, fraction: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let place = (sorted.len().saturating_sub(1) as f64 * fraction).round();
+        sorted.get(place as usize).copied().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Took {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let micros = |fraction| self.percentile(fraction).as_secs_f64() * 1e6;
+        out.pad(&format!("{:.1} / {:.1}", micros(0.5), micros(0.99)))
+    }
+}
+
+fn milliseconds(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
+}
+
+fn met(holds: bool) -> &'static str {
+    if holds { "met" } else { "MISSED" }
+}

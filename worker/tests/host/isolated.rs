@@ -1,0 +1,153 @@
+//! Native operators in processes of their own: `tests/fixtures/guest`, run by this test program itself.
+
+use std::fs;
+use std::time::Duration;
+
+use common::node::PARENT_VARIABLE;
+use worker::host::{ChildCommand, HostConfig, OperatorFailure, OperatorHost, serve_native_tasks};
+
+use crate::native::library;
+use crate::support::{MemoryStorage, PLENTY, failure, records, request, run, soon};
+
+/// What the children of the other tests run. As a test, it is nothing.
+#[test]
+fn child() {
+    if std::env::var_os(PARENT_VARIABLE).is_some() {
+        pcs::die_with_parent().unwrap();
+        serve_native_tasks().unwrap();
+    }
+}
+
+/// A host whose children have `mark` on their command lines.
+async fn guests(mark: &str) -> (OperatorHost, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(
+        library("worker/tests/fixtures/guest", "guest"),
+        directory.path().join("guest.so"),
+    )
+    .unwrap();
+    let arguments = ["isolated::child", "--exact", mark];
+    let config = HostConfig {
+        directory: Some(directory.path().to_owned()),
+        allow_native: true,
+        native_isolated: Some(ChildCommand {
+            program: "/proc/self/exe".into(),
+            arguments: arguments.map(Into::into).to_vec(),
+        }),
+        slots: 2,
+        ..HostConfig::default()
+    };
+    let host = OperatorHost::start(config).await.unwrap();
+    assert_eq!(host.problems(), []);
+    (host, directory)
+}
+
+fn children(mark: &str) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let command_lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    command_lines
+        .filter(|line| {
+            line.split(|byte| *byte == 0)
+                .any(|word| word == mark.as_bytes())
+        })
+        .count()
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    soon(async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The process that a task ran in, and how many it has had.
+async fn counted(host: &OperatorHost) -> (String, String) {
+    let storage = MemoryStorage::boxed(&[]);
+    let (result, storage) = host
+        .run(request("CountsTasks", "", &[]), storage, PLENTY)
+        .await;
+    let items = result.unwrap();
+    let text = String::from_utf8(items[0].value.to_vec()).unwrap();
+    let (process, tasks) = text.split_once(' ').unwrap();
+    assert!(records(storage).contains_key("kept"), "its calls arrive");
+    (process.to_owned(), tasks.to_owned())
+}
+
+#[tokio::test]
+async fn tasks_run_in_a_process_that_is_kept() {
+    let (host, _directory) = guests("kept").await;
+    let (process, first) = counted(&host).await;
+    assert_ne!(process, std::process::id().to_string());
+    assert_eq!(first, "1");
+    assert_eq!(counted(&host).await, (process, "2".to_owned()));
+    let (one, other) = tokio::join!(counted(&host), counted(&host));
+    assert_ne!(one.0, other.0, "one task at a time");
+    assert!(children("kept") <= 2);
+}
+
+#[tokio::test]
+async fn a_segmentation_fault_costs_one_task() {
+    let (host, _directory) = guests("segfault").await;
+    let before = counted(&host).await;
+    for _ in 0..3 {
+        let reason = "signal SIGSEGV".to_owned();
+        let crashed = soon(failure(&host, "Segfaults")).await;
+        assert_eq!(crashed, OperatorFailure::Crash { reason });
+        assert_eq!(crashed.to_string(), "crashed: signal SIGSEGV");
+    }
+    let after = counted(&host).await;
+    assert_ne!(before.0, after.0, "the child is replaced");
+    assert_eq!(after.1, "1");
+}
+
+#[tokio::test]
+async fn a_panic_is_said_as_in_the_worker_and_ends_no_process() {
+    let (host, _directory) = guests("panic").await;
+    let (process, _) = counted(&host).await;
+    let OperatorFailure::Panic { reason } = failure(&host, "Panics").await else {
+        panic!("no panic")
+    };
+    assert!(reason.contains("no idea what to do with \"\""), "{reason}");
+    assert_eq!(counted(&host).await.0, process);
+}
+
+#[tokio::test]
+async fn the_deadline_ends_what_nothing_else_can() {
+    let (host, _directory) = guests("deadline").await;
+    let deadline = Duration::from_millis(100);
+    // More often than there are slots: each must be given back.
+    for class in ["Spins", "Busy", "Spins", "Busy", "Spins"] {
+        let running = host.run(request(class, "", &[]), MemoryStorage::boxed(&[]), deadline);
+        let (result, _) = soon(running).await;
+        assert_eq!(
+            result.unwrap_err().failure,
+            OperatorFailure::DeadlineExceeded { deadline }
+        );
+    }
+    assert_eq!(counted(&host).await.1, "1", "who was stopped is not kept");
+    until(|| children("deadline") == 1).await;
+}
+
+#[tokio::test]
+async fn an_output_beyond_the_limit_is_refused() {
+    let (host, _directory) = guests("output").await;
+    let bytes_max = 16 << 20;
+    let request = request("Fills", &(bytes_max + 1).to_string(), &[]);
+    let running = host.run(request, MemoryStorage::boxed(&[]), PLENTY);
+    let failure = soon(running).await.0.unwrap_err().failure;
+    assert_eq!(failure, OperatorFailure::OutputTooLarge { bytes_max });
+    assert!(run(&host, "Chatters").await.is_ok());
+}
+
+#[tokio::test]
+async fn no_child_outlives_its_host() {
+    let (host, directory) = guests("outlives").await;
+    counted(&host).await;
+    let running = host.run(request("Spins", "", &[]), MemoryStorage::boxed(&[]), PLENTY);
+    let stopped = tokio::time::timeout(Duration::from_millis(100), running).await;
+    assert!(stopped.is_err());
+    drop((host, directory));
+    until(|| children("outlives") == 0).await;
+}
