@@ -149,25 +149,6 @@ async fn a_loop_ends_at_its_deadline_and_delays_nobody() {
 }
 
 #[tokio::test]
-async fn a_loop_ends_within_50_ms_of_its_deadline() {
-    let (host, _directory) = host_with(LOOP).await;
-    let deadline = Duration::from_millis(20);
-    let mut late = Vec::new();
-    for _ in 0..10 {
-        let begun = std::time::Instant::now();
-        let storage = MemoryStorage::boxed(&[]);
-        let (result, _) = host
-            .run(request("Hostile", "", &[]), storage, deadline)
-            .await;
-        assert!(result.is_err());
-        late.push(begun.elapsed() - deadline);
-    }
-    // Other tests have the cores, too: half of them in time shows that nothing else holds it up.
-    late.sort();
-    assert!(late[4] < Duration::from_millis(50), "{late:?}");
-}
-
-#[tokio::test]
 async fn dropping_the_future_stops_a_loop_and_frees_its_slot() {
     let (host, _directory) = host_with(LOOP).await;
     for _ in 0..4 {
