@@ -175,9 +175,6 @@ pub const MINDS_COMPANY: &str = "(if (i32.load (i32.const 800)) (then (unreachab
        (local.set $i (i32.add (local.get $i) (i32.const 1))) \
        (br_if $again (i32.lt_u (local.get $i) (i32.const 20000000)))) \
      (i32.store (i32.const 800) (i32.const 0)) (i32.const 256)";
-/// Writes to nearly as much memory as it may have, then gives up.
-pub const MEMORY_FILLER: &str = "(drop (memory.grow (i32.const 1000))) \
-     (memory.fill (i32.const 4096) (i32.const 7) (i32.const 65000000)) (unreachable)";
 /// Logs for ever.
 pub const LOG_FLOOD: &str = "(loop $again (call $log (i32.const 3) (i32.const 0) (i32.const 5000)) (br $again)) \
      (unreachable)";
