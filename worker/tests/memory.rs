@@ -14,12 +14,14 @@ mod support;
 use std::time::Duration;
 
 use hostile_component::{
-    AMPLIFIED_OUTPUT, BIG_OUTPUT, Guest, LOOP, MEMORY_FILLER, MEMORY_HOG, STACK_OVERFLOW, TRAP,
-    component,
+    AMPLIFIED_OUTPUT, BIG_OUTPUT, Guest, LOOP, MEMORY_HOG, STACK_OVERFLOW, TRAP, component,
 };
 use support::{MemoryStorage, PLENTY, host, request, soon};
 use worker::host::OperatorHost;
 
+/// Writes to nearly as much memory as it may have, then gives up.
+const MEMORY_FILLER: &str = "(drop (memory.grow (i32.const 1000))) \
+     (memory.fill (i32.const 4096) (i32.const 7) (i32.const 65000000)) (unreachable)";
 const HOSTILE: [(&str, &str); 7] = [
     ("AmplifiedOutput", AMPLIFIED_OUTPUT),
     ("BigOutput", BIG_OUTPUT),

@@ -2,11 +2,13 @@
 //! calls go to the [`StorageCalls`] that the caller hands in and gets back.
 //!
 //! Promises:
-//! - A WASM operator can hurt nobody: fresh memory in each task, bounded memory, stack, time and output, and no
+//! - A WASM operator can hurt nobody: fresh memory in each task (unless the application asks for reuse), bounded memory, stack, time and output, and no
 //!   capability but its storage calls and its log. Whatever it does ends in items or a typed [`OperatorError`].
 //! - A task without end is stopped at its deadline, and when the future of [`OperatorHost::run`] is dropped.
-//! - Operators run on threads of their own: however busy, they hold up nothing of the caller's. Among themselves, WASM
-//!   operators take turns every [`limits::EPOCH_TICK`].
+//! - Operators run on threads of their own: however busy, they hold up nothing of the caller's. Only those that are known to
+//!   be quick begin on a thread of their caller's, one at a time, for at most one [`limits::EPOCH_TICK`]. Among themselves,
+//!   WASM operators take turns at every tick.
+//! - A component is compiled once, also over restarts, if there is a place to keep it ([`HostConfig::code_cache`]).
 //! - The session comes back with every result, also with an error.
 //! - A broken file of operators is reported and costs nobody else anything. New files are found without restart,
 //!   as soon as an unknown class is asked for.
@@ -188,8 +190,9 @@ impl OperatorHost {
     /// Runs one task, waiting for a free slot first; `deadline` counts from now and covers both. (Compiling a file
     /// that is new in the directory is not cut short by it; the task then fails right after.)
     ///
-    /// Dropping the future stops a WASM task within [`limits::EPOCH_TICK`]. A native one goes on to its next storage call, which fails
-    /// with [`StorageError::Cancelled`]; it keeps its slot until it returns.
+    /// Dropping the future stops a WASM task within [`limits::EPOCH_TICK`], and the process of an isolated native one. A native
+    /// one in the worker goes on to its next storage call, which fails with [`StorageError::Cancelled`]; it keeps its slot until
+    /// it returns.
     pub async fn run(
         &self,
         request: OperatorRequest,

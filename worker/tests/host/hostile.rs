@@ -5,8 +5,8 @@ use std::time::Duration;
 use worker::host::{OperatorFailure, OperatorHost};
 
 use crate::hostile_component::{
-    AMPLIFIED_OUTPUT, BIG_OUTPUT, ERROR, Guest, LOOP, MEMORY_HOG, NOTHING, STACK_OVERFLOW,
-    STAINS_MEMORY, TRAP, UNKNOWN_IMPORT, WILD_POINTER, component,
+    AMPLIFIED_OUTPUT, BIG_OUTPUT, ERROR, Guest, LOG_FLOOD, LOOP, MEMORY_HOG, NOTHING,
+    STACK_OVERFLOW, STAINS_MEMORY, TRAP, UNKNOWN_IMPORT, WILD_POINTER, component,
 };
 use crate::support::{MemoryStorage, PLENTY, failure, host, records, request, run, soon};
 
@@ -16,6 +16,7 @@ async fn host_with(run: &str) -> (OperatorHost, tempfile::TempDir) {
         class: "Hostile",
         run,
         imports_clock: true,
+        imports_log: true,
         ..Guest::default()
     };
     std::fs::write(directory.path().join("hostile.wasm"), component(guest)).unwrap();
@@ -146,6 +147,33 @@ async fn a_loop_ends_at_its_deadline_and_delays_nobody() {
         OperatorFailure::DeadlineExceeded { deadline }
     );
     assert_eq!(records(storage).len(), 1, "the session comes back");
+}
+
+#[tokio::test]
+async fn a_flood_of_log_lines_ends_at_its_deadline_and_delays_nobody() {
+    let (host, _directory) = host_with(LOG_FLOOD).await;
+    let deadline = Duration::from_millis(300);
+    let flood = host.run(
+        request("Hostile", "", &[]),
+        MemoryStorage::boxed(&[]),
+        deadline,
+    );
+    let beside = async {
+        for _ in 0..20 {
+            let running = host.run(
+                request("CounterOperator", "a", &[]),
+                MemoryStorage::boxed(&[]),
+                PLENTY,
+            );
+            let (result, _) = running.await;
+            assert!(result.is_ok(), "{result:?}");
+        }
+    };
+    let ((result, _), ()) = soon(async { tokio::join!(flood, beside) }).await;
+    assert_eq!(
+        result.unwrap_err().failure,
+        OperatorFailure::DeadlineExceeded { deadline }
+    );
 }
 
 #[tokio::test]

@@ -12,25 +12,52 @@ pub struct Guest<'a> {
     pub classes: &'a str,
     /// Whether the component imports `acme:clock/wall`, which no worker has, as `$now`.
     pub imports_clock: bool,
+    /// Whether the component imports the log, as `$log`: level, address and length of the line.
+    pub imports_log: bool,
 }
+
+/// What an import adds to the template.
+#[derive(Default)]
+struct Import {
+    import: &'static str,
+    lower: &'static str,
+    core_import: &'static str,
+    with: &'static str,
+}
+
+const CLOCK: Import = Import {
+    import: r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
+    lower: r#"(core func $now (canon lower (func $clock "now")))"#,
+    core_import: r#"(import "clock" "now" (func $now (result i64)))"#,
+    with: r#"(with "clock" (instance (export "now" (func $now))))"#,
+};
+
+const LOG: Import = Import {
+    import: r#"
+  (import "marionette:operator/types@1.0.0" (instance $types
+    (type $level' (enum "debug" "info" "warn" "error")) (export "level" (type (eq $level')))))
+  (alias export $types "level" (type $level))
+  (import "marionette:operator/logging@1.0.0" (instance $logging
+    (alias outer 1 $level (type $level')) (export "level" (type $level (eq $level')))
+    (export "log" (func (param "level" $level) (param "message" string)))))"#,
+    lower: r#"(core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))"#,
+    core_import: r#"(import "log" "log" (func $log (param i32 i32 i32)))"#,
+    with: r#"(with "log" (instance (export "log" (func $log))))"#,
+};
 
 /// The bytes of the component.
 pub fn component(guest: Guest<'_>) -> Vec<u8> {
-    let (import, lower, core_import, with) = if guest.imports_clock {
-        (
-            r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
-            r#"(core func $now (canon lower (func $clock "now")))"#,
-            r#"(import "clock" "now" (func $now (result i64)))"#,
-            r#"(with "clock" (instance (export "now" (func $now))))"#,
-        )
-    } else {
-        ("", "", "", "")
-    };
+    let when = |wanted: bool, import: Import| if wanted { import } else { Import::default() };
+    let imports = [
+        when(guest.imports_clock, CLOCK),
+        when(guest.imports_log, LOG),
+    ];
+    let all = |part: fn(&Import) -> &'static str| imports.each_ref().map(part).join("\n");
     let text = TEMPLATE
-        .replace("{import}", import)
-        .replace("{lower}", lower)
-        .replace("{core import}", core_import)
-        .replace("{with}", with)
+        .replace("{import}", &all(|import| import.import))
+        .replace("{lower}", &all(|import| import.lower))
+        .replace("{core import}", &all(|import| import.core_import))
+        .replace("{with}", &all(|import| import.with))
         .replace("{class}", guest.class)
         .replace("{class length}", &guest.class.len().to_string())
         .replace("{classes}", guest.classes)
@@ -63,10 +90,12 @@ const TEMPLATE: &str = r#"
     (case "storage" $storage-failure) (case "blob" $blob-failure)))
   (export $operator-error "operator-error" (type $operator-error'))
   {import}
+  (core module $pages (memory (export "memory") 1))
+  (core instance $memory (instantiate $pages))
   {lower}
   (core module $code
+    (import "memory" "memory" (memory 1))
     {core import}
-    (memory (export "memory") 1)
     (global $next (mut i32) (i32.const 4096))
     (data (i32.const 1024) "{class}")
     (data (i32.const 2048) "I am unwell")
@@ -87,12 +116,12 @@ const TEMPLATE: &str = r#"
     (func $run (export "run") (param i32 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
       (local $i i32)
       {run}))
-  (core instance $code (instantiate $code {with}))
+  (core instance $code (instantiate $code (with "memory" (instance $memory)) {with}))
   (func $classes (result (list string))
-    (canon lift (core func $code "classes") (memory (core memory $code "memory")) (realloc (core func $code "realloc"))))
+    (canon lift (core func $code "classes") (memory (core memory $memory "memory")) (realloc (core func $code "realloc"))))
   (export "classes" (func $classes))
   (func $run (param "class" string) (param "request" $request) (result (result (list $item) (error $operator-error)))
-    (canon lift (core func $code "run") (memory (core memory $code "memory")) (realloc (core func $code "realloc"))))
+    (canon lift (core func $code "run") (memory (core memory $memory "memory")) (realloc (core func $code "realloc"))))
   (export "run" (func $run)))
 "#;
 
@@ -146,6 +175,6 @@ pub const MINDS_COMPANY: &str = "(if (i32.load (i32.const 800)) (then (unreachab
        (local.set $i (i32.add (local.get $i) (i32.const 1))) \
        (br_if $again (i32.lt_u (local.get $i) (i32.const 20000000)))) \
      (i32.store (i32.const 800) (i32.const 0)) (i32.const 256)";
-/// Writes to nearly as much memory as it may have, then gives up.
-pub const MEMORY_FILLER: &str = "(drop (memory.grow (i32.const 1000))) \
-     (memory.fill (i32.const 4096) (i32.const 7) (i32.const 65000000)) (unreachable)";
+/// Logs for ever.
+pub const LOG_FLOOD: &str = "(loop $again (call $log (i32.const 3) (i32.const 0) (i32.const 5000)) (br $again)) \
+     (unreachable)";
