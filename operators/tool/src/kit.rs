@@ -43,7 +43,8 @@ const JAVASCRIPT: &[File] = files!("examples/js/marionette": "marionette.js");
 
 const PYTHON: &[File] = files!("examples/python/marionette": "__init__.py");
 
-const C: &[File] = files!("examples/c/marionette": "marionette.c", "marionette.h", "operator.c", "operator.h");
+const C: &[File] =
+    files!("examples/c/marionette": "marionette.c", "marionette.h", "operator.c", "operator.h");
 
 /// A line of the SDK's manifest that only holds within Marionette's own workspace.
 const WORKSPACE_LINTS: &str = "[lints]\nworkspace = true\n\n";
@@ -145,7 +146,10 @@ mod tests {
             files_below(&root.join(directory), &root, &mut present);
             present.retain(|path| !path.contains("__pycache__"));
             present.sort();
-            let mut embedded: Vec<_> = of_language(language).iter().map(|(path, _)| *path).collect();
+            let mut embedded: Vec<_> = of_language(language)
+                .iter()
+                .map(|(path, _)| *path)
+                .collect();
             embedded.sort_unstable();
             assert_eq!(present, embedded);
         }
@@ -156,7 +160,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), Language::Rust).unwrap();
         let manifest = fs::read_to_string(directory.path().join("sdk/Cargo.toml")).unwrap();
-        assert!(!manifest.contains("workspace"), "{manifest}");
+        assert!(!manifest.contains("workspace = true"), "{manifest}");
     }
 
     #[test]

@@ -16,7 +16,8 @@ const TEMPLATE: (&str, &str) = ("hello", "HelloOperator");
 const SDK: (&str, &str) = ("\"../../sdk\"", "\"marionette/sdk\"");
 
 const ALL: &[File] = files!("examples": "cases.toml");
-const RUST: &[File] = files!("examples/rust": "Cargo.toml", "Cargo.lock", "src/lib.rs", ".gitignore");
+const RUST: &[File] =
+    files!("examples/rust": "Cargo.toml", "Cargo.lock", "src/lib.rs", ".gitignore");
 const JAVASCRIPT: &[File] = files!("examples/js": "operators.js", "package.json", ".gitignore");
 const PYTHON: &[File] = files!("examples/python": "operators.py", ".gitignore");
 const C: &[File] = files!("examples/c": "operators.c", ".gitignore");
@@ -106,7 +107,9 @@ fn templates(language: Language) -> &'static [File] {
 fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 /// Whether a project may be made there without losing anything.
@@ -120,7 +123,9 @@ fn is_free(directory: &Path) -> bool {
 /// `word-count` is `WordCountOperator`.
 fn class_of(name: &str) -> String {
     let words = name.split(['-', '_']).filter(|word| !word.is_empty());
-    let capital = |word: &str| word.chars().take(1).collect::<String>().to_uppercase() + word.get(1..).unwrap_or("");
+    let capital = |word: &str| {
+        word.chars().take(1).collect::<String>().to_uppercase() + word.get(1..).unwrap_or("")
+    };
     words.map(capital).collect::<String>() + "Operator"
 }
 
@@ -156,7 +161,12 @@ mod tests {
         let mine = parent.path().join("mine/file");
         kit::write_file(&mine, "mine").unwrap();
         let error = create(parent.path(), "mine", Language::Rust).unwrap_err();
-        assert!(error.to_string().ends_with("mine exists and is not an empty directory"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("mine exists and is not an empty directory"),
+            "{error}"
+        );
         let error = create(&parent.path().join("mine"), "file", Language::Rust).unwrap_err();
         assert!(matches!(error, NewError::Exists(_)), "{error}");
         assert_eq!(std::fs::read_to_string(mine).unwrap(), "mine");
@@ -175,11 +185,14 @@ mod tests {
             std::fs::create_dir(parent.path().join(&name)).unwrap();
             let created = create(parent.path(), &name, language).unwrap();
             let read = |path: &str| std::fs::read_to_string(created.directory.join(path)).unwrap();
-            for (path, contents) in [(main, read(main)), ("cases.toml", read("cases.toml"))] {
-                assert!(contents.contains(&created.class), "{path}: {contents}");
-                assert!(!contents.contains("hello"), "{path}: {contents}");
-            }
-            assert_eq!(read(&format!("{name}.app")), format!("operator {} 0\n", created.class));
+            let contents = read(main);
+            assert!(contents.contains(&created.class), "{contents}");
+            assert!(!contents.contains("hello"), "{contents}");
+            assert!(!read("cases.toml").contains("hello"));
+            assert_eq!(
+                read(&format!("{name}.app")),
+                format!("operator {} 0\n", created.class)
+            );
             assert!(!read("marionette/wit/operator.wit").is_empty());
         }
     }

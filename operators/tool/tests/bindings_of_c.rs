@@ -22,20 +22,13 @@ fn generated(contract: &Path) -> Files {
     let options = Opts {
         no_object_file: true,
         rename: rename
-            .map(|(from, to)| {
-                (
-                    format!("marionette:operator/{from}@1.0.0"),
-                    to.to_owned(),
-                )
-            })
+            .map(|(from, to)| (format!("marionette:operator/{from}@1.0.0"), to.to_owned()))
             .collect(),
         ..Opts::default()
     };
     let mut files = Files::default();
     let mut generator = options.build();
-    generator
-        .generate(&mut resolve, world, &mut files)
-        .unwrap();
+    generator.generate(&mut resolve, world, &mut files).unwrap();
     files
 }
 

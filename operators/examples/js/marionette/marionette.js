@@ -21,6 +21,8 @@ import * as witRandom from "marionette:operator/random@1.0.0";
 import * as witStorage from "marionette:operator/storage@1.0.0";
 
 const BLOB_READ_BYTES_MAX = 1 << 20;
+/** As many arguments as a call takes without harm. */
+const CHARACTERS_AT_ONCE = 4096;
 
 /** The operator cannot work on this request, whoever runs it and however often. */
 export class InvalidRequest extends Error {
@@ -154,6 +156,12 @@ export const blob = {
   },
 };
 
+// The contract's error in what a call of it throws.
+function payload(thrown) {
+  if (thrown?.payload?.tag === undefined) throw thrown;
+  return thrown.payload;
+}
+
 function granted(url, call) {
   try {
     return call();
@@ -175,6 +183,21 @@ export const nowMs = () => Number(witClock.now());
 
 /** The next bytes of the task's own sequence, which every attempt begins anew; at most 65,536 at once. */
 export const randomBytes = (count) => bytes(witRandom.bytes(count));
+
+/** The UTF-8 of a text, or the bytes that were given. QuickJS has no TextEncoder. */
+export function bytes(value) {
+  if (typeof value !== "string") return Uint8Array.from(value);
+  return Uint8Array.from(unescape(encodeURIComponent(value)), (character) => character.charCodeAt(0));
+}
+
+/** The text of UTF-8; throws when it is none. */
+export function decoded(utf8) {
+  let characters = "";
+  for (let at = 0; at < utf8.length; at += CHARACTERS_AT_ONCE) {
+    characters += String.fromCharCode(...utf8.subarray(at, at + CHARACTERS_AT_ONCE));
+  }
+  return decodeURIComponent(escape(characters));
+}
 
 // What the language has of its own would not be the same in a repeat.
 Math.random = () => randomBytes(6).reduce((sum, byte) => (sum + byte) / 256, 0);

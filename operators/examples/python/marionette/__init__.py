@@ -13,6 +13,11 @@ run at once, a `StorageError` or `BlobError` says which record or blob, and anyt
 with its traceback. The contract itself is `wit/operator.wit`; this module adds no promise to it.
 """
 
+import linecache
+import os
+import random
+import sys
+import time
 import traceback
 
 from componentize_py_types import Err
@@ -167,8 +172,8 @@ class storage:
 def _stored(id, call, *arguments):
     try:
         return call(*arguments)
-    except Err as error:
-        error = error.value
+    except Err as raised:
+        error = raised.value
     if isinstance(error, _types.UpdateError_Mismatch):
         raise Mismatch(id, error.value and Record(error.value))
     raise StorageError(id, error.value if isinstance(error, _types.UpdateError_Storage) else error)
@@ -193,8 +198,8 @@ class blob:
 def _granted(url, call, *arguments):
     try:
         return call(*arguments)
-    except Err as error:
-        error = error.value
+    except Err as raised:
+        error = raised.value
     raise BlobError(url, error)
 
 
@@ -224,14 +229,26 @@ def now_ms():
 
 
 def random_number():
-    """The next 64 bits of the task's own sequence, which every attempt begins anew. Python's own `random` has the same
-    seed in every task: it is part of the built component."""
+    """The next 64 bits of the task's own sequence, which every attempt begins anew. It is also the seed of Python's
+    `random`."""
     return _random.number()
 
 
 def random_bytes(count):
     """The next bytes of that sequence, at most 65,536 at once."""
     return _random.bytes(count)
+
+
+def _keep_sources():
+    """Keeps the lines of all modules for tracebacks: a running component has no files to read them from, and the attempt
+    ends it. Called while it is built."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        if file.endswith(".py"):
+            lines = linecache.getlines(file)
+            linecache.cache[file] = (len(lines), None, lines, file)
+    linecache.checkcache = lambda filename=None: None
+    linecache.updatecache = lambda filename, module_globals=None: []
 
 
 def _bytes(value):
@@ -246,6 +263,12 @@ def _items(returned):
     return [_types.Item(key=item.key, value=item.value) for item in items]
 
 
+# The system's own clock and chance are missing in a running component.
+time.time = lambda: now_ms() / 1000
+time.time_ns = lambda: now_ms() * 1_000_000
+os.urandom = random_bytes
+
+
 class WitWorld:
     """What the component exports."""
 
@@ -256,6 +279,7 @@ class WitWorld:
         function = _operators.get(class_)
         if function is None:
             raise Err(_types.OperatorError_UnknownClass())
+        random.seed(_random.number())
         try:
             return _items(function(Request(request)))
         except InvalidRequest as error:

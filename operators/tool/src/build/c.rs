@@ -15,7 +15,8 @@ const INSTALL: &str = "install clang with wasm-ld, wasi-libc and the compiler's 
   on any other:  unpack https://github.com/WebAssembly/wasi-sdk/releases and put its bin/ first in PATH";
 /// The newest first.
 const COMPILERS: [&str; 9] = [
-    "clang", "clang-22", "clang-21", "clang-20", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15",
+    "clang", "clang-22", "clang-21", "clang-20", "clang-19", "clang-18", "clang-17", "clang-16",
+    "clang-15",
 ];
 /// Small first. The names of functions stay, since they make a trap readable.
 const FLAGS: [&str; 7] = [
@@ -78,11 +79,18 @@ fn compiler(machine: &Machine) -> Result<PathBuf, BuildError> {
     let mut missing = "clang";
     let probe = Workshop::new(machine)?;
     let source = probe.join("probe.c");
-    fs::write(&source, "#include <stdlib.h>\nvoid *probe(void) { return malloc(1); }\n")
-        .map_err(BuildError::io(&source))?;
+    fs::write(
+        &source,
+        "#include <stdlib.h>\nvoid *probe(void) { return malloc(1); }\n",
+    )
+    .map_err(BuildError::io(&source))?;
     for compiler in COMPILERS.iter().filter_map(|name| machine.find(name)) {
         let mut command = machine.command(&compiler);
-        command.args(FLAGS).arg(&source).arg("-o").arg(probe.join("probe.wasm"));
+        command
+            .args(FLAGS)
+            .arg(&source)
+            .arg("-o")
+            .arg(probe.join("probe.wasm"));
         let tried = command.output().map_err(BuildError::io(&compiler))?;
         if tried.status.success() {
             return Ok(compiler);

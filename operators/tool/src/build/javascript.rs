@@ -28,7 +28,8 @@ pub(super) fn component(project: &Project, machine: &Machine) -> Result<Vec<u8>,
         machine
             .command(&program)
             .current_dir(&root)
-            .args(["--sync", "--stub-wasi", "--world", "operator", "--wit"])
+            // What a system has and the contract has not stays an import: the host says which was called.
+            .args(["--sync", "--world", "operator", "--wit"])
             .arg(contract(project, machine)?)
             .arg("--module-root")
             .arg(&root)
@@ -85,7 +86,10 @@ fn program(project: &Project, machine: &Machine) -> Result<PathBuf, BuildError> 
     let program = in_modules(&kept);
     if !is_program(&program) {
         let npm = machine.find("npm").ok_or_else(|| lacking("npm"))?;
-        process::say(&format!("fetching {PROGRAM} {VERSION} into {}", kept.display()));
+        process::say(&format!(
+            "fetching {PROGRAM} {VERSION} into {}",
+            kept.display()
+        ));
         process::run(
             machine
                 .command(&npm)

@@ -14,7 +14,9 @@ pub(super) fn say(text: &str) {
 
 /// Runs a program; all that it prints goes to standard error.
 pub(super) fn run(command: &mut Command) -> Result<(), BuildError> {
-    command.stdin(Stdio::null()).stdout(Stdio::from(io::stderr()));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(io::stderr()));
     let status = command.status().map_err(BuildError::io(program(command)))?;
     ended(command, status)
 }

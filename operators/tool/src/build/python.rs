@@ -26,7 +26,8 @@ pub(super) fn component(project: &Project, machine: &Machine) -> Result<Vec<u8>,
     let workshop = Workshop::new(machine)?;
     let module = project.main.file_stem().unwrap_or_default().display();
     let source = format!(
-        "from importlib import import_module\n\nimport_module(\"{module}\")\nfrom marionette import WitWorld\n"
+        "from importlib import import_module\n\nimport_module(\"{module}\")\n\
+         from marionette import WitWorld, _keep_sources\n\n_keep_sources()\n"
     );
     let file = workshop.join(&format!("{COMPONENT}.py"));
     fs::write(&file, source).map_err(BuildError::io(&file))?;
@@ -39,7 +40,11 @@ pub(super) fn component(project: &Project, machine: &Machine) -> Result<Vec<u8>,
     // The kit comes last: a project has its own.
     let kit = kit::unpacked(machine)?;
     let directories = [&workshop.0, &project.directory];
-    for directory in directories.into_iter().map(PathBuf::as_path).chain(kit.parent()) {
+    for directory in directories
+        .into_iter()
+        .map(PathBuf::as_path)
+        .chain(kit.parent())
+    {
         command.arg("--python-path").arg(directory);
     }
     process::run(command.arg("--output").arg(&out).arg(COMPONENT))?;
@@ -59,7 +64,10 @@ fn program(machine: &Machine) -> Result<PathBuf, BuildError> {
             missing: "python3".to_owned(),
             install: INSTALL,
         })?;
-        process::say(&format!("fetching {PROGRAM} {VERSION} into {}", kept.display()));
+        process::say(&format!(
+            "fetching {PROGRAM} {VERSION} into {}",
+            kept.display()
+        ));
         process::run(machine.command(&python).args(["-m", "venv"]).arg(&kept)).map_err(|_| {
             BuildError::NoToolchain {
                 target: "Python",

@@ -23,7 +23,13 @@ const INSTALL: &str = "install one
   on Debian:    apt-get install cargo-web rustc-web rust-web-src lld-19";
 /// The linker's names where no Rust brings it, the newest first.
 const LINKERS: [&str; 7] = [
-    "wasm-ld", "wasm-ld-22", "wasm-ld-21", "wasm-ld-20", "wasm-ld-19", "wasm-ld-18", "wasm-ld-17",
+    "wasm-ld",
+    "wasm-ld-22",
+    "wasm-ld-21",
+    "wasm-ld-20",
+    "wasm-ld-19",
+    "wasm-ld-18",
+    "wasm-ld-17",
 ];
 
 /// The crate as a component.
@@ -52,10 +58,11 @@ pub(super) fn native(project: &Project, machine: &Machine) -> Result<Vec<u8>, Bu
     let mut hash = Sha256::new();
     hash.update(project.main.as_os_str().as_encoded_bytes());
     // What a build leaves would be taken for another crate's of the same name: one directory for each crate.
-    let target = machine
-        .cache
-        .join("rust-native")
-        .join(format!("{}-{}", project.name, kit::short(hash)));
+    let target =
+        machine
+            .cache
+            .join("rust-native")
+            .join(format!("{}-{}", project.name, kit::short(hash)));
     let _one_at_a_time = process::lock(&target)?;
     let mut cargo = machine.command(&program(machine, "cargo")?);
     cargo.args(["rustc", "--release", "--lib"]);
@@ -76,7 +83,11 @@ fn library(
     };
     cargo
         .current_dir(&project.directory)
-        .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
+        .args([
+            "--message-format",
+            "json-render-diagnostics",
+            "--manifest-path",
+        ])
         .arg(&manifest)
         .arg("--target-dir")
         .arg(target);
@@ -99,9 +110,14 @@ fn built_library(messages: &str) -> Option<PathBuf> {
         let kinds = message.pointer("/target/crate_types")?.as_array()?;
         kinds.iter().find(|kind| *kind == "cdylib")?;
         let files = message.get("filenames")?.as_array()?;
-        let mut files = files.iter().filter_map(|file| Some(Path::new(file.as_str()?)));
+        let mut files = files
+            .iter()
+            .filter_map(|file| Some(Path::new(file.as_str()?)));
         files
-            .find(|file| file.extension().is_some_and(|end| end == "wasm" || end == "so"))
+            .find(|file| {
+                file.extension()
+                    .is_some_and(|end| end == "wasm" || end == "so")
+            })
             .map(Path::to_owned)
     };
     messages.lines().rev().find_map(of_message)
@@ -118,7 +134,9 @@ fn remap(path: &Path, to: &str) -> OsString {
 fn crate_of_file(project: &Project, machine: &Machine) -> Result<PathBuf, BuildError> {
     let mut hash = Sha256::new();
     hash.update(project.main.as_os_str().as_encoded_bytes());
-    let name = project.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let name = project
+        .name
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     let text = format!(
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
          [lib]\npath = {:?}\ncrate-type = [\"cdylib\"]\n\n\
@@ -127,7 +145,11 @@ fn crate_of_file(project: &Project, machine: &Machine) -> Result<PathBuf, BuildE
         kit::unpacked(machine)?.join("sdk"),
     );
     let directory = format!("{}-{}", project.name, kit::short(hash));
-    let manifest = machine.cache.join("files").join(directory).join("Cargo.toml");
+    let manifest = machine
+        .cache
+        .join("files")
+        .join(directory)
+        .join("Cargo.toml");
     // Written again only when it differs: cargo looks at the time.
     if fs::read_to_string(&manifest).ok().as_ref() != Some(&text) {
         kit::write_file(&manifest, &text).map_err(|(path, error)| BuildError::io(&path)(error))?;
@@ -234,20 +256,30 @@ impl Toolchain {
 
 fn cargo_home() -> Option<PathBuf> {
     let of_home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
-    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(of_home)
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(of_home)
 }
 
 /// None for a compiler that does not run: another may.
 fn sysroot(machine: &Machine, rustc: &Path, directory: &Path) -> Option<PathBuf> {
     let mut command = machine.command(rustc);
-    let output = command.current_dir(directory).args(["--print", "sysroot"]).output().ok()?;
+    let output = command
+        .current_dir(directory)
+        .args(["--print", "sysroot"])
+        .output()
+        .ok()?;
     let sysroot = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| PathBuf::from(sysroot.trim()))
+    output
+        .status
+        .success()
+        .then(|| PathBuf::from(sysroot.trim()))
 }
 
 /// The linker that a Rust brings.
 fn own_linker(rustlib: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(rustlib).ok()?;
-    let mut linkers = entries.filter_map(|entry| Some(entry.ok()?.path().join("bin/gcc-ld/wasm-ld")));
+    let mut linkers =
+        entries.filter_map(|entry| Some(entry.ok()?.path().join("bin/gcc-ld/wasm-ld")));
     linkers.find(|linker| is_program(linker))
 }
