@@ -11,7 +11,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -400,10 +399,13 @@ fn a_new_operator_takes_one_file_and_one_command() {
         marionette_sdk::operators! { "GreetOperator" => greet }
     "#;
     let file = folder.write("greet.rs", source);
-    let command = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-operators");
-    let built = Command::new(command).arg(file).output().unwrap();
+    let built = Command::new(env!("CARGO_BIN_EXE_marionette"))
+        .args(["operator", "build"])
+        .arg(file)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&built.stderr);
-    if !built.status.success() && said.contains("no toolchain for wasm32-unknown-unknown") {
+    if std::env::var_os("CI").is_none() && said.contains("no toolchain for ") {
         println!("skipped: {said}");
         return;
     }

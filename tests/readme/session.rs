@@ -18,8 +18,8 @@ const COMMAND_MAX: Duration = Duration::from_mins(15);
 /// What a node says once it can be asked.
 const READY: &str = "ready ";
 const STOP_ALL: &str = "kill $(jobs -p)";
-/// What `scripts/build-operators` says on a machine that cannot build WASM, as README.md allows.
-const NO_TOOLCHAIN: &str = "no toolchain for wasm32";
+/// What `marionette operator build` says on a machine that lacks what a language needs, as README.md allows.
+const NO_TOOLCHAIN: &str = "no toolchain for ";
 /// Stands for anything in what a document shows.
 const ANYTHING: char = '…';
 
@@ -56,10 +56,6 @@ impl Session {
             _lock: lock,
         };
         session.copy(&root.join("scripts"), Path::new("scripts"));
-        session.executable(
-            "scripts/build-operators",
-            &format!("exec {}/scripts/build-operators \"$@\"", root.display()),
-        );
         let (binary, cargo) = (env!("CARGO_BIN_EXE_marionette"), env!("CARGO"));
         session.executable("bin/marionette", &format!("exec {binary} \"$@\""));
         session.executable(
@@ -115,7 +111,7 @@ impl Session {
                             continue;
                         }
                         if !self.command(command) {
-                            eprintln!("{}: not run for lack of a WASM toolchain", section.title);
+                            eprintln!("{}: not run for lack of a toolchain", section.title);
                             return;
                         }
                     }
@@ -154,7 +150,7 @@ impl Session {
         let mut running = self.spawn(text);
         let status = running.wait(COMMAND_MAX, place);
         self.output = running.output();
-        if self.output.contains(NO_TOOLCHAIN) {
+        if self.output.contains(NO_TOOLCHAIN) && std::env::var_os("CI").is_none() {
             return false;
         }
         let output = &self.output;

@@ -87,7 +87,7 @@ fn the_component_is_built_from_these_sources() {
     assert!(
         changed.is_empty(),
         "{COMPONENT} was built from other sources than these: {changed:?}\n\
-         run `scripts/build-operators` and commit operators/std"
+         run `scripts/check-operators --renew` and commit operators/std"
     );
 }
 

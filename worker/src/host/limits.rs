@@ -53,9 +53,9 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 50_000;
 /// Core instances of one component: languages that link libraries into it, as Python's does, need one for each.
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of one component.
-pub(super) const MEMORIES_MAX: u32 = 2;
+pub(super) const MEMORIES_MAX: u32 = 4;
 /// Tables of one component.
-pub(super) const TABLES_MAX: u32 = 8;
+pub(super) const TABLES_MAX: u32 = 16;
 /// The time that a file has to name its classes.
 pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a worker and a child for native operators say at once.

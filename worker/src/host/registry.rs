@@ -21,7 +21,7 @@ use super::limits::{
 use super::native::{Children, NativeOperators};
 use super::wasm::{WasmEngine, WasmOperators};
 
-/// The standard operators, built by `scripts/build-operators` from `operators/std`.
+/// The standard operators, built by `scripts/check-operators --renew` from `operators/std`.
 const BUILT_IN: &[u8] = include_bytes!("../../../operators/std/std.wasm");
 
 /// Where a class comes from.

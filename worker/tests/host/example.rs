@@ -1,5 +1,5 @@
-//! The example that authors copy: as the component that `MARIONETTE_GREET_COMPONENT` names (which is how
-//! `scripts/build-operators --check` tests a fresh build), otherwise as a native library.
+//! The example that authors copy: as the component that `MARIONETTE_HELLO_COMPONENT` names (which is how
+//! `scripts/check-operators` tests a fresh build), otherwise as a native library.
 
 use bytes::Bytes;
 
@@ -10,25 +10,25 @@ use crate::support::{MemoryStorage, PLENTY, host, request};
 async fn the_example_greets_and_counts() {
     let directory = tempfile::tempdir().unwrap();
     install(
-        "MARIONETTE_GREET_COMPONENT",
+        "MARIONETTE_HELLO_COMPONENT",
         "operators/examples/rust",
-        "greet",
+        "hello",
         directory.path(),
     );
     let host = host(directory.path(), true).await;
     let mut storage = MemoryStorage::boxed(&[]);
     for greeting in ["Hello, Ada! (1)", "Hello, Ada! (2)"] {
         let (result, returned) = host
-            .run(request("GreetOperator", "Ada", &[]), storage, PLENTY)
+            .run(request("HelloOperator", "Ada", &[]), storage, PLENTY)
             .await;
         storage = returned;
         assert_eq!(result.unwrap()[0].value, Bytes::from(greeting));
     }
     let (result, _) = host
-        .run(request("GreetOperator", " ", &[]), storage, PLENTY)
+        .run(request("HelloOperator", " ", &[]), storage, PLENTY)
         .await;
     assert_eq!(
         result.unwrap_err().to_string(),
-        "operator GreetOperator in run 7: invalid request: nobody to greet: the input is empty"
+        "operator HelloOperator in run 7: invalid request: nobody to greet: the input is empty"
     );
 }

@@ -1,5 +1,5 @@
 //! Operators in Rust that misbehave (`tests/fixtures/guest`): as the component that `MARIONETTE_GUEST_COMPONENT`
-//! names (`scripts/build-operators --check`), otherwise as a native library.
+//! names (`scripts/check-operators`), otherwise as a native library.
 
 use std::fs;
 use std::time::Duration;

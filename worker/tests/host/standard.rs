@@ -1,5 +1,5 @@
 //! The standard operators: one table of expectations, for the component (the embedded one, or the one that
-//! `MARIONETTE_STD_COMPONENT` names, which is how `scripts/build-operators --check` tests a fresh build) and for
+//! `MARIONETTE_STD_COMPONENT` names, which is how `scripts/check-operators` tests a fresh build) and for
 //! the native library.
 
 use std::path::Path;

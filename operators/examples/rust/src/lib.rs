@@ -35,7 +35,7 @@ fn count_one_more(id: &str, host: &mut dyn Host) -> Result<u64, OperatorError> {
     }
 }
 
-marionette_sdk::operators! { "GreetOperator" => greet }
+marionette_sdk::operators! { "HelloOperator" => greet }
 
 #[cfg(test)]
 mod tests {
