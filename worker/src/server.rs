@@ -172,6 +172,7 @@ async fn run_stage(
         options: link.options.clone(),
         grants: task.grants.clone(),
         items: task.items.clone(),
+        rehearsal: None,
     };
     let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);
     let (result, _) = host

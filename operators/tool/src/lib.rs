@@ -1,1 +1,17 @@
 //! What an author of operators does before a cluster is there: `marionette operator new|build|test|inspect|run`.
+//!
+//! - [`test`]: a table of cases ([`cases`], read with [`notes`]), each run by [`rehearse`] in the worker's own host on
+//!   records in [`memory`], and held against what it expects by [`compare`];
+//! - [`once`]: one attempt; - [`inspect`]: what a file holds, and whether a worker would take it;
+//! - [`show`]: values on a terminal; - [`unusable`]: errors, and where words go.
+
+pub mod cases;
+pub mod compare;
+pub mod inspect;
+pub mod memory;
+mod notes;
+pub mod once;
+pub mod rehearse;
+pub mod show;
+pub mod test;
+pub mod unusable;

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// How the operator host is set up.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
-    /// Where operators are looked for, besides the built-in ones: `*.wasm` components, `*.so` libraries.
+    /// Where operators are looked for, besides the built-in ones: a directory with `*.wasm` components and `*.so`
+    /// libraries, or one such file.
     pub directory: Option<PathBuf>,
     /// Whether native libraries are loaded. They can do whatever the worker can.
     pub allow_native: bool,
@@ -41,13 +42,13 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Core instances of one component: languages with an adapter need several.
 pub(super) const CORE_INSTANCES_MAX: u32 = 16;
 /// Linear memories of one component.
-pub(super) const MEMORIES_MAX: u32 = 2;
+pub const MEMORIES_MAX: u32 = 2;
 /// Tables of one component.
 pub(super) const TABLES_MAX: u32 = 8;
 /// The time that a file has to name its classes.
 pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file of operators.
-pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
+pub const FILE_BYTES_MAX: u64 = 256 << 20;
 /// A class name.
 pub(super) const CLASS_BYTES_MAX: usize = 128;
 /// Classes of one file.

@@ -18,7 +18,7 @@
 //! Absent: which worker runs what, retries, pins, forwarding.
 //!
 //! - [`storage`]: the calls. - [`blob`]: reading by URL. - [`surroundings`]: time and chance. - [`error`]: failures. - [`limits`]: configuration and bounds.
-//! - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
+//! - [`rehearsal`]: runs without a cluster. - [`registry`]: classes and files. - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from
 //!   their threads to the session. - [`task_log`]: log lines.
 
 mod blob;
@@ -26,6 +26,7 @@ mod error;
 mod limits;
 mod native;
 mod registry;
+mod rehearsal;
 mod remote;
 mod storage;
 mod surroundings;
@@ -42,14 +43,16 @@ use tokio::time::Instant;
 
 pub use blob::BlobError;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
-pub use limits::HostConfig;
+pub use limits::{FILE_BYTES_MAX, HostConfig, MEMORIES_MAX};
+pub use marionette_sdk::Level;
 pub use registry::{ClassInfo, Source};
+pub use rehearsal::Rehearsal;
 pub use storage::{StorageCalls, StorageError, UpdateError};
 
 use registry::{Operators, Registry};
 
 /// One attempt at one task, as an operator is to see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct OperatorRequest {
     /// The class of the operator.
     pub class: String,
@@ -72,6 +75,8 @@ pub struct OperatorRequest {
     pub grants: Vec<String>,
     /// What the stage before returned.
     pub items: Vec<Item>,
+    /// Who watches, where there is no cluster.
+    pub rehearsal: Option<Arc<Rehearsal>>,
 }
 
 /// A task ready to run: the request, its session, and until when.

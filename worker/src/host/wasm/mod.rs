@@ -179,7 +179,8 @@ impl WasmOperators {
             mut storage,
             deadline,
         } = task;
-        let blobs = Blobs::new(std::mem::take(&mut request.grants));
+        let grants = std::mem::take(&mut request.grants);
+        let blobs = Blobs::new(grants, request.rehearsal.clone());
         let (remote, calls) = remote_calls();
         let mut running = JoinSet::new();
         let called = self.prepared.clone().call(request, remote, slot);
@@ -249,7 +250,7 @@ impl Prepared {
         let state = TaskState::new(
             calls,
             Surroundings::new(request),
-            TaskLog::new(&request.class, request.run, request.stage),
+            TaskLog::new(request),
             MemoryUse::new(self.limits.memory_bytes_max),
         );
         let mut store = Store::new(self.instance.engine(), state);
