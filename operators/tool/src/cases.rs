@@ -94,8 +94,10 @@ impl Default for End {
 pub fn read(file: &Path, text: &str, classes: &[String]) -> Result<Vec<Case>, Vec<Diagnostic>> {
     let mut notes = Notes::new(file, text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
+    // One mistake of syntax makes more of what follows it.
+    if let Some(error) = errors.first() {
         notes.error(&error.span().unwrap_or(0..0), error.message());
+        return Err(notes.into_diagnostics());
     }
     let mut table = notes.root(table, &["case"]);
     let mut reader = Reader {

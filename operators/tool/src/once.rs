@@ -44,9 +44,8 @@ pub async fn run_once(
             Ok(Verdict::Good)
         }
         Err(failure) => {
-            let class = &setup.class;
-            writeln!(terminal.err, "error: operator {class}: {failure}")?;
-            writeln!(terminal.err, "hint: kind of error: {}", kind(failure))?;
+            let (class, kind) = (&setup.class, kind(failure));
+            writeln!(terminal.err, "error: operator {class} ({kind}): {failure}")?;
             Ok(Verdict::Bad)
         }
     }
