@@ -21,7 +21,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
-pub use operator::{Build, Inspect, Language, New, Once, Operator, Test};
+pub use operator::{Build, Inspect, Language, New, Once, Operator};
 pub use ring::RingArguments;
 pub use script::{OutputFormat, Puppets, Run};
 

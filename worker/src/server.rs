@@ -192,6 +192,7 @@ impl Stage {
             options: link.options.clone(),
             grants: self.task.grants.clone(),
             items: self.task.items.clone(),
+            rehearsal: None,
         };
         let (session, afterwards) = Session::new(&self.task, self.ring, self.deadline_ms);
         let left = time.saturating_sub(Duration::from_millis(cold_ms));

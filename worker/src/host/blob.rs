@@ -7,6 +7,7 @@
 //! directory decides what is granted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::limits::{BLOB_READ_BYTES_MAX, BLOB_READERS_MAX};
+use super::rehearsal::Rehearsal;
 
 /// Why a blob could not be opened or read; the cases of the contract (`blob-error` in `operators/wit`).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,6 +60,7 @@ pub(super) struct BlobRange {
 pub(super) struct Blobs {
     /// Prefixes in normal form.
     grants: Vec<String>,
+    rehearsal: Option<Arc<Rehearsal>>,
     readers: BTreeMap<u64, Reader>,
     opened: u64,
 }
@@ -69,22 +72,24 @@ struct Reader {
 }
 
 impl Blobs {
-    pub(super) fn new(grants: Vec<String>) -> Self {
+    /// In a rehearsal they are its blobs.
+    pub(super) fn new(grants: Vec<String>, rehearsal: Option<Arc<Rehearsal>>) -> Self {
         Self {
             grants,
+            rehearsal,
             readers: BTreeMap::new(),
             opened: 0,
         }
     }
 
     pub(super) async fn size(&mut self, url: &str) -> Result<u64, BlobError> {
-        let (store, path) = self.find(url)?;
+        let (store, path) = self.find(url).await?;
         let meta = store.head(&path).await.map_err(failed)?;
         Ok(meta.size)
     }
 
     pub(super) async fn open(&mut self, url: &str, range: BlobRange) -> Result<u64, BlobError> {
-        let (store, path) = self.find(url)?;
+        let (store, path) = self.find(url).await?;
         if self.readers.len() >= BLOB_READERS_MAX {
             let limit = format!("a task opens at most {BLOB_READERS_MAX} blobs at once");
             return Err(BlobError::LimitExceeded(limit));
@@ -133,12 +138,15 @@ impl Blobs {
     }
 
     /// The store of a URL that is granted, and its place there.
-    fn find(&self, url: &str) -> Result<(Box<dyn ObjectStore>, Path), BlobError> {
+    async fn find(&mut self, url: &str) -> Result<(Box<dyn ObjectStore>, Path), BlobError> {
         let invalid = |error: String| BlobError::InvalidUrl(error);
         // Parsed first: what is compared has no dots left in it.
         let url = Url::parse(url).map_err(|error| invalid(error.to_string()))?;
         if !self.grants.iter().any(|grant| covers(grant, url.as_str())) {
             return Err(BlobError::NotGranted);
+        }
+        if let Some(rehearsal) = &self.rehearsal {
+            return rehearsal.store(&url).await;
         }
         object_store::parse_url(&url).map_err(|error| invalid(error.to_string()))
     }
@@ -176,7 +184,7 @@ mod tests {
     async fn a_range_is_read_piece_by_piece() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a b"), "0123456789").unwrap();
-        let mut blobs = Blobs::new(vec![url(&directory, "")]);
+        let mut blobs = Blobs::new(vec![url(&directory, "")], None);
         let url = url(&directory, "a%20b");
         assert_eq!(blobs.size(&url).await, Ok(10));
         let range = BlobRange {
@@ -207,7 +215,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("open")).unwrap();
         std::fs::write(directory.path().join("secret"), "s").unwrap();
-        let mut blobs = Blobs::new(vec![url(&directory, "open")]);
+        let mut blobs = Blobs::new(vec![url(&directory, "open")], None);
         for name in [
             "secret",
             "open/../secret",
@@ -233,7 +241,7 @@ mod tests {
     async fn readers_are_bounded() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a"), "").unwrap();
-        let mut blobs = Blobs::new(vec![url(&directory, "")]);
+        let mut blobs = Blobs::new(vec![url(&directory, "")], None);
         let url = url(&directory, "a");
         for _ in 0..BLOB_READERS_MAX {
             blobs.open(&url, ALL).await.unwrap();

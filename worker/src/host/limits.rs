@@ -8,7 +8,8 @@ use super::native::ChildCommand;
 /// How the operator host is set up.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
-    /// Where operators are looked for, besides the built-in ones: `*.wasm` components, `*.so` libraries.
+    /// Where operators are looked for, besides the built-in ones: a directory with `*.wasm` components and `*.so`
+    /// libraries, or one such file.
     pub directory: Option<PathBuf>,
     /// Whether native libraries are loaded. They can do whatever the worker can.
     pub allow_native: bool,
@@ -53,7 +54,7 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 50_000;
 /// Core instances of one component: languages that link libraries into it, as Python's does, need one for each.
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of one component.
-pub(super) const MEMORIES_MAX: u32 = 4;
+pub const MEMORIES_MAX: u32 = 4;
 /// Tables of one component.
 pub(super) const TABLES_MAX: u32 = 16;
 /// The time that a file has to name its classes.
@@ -63,7 +64,7 @@ pub(super) const FRAME_BYTES_MAX: u32 = 256 << 20;
 /// Children that wait for being started.
 pub(super) const LAUNCHES_MAX: usize = 64;
 /// A file of operators.
-pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
+pub const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Deployed components that are kept ready to run; the one used least lately makes room.
 pub(super) const DEPLOYED_MAX: usize = 64;
 /// The directory of compiled components.

@@ -20,9 +20,9 @@
 //! Absent: which worker runs what, retries, pins, forwarding.
 //!
 //! - [`storage`]: the calls. - [`blob`]: reading by URL. - [`surroundings`]: time and chance. - [`error`]: failures. - [`limits`]: configuration and bounds.
-//! - [`registry`]: classes and files. - [`deployed`]: components by hash. - [`wasm`], [`native`]: the two kinds of
-//!   operators. - [`remote`]: their calls, from their threads to the session. - [`task_log`]: log lines. - [`heap`]: the
-//!   worker's own memory.
+//! - [`rehearsal`]: runs without a cluster. - [`registry`]: classes and files. - [`deployed`]: components by hash.
+//! - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from their threads to the session.
+//! - [`task_log`]: log lines. - [`heap`]: the worker's own memory.
 
 mod blob;
 mod deployed;
@@ -31,6 +31,7 @@ mod heap;
 mod limits;
 mod native;
 mod registry;
+mod rehearsal;
 mod remote;
 mod storage;
 mod surroundings;
@@ -48,16 +49,18 @@ use tokio::time::Instant;
 pub use blob::BlobError;
 pub use deployed::Components;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
-pub use limits::HostConfig;
+pub use limits::{FILE_BYTES_MAX, HostConfig, MEMORIES_MAX};
+pub use marionette_sdk::Level;
 pub use native::{ChildCommand, serve_native_tasks};
 pub use registry::{ClassInfo, Source};
+pub use rehearsal::Rehearsal;
 pub use storage::{StorageCalls, StorageError, UpdateError};
 pub use wasm::{CodeCacheUse, ComponentInfo, default_code_cache, engine_config};
 
 use registry::{Operators, Registry};
 
 /// One attempt at one task, as an operator is to see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct OperatorRequest {
     /// The class of the operator.
     pub class: String,
@@ -82,6 +85,8 @@ pub struct OperatorRequest {
     pub grants: Vec<String>,
     /// What the stage before returned.
     pub items: Vec<Item>,
+    /// Who watches, where there is no cluster.
+    pub rehearsal: Option<Arc<Rehearsal>>,
 }
 
 impl OperatorRequest {

@@ -227,19 +227,15 @@ impl Registry {
             reason: format!("the directory cannot be read: {error}"),
         };
         let mut listed = BTreeMap::new();
+        if let Some(stamp) = stamp(directory).await {
+            listed.insert(directory.clone(), stamp);
+            return Ok(listed);
+        }
         let mut entries = tokio::fs::read_dir(directory).await.map_err(problem)?;
         while let Some(entry) = entries.next_entry().await.map_err(problem)? {
             let path = entry.path();
             let holds_operators = has_extension(&path, "wasm") || has_extension(&path, "so");
-            // A file that vanishes in between is none; a link counts as what it leads to.
-            if let Ok(metadata) = tokio::fs::metadata(&path).await
-                && holds_operators
-                && metadata.is_file()
-            {
-                let stamp = Stamp {
-                    bytes: metadata.len(),
-                    changed: metadata.modified().ok(),
-                };
+            if holds_operators && let Some(stamp) = stamp(&path).await {
                 listed.insert(path, stamp);
             }
         }
@@ -325,6 +321,15 @@ impl Found {
             self.classes.insert(class.clone(), holder);
         }
     }
+}
+
+/// None for what is no file. One that vanishes meanwhile is none; a link counts as what it leads to.
+async fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = tokio::fs::metadata(path).await.ok()?;
+    metadata.is_file().then(|| Stamp {
+        bytes: metadata.len(),
+        changed: metadata.modified().ok(),
+    })
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

@@ -1,8 +1,12 @@
 //! The log lines of one task: bounded, and kept apart from the worker's own by target and fields.
 
+use std::sync::Arc;
+
 use marionette_sdk::Level;
 
+use super::OperatorRequest;
 use super::limits::{ERROR_TEXT_BYTES_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, cut};
+use super::rehearsal::Rehearsal;
 
 /// Where the lines of one task go. Must never fail or block the task.
 #[derive(Debug)]
@@ -12,16 +16,18 @@ pub(super) struct TaskLog {
     stage: u32,
     lines: u32,
     last_error: Option<String>,
+    rehearsal: Option<Arc<Rehearsal>>,
 }
 
 impl TaskLog {
-    pub(super) fn new(class: &str, run: u64, stage: u32) -> Self {
+    pub(super) fn new(request: &OperatorRequest) -> Self {
         Self {
-            class: class.to_owned(),
-            run,
-            stage,
+            class: request.class.clone(),
+            run: request.run,
+            stage: request.stage,
             lines: 0,
             last_error: None,
+            rehearsal: request.rehearsal.clone(),
         }
     }
 
@@ -44,6 +50,9 @@ impl TaskLog {
     }
 
     fn emit(&self, level: Level, message: &str) {
+        if let Some(rehearsal) = &self.rehearsal {
+            return rehearsal.line(level, message);
+        }
         let (class, run, stage) = (self.class.as_str(), self.run, self.stage);
         match level {
             Level::Debug => tracing::debug!(target: "operator", class, run, stage, "{message}"),
@@ -60,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_last_error_is_kept_and_cut_between_characters() {
-        let mut log = TaskLog::new("A", 1, 0);
+        let mut log = TaskLog::new(&OperatorRequest::default());
         log.line(Level::Error, "ä".repeat(ERROR_TEXT_BYTES_MAX));
         let last = log.last_error().expect("an error was logged");
         assert!(last.len() <= ERROR_TEXT_BYTES_MAX + '…'.len_utf8());
@@ -70,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_lines_still_keeps_the_last_error() {
-        let mut log = TaskLog::new("A", 1, 0);
+        let mut log = TaskLog::new(&OperatorRequest::default());
         for line in 0..=LOG_LINES_MAX + 1 {
             log.line(Level::Error, line.to_string());
         }

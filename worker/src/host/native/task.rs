@@ -33,7 +33,8 @@ pub(in crate::host) async fn run(
         mut storage,
         deadline,
     } = task;
-    let blobs = Blobs::new(std::mem::take(&mut request.grants));
+    let grants = std::mem::take(&mut request.grants);
+    let blobs = Blobs::new(grants, request.rehearsal.clone());
     let (remote, calls) = remote_calls();
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
@@ -69,7 +70,7 @@ fn call(
     let mut host = Host {
         calls,
         surroundings: Surroundings::new(&request),
-        log: TaskLog::new(&request.class, request.run, request.stage),
+        log: TaskLog::new(&request),
     };
     let task = abi::Task {
         class: request.class.clone(),

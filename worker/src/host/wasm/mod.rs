@@ -217,7 +217,8 @@ impl WasmOperators {
             mut storage,
             deadline,
         } = task;
-        let blobs = Blobs::new(std::mem::take(&mut request.grants));
+        let grants = std::mem::take(&mut request.grants);
+        let blobs = Blobs::new(grants, request.rehearsal.clone());
         let (remote, calls) = remote_calls();
         let ticked = Ticked::default();
         let parts = TaskParts::new(&request, remote, ticked.clone());

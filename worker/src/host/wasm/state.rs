@@ -41,7 +41,7 @@ impl TaskParts {
         Self {
             calls,
             surroundings: Surroundings::new(request),
-            log: TaskLog::new(&request.class, request.run, request.stage),
+            log: TaskLog::new(request),
             ticked,
         }
     }

@@ -1,0 +1,53 @@
+//! What a run without a cluster gives to an operator and learns from it: blobs from memory, and the log's lines.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use marionette_sdk::Level;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use url::Url;
+
+use super::blob::BlobError;
+
+/// One attempt that is watched. Its log lines are kept here, at most as many as a task may write, and are not written
+/// to the log; no blob is read from elsewhere.
+#[derive(Debug, Default)]
+pub struct Rehearsal {
+    blobs: BTreeMap<String, Bytes>,
+    lines: Mutex<Vec<(Level, String)>>,
+}
+
+impl Rehearsal {
+    /// With these blobs, by URL in normal form. They need grants, as in a cluster.
+    pub fn new(blobs: BTreeMap<String, Bytes>) -> Self {
+        Self {
+            blobs,
+            lines: Mutex::default(),
+        }
+    }
+
+    /// What was logged since this was asked last.
+    pub fn take_lines(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn line(&self, level: Level, message: &str) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push((level, message.to_owned()));
+    }
+
+    /// A store with the blob of this URL, if there is one, and its place there.
+    pub(super) async fn store(&self, url: &Url) -> Result<(Box<dyn ObjectStore>, Path), BlobError> {
+        let path = Path::from_url_path(url.path())
+            .map_err(|error| BlobError::InvalidUrl(error.to_string()))?;
+        let store = InMemory::new();
+        if let Some(blob) = self.blobs.get(url.as_str()) {
+            let put = store.put(&path, blob.clone().into()).await;
+            put.map_err(|error| BlobError::Other(error.to_string()))?;
+        }
+        Ok((Box::new(store), path))
+    }
+}
