@@ -55,6 +55,8 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 50_000;
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of one component.
 pub const MEMORIES_MAX: u32 = 4;
+/// What the pool keeps of a memory or a table for the next task, cleared, instead of giving it back to the system.
+pub(super) const KEPT_BYTES: usize = 256 << 10;
 /// Tables of one component.
 pub(super) const TABLES_MAX: u32 = 16;
 /// The time that a file has to name its classes.

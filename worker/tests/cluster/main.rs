@@ -329,7 +329,6 @@ async fn a_file_that_is_slow_to_load_delays_no_heartbeat() {
         class: "Slow",
         run: NOTHING,
         classes: LOOP,
-        imports_clock: false,
         ..Guest::default()
     });
     // Renamed into place, as the worker relies on.

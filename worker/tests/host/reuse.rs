@@ -86,6 +86,28 @@ async fn an_instance_that_met_its_memory_limit_is_discarded_even_if_it_ends_well
 }
 
 #[tokio::test]
+async fn what_was_quick_and_is_not_any_more_leaves_its_callers_thread() {
+    let (host, _directory) = host_with(RETURNS_ONCE).await;
+    // Often enough for the host to take the component for quick, and to begin its tasks on this thread.
+    for _ in 0..20 {
+        assert_eq!(run(&host, "One").await, Ok(vec![]));
+    }
+    assert_eq!(reuse(&host, "One").await, Ok(vec![]));
+    let deadline = Duration::from_millis(500);
+    let looping = reuse_within(&host, "One", deadline);
+    let beside = async {
+        for _ in 0..20 {
+            assert_eq!(run(&host, "Two").await, Ok(vec![]));
+        }
+    };
+    let (looped, ()) = soon(async { tokio::join!(looping, beside) }).await;
+    assert_eq!(
+        looped.unwrap_err().failure,
+        OperatorFailure::DeadlineExceeded { deadline }
+    );
+}
+
+#[tokio::test]
 async fn idle_instances_are_bounded_and_starve_nobody() {
     let (host, _directory) = host_with(STAINS_MEMORY).await;
     // Three components, two slots: the first to become idle has gone when it is wanted again.

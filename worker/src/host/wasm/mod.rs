@@ -22,13 +22,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::blob::Blobs;
 use super::error::OperatorFailure;
 use super::limits::{
-    ASYNC_STACK_BYTES, CLASSES_TIMEOUT, CORE_INSTANCES_MAX, EPOCH_TICK, HostConfig, MEMORIES_MAX,
-    STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
+    ASYNC_STACK_BYTES, CLASSES_TIMEOUT, CORE_INSTANCES_MAX, EPOCH_TICK, HostConfig, KEPT_BYTES,
+    MEMORIES_MAX, STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
 };
 use super::remote::{remote_calls, serve};
 use super::{Ended, Task};
@@ -156,6 +156,13 @@ pub fn engine_config(config: &HostConfig) -> Config {
         .max_tables_per_component(TABLES_MAX)
         .max_memory_size(config.memory_bytes_max)
         .table_elements(TABLE_ELEMENTS_MAX);
+    // Where the kernel tells which pages were written, the few of a small operator are cleared in place: cheaper than to
+    // give them back and to fault them in again. Elsewhere that would mean to clear all of it.
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes)
+            .linear_memory_keep_resident(KEPT_BYTES)
+            .table_keep_resident(KEPT_BYTES);
+    }
     let mut engine = Config::new();
     engine
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
