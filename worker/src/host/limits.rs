@@ -37,13 +37,13 @@ pub(super) const STACK_BYTES_MAX: usize = 1 << 20;
 /// The same and what the host's functions need on top.
 pub(super) const ASYNC_STACK_BYTES: usize = STACK_BYTES_MAX + (1 << 20);
 /// The elements of one table of a component.
-pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
-/// Core instances of one component: languages with an adapter need several.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 50_000;
+/// Core instances of one component: languages that link libraries into it, as Python's does, need one for each.
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of one component.
-pub(super) const MEMORIES_MAX: u32 = 4;
+pub(super) const MEMORIES_MAX: u32 = 2;
 /// Tables of one component.
-pub(super) const TABLES_MAX: u32 = 16;
+pub(super) const TABLES_MAX: u32 = 8;
 /// The time that a file has to name its classes.
 pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file of operators.
