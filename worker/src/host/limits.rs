@@ -54,11 +54,11 @@ pub(super) const TABLE_ELEMENTS_MAX: usize = 50_000;
 /// Core instances of one component: languages that link libraries into it, as Python's does, need one for each.
 pub(super) const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of one component.
-pub const MEMORIES_MAX: u32 = 4;
+pub const MEMORIES_MAX: u32 = 2;
 /// What the pool keeps of a memory or a table for the next task, cleared, instead of giving it back to the system.
 pub(super) const KEPT_BYTES: usize = 256 << 10;
 /// Tables of one component.
-pub(super) const TABLES_MAX: u32 = 16;
+pub(super) const TABLES_MAX: u32 = 8;
 /// The time that a file has to name its classes.
 pub(super) const CLASSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a worker and a child for native operators say at once.

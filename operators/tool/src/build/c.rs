@@ -8,8 +8,6 @@ use super::{BuildError, Workshop, component, contract, process};
 use crate::kit;
 use crate::machine::Machine;
 
-/// wasi-libc has no file for this in an installation without it.
-const LIBC: &str = "wasi-libc";
 const INSTALL: &str = "install clang with wasm-ld, wasi-libc and the compiler's runtime library for it
   on Debian:     apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32
   on any other:  unpack https://github.com/WebAssembly/wasi-sdk/releases and put its bin/ first in PATH";
@@ -18,9 +16,10 @@ const COMPILERS: [&str; 9] = [
     "clang", "clang-22", "clang-21", "clang-20", "clang-19", "clang-18", "clang-17", "clang-16",
     "clang-15",
 ];
+/// What clangs call the same target, the older name first: Debian's wasi-libc lies under it.
+const TARGETS: [&str; 2] = ["--target=wasm32-wasi", "--target=wasm32-wasip1"];
 /// Small first. The names of functions stay, since they make a trap readable.
-const FLAGS: [&str; 7] = [
-    "--target=wasm32-wasi",
+const FLAGS: [&str; 6] = [
     "-mexec-model=reactor",
     "-std=gnu17",
     "-Os",
@@ -29,9 +28,12 @@ const FLAGS: [&str; 7] = [
     "-Wl,--strip-debug",
 ];
 
+/// Compiled and linked to see whether a compiler can.
+const PROBE: &str = "#include <stdlib.h>\nvoid *probe(void) { return malloc(1); }\n";
+
 /// The sources as a component.
 pub(super) fn component(project: &Project, machine: &Machine) -> Result<Vec<u8>, BuildError> {
-    let compiler = compiler(machine)?;
+    let (compiler, target) = compiler(machine)?;
     let workshop = Workshop::new(machine)?;
     let own = project.directory.join(kit::DIRECTORY);
     let kit = if own.is_dir() {
@@ -41,7 +43,10 @@ pub(super) fn component(project: &Project, machine: &Machine) -> Result<Vec<u8>,
     };
     let module = workshop.join("module.wasm");
     let mut command = machine.command(&compiler);
-    command.current_dir(&project.directory).args(FLAGS);
+    command
+        .current_dir(&project.directory)
+        .arg(target)
+        .args(FLAGS);
     if let Some(parent) = kit.parent() {
         command.arg("-I").arg(parent);
     }
@@ -69,35 +74,29 @@ fn c_files(directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
     Ok(files)
 }
 
-/// The first compiler that makes WASM of a program for wasi-libc.
-fn compiler(machine: &Machine) -> Result<PathBuf, BuildError> {
-    let lacking = |missing: &str| BuildError::NoToolchain {
+/// The first compiler that makes WASM of a program for wasi-libc, and what it calls the target.
+fn compiler(machine: &Machine) -> Result<(PathBuf, &'static str), BuildError> {
+    let mut missing = "clang";
+    let workshop = Workshop::new(machine)?;
+    let source = workshop.join("probe.c");
+    fs::write(&source, PROBE).map_err(BuildError::io(&source))?;
+    for compiler in COMPILERS.iter().filter_map(|name| machine.find(name)) {
+        for target in TARGETS {
+            let mut command = machine.command(&compiler);
+            command.arg(target).args(FLAGS).arg(&source).arg("-o");
+            command.arg(workshop.join("probe.wasm"));
+            let tried = command.output().map_err(BuildError::io(&compiler))?;
+            if tried.status.success() {
+                return Ok((compiler, target));
+            }
+            missing = what_is_missing(&String::from_utf8_lossy(&tried.stderr));
+        }
+    }
+    Err(BuildError::NoToolchain {
         target: "C",
         missing: missing.to_owned(),
         install: INSTALL,
-    };
-    let mut missing = "clang";
-    let probe = Workshop::new(machine)?;
-    let source = probe.join("probe.c");
-    fs::write(
-        &source,
-        "#include <stdlib.h>\nvoid *probe(void) { return malloc(1); }\n",
-    )
-    .map_err(BuildError::io(&source))?;
-    for compiler in COMPILERS.iter().filter_map(|name| machine.find(name)) {
-        let mut command = machine.command(&compiler);
-        command
-            .args(FLAGS)
-            .arg(&source)
-            .arg("-o")
-            .arg(probe.join("probe.wasm"));
-        let tried = command.output().map_err(BuildError::io(&compiler))?;
-        if tried.status.success() {
-            return Ok(compiler);
-        }
-        missing = what_is_missing(&String::from_utf8_lossy(&tried.stderr));
-    }
-    Err(lacking(missing))
+    })
 }
 
 /// What a clang that cannot build for WASM lacks, by what it says.
@@ -105,10 +104,39 @@ fn what_is_missing(said: &str) -> &'static str {
     if said.contains("libclang_rt") {
         "the runtime library of clang for WASM"
     } else if said.contains("stdlib.h") || said.contains("crt1") || said.contains("-lc") {
-        LIBC
+        "wasi-libc"
     } else if said.contains("wasm-ld") || said.contains("lld") {
         "the linker wasm-ld"
     } else {
         "a clang with the target wasm32-wasi"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clang_lacks_is_told_from_what_it_says() {
+        for (said, missing) in [
+            (
+                "wasm-ld-19: error: cannot open /usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a",
+                "the runtime library of clang for WASM",
+            ),
+            (
+                "probe.c:1:10: fatal error: 'stdlib.h' file not found",
+                "wasi-libc",
+            ),
+            (
+                "clang-19: error: unable to execute command: Executable \"wasm-ld\" doesn't exist!",
+                "the linker wasm-ld",
+            ),
+            (
+                "error: unable to create target: 'No available targets are compatible with triple'",
+                "a clang with the target wasm32-wasi",
+            ),
+        ] {
+            assert_eq!(what_is_missing(said), missing, "{said}");
+        }
     }
 }

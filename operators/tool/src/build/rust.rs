@@ -279,7 +279,6 @@ fn sysroot(machine: &Machine, rustc: &Path, directory: &Path) -> Option<PathBuf>
 /// The linker that a Rust brings.
 fn own_linker(rustlib: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(rustlib).ok()?;
-    let mut linkers =
-        entries.filter_map(|entry| Some(entry.ok()?.path().join("bin/gcc-ld/wasm-ld")));
+    let mut linkers = entries.filter_map(|entry| Some(entry.ok()?.path().join("bin/rust-lld")));
     linkers.find(|linker| is_program(linker))
 }
