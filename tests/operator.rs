@@ -1,5 +1,5 @@
 //! `marionette operator test|inspect|run` with the real binary: what it prints where, and its exit statuses.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod support;
 

@@ -202,15 +202,20 @@ fn one_mistake_of_syntax_is_told_once() {
 
 #[test]
 fn a_table_without_cases_says_how_one_begins() {
-    check("", &expect![[r#"
+    check(
+        "",
+        &expect![[r"
         error: the table has no case
          --> cases.toml:1:1
           |
         1 | 
           | ^
           = hint: a case begins with the line [[case]]
-    "#]]);
-    check("[case]\nname = \"a\"\n[cases]\n", &expect![[r#"
+    "]],
+    );
+    check(
+        "[case]\nname = \"a\"\n[cases]\n",
+        &expect![[r"
         error: `case` is a list, not a table
          --> cases.toml:1:1
           |
@@ -223,7 +228,8 @@ fn a_table_without_cases_says_how_one_begins() {
         3 | [cases]
           |  ^^^^^
           = hint: did you mean `case`?
-    "#]]);
+    "]],
+    );
 }
 
 #[test]

@@ -61,12 +61,12 @@ class = "IncrementOperator"
 run = 9
 expect = { output = ["1"], other_records = "any" }
 "#;
-    let expected = expect![[r#"
+    let expected = expect![[r"
         ok      counts
         ok      an overloaded storage is an error of the storage
         ok      counts its runs
         3 cases ok
-    "#]];
+    "]];
     check(STANDARD, table, Verdict::Good, &expected).await;
 }
 
@@ -163,7 +163,7 @@ expect = { output = [], log = ["look"] }
 name = "no blob"
 expect.output = []
 "#;
-    let expected = expect![[r#"
+    let expected = expect![[r"
         ok      a blob
         FAILED  no blob
                 at DIR/cases.toml:7
@@ -173,7 +173,7 @@ expect.output = []
                 log
                   warn  looking
         1 of 2 cases failed
-    "#]];
+    "]];
     check(&sizes(), table, Verdict::Bad, &expected).await;
 }
 
