@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use common::fabric::{FabricHandle, GrpcFabric};
+use common::telemetry::{self, LOG_DEFAULT};
 
 use cli::{Cli, Command, StorageCommand, StorageTask};
 use failure::Failure;
@@ -26,7 +27,12 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
-    common::telemetry::start().map_err(Failure::usage)?;
+    let logged = match &cli.command {
+        // Says all of it itself.
+        Some(Command::Operator(_)) => "off",
+        _ => LOG_DEFAULT,
+    };
+    telemetry::start(logged).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

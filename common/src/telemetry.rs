@@ -6,14 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 /// The variable that holds the filter, in the syntax of `tracing_subscriber::EnvFilter`, e.g. `storage=debug,warn`.
 pub const LOG_VARIABLE: &str = "MARIONETTE_LOG";
-const LOG_DEFAULT: &str = "warn";
+/// What nodes log when nothing else is said.
+pub const LOG_DEFAULT: &str = "warn";
 
-/// Starts logging for this process. Errors: the filter in `MARIONETTE_LOG` is wrong.
-pub fn start() -> Result<(), String> {
+/// Starts logging for this process, with `default` where the variable says nothing. Errors: the filter in `MARIONETTE_LOG` is wrong.
+pub fn start(default: &str) -> Result<(), String> {
     let text = std::env::var(LOG_VARIABLE)
         .ok()
         .filter(|text| !text.is_empty());
-    let text = text.unwrap_or_else(|| LOG_DEFAULT.to_owned());
+    let text = text.unwrap_or_else(|| default.to_owned());
     let filter = EnvFilter::try_new(&text)
         .map_err(|error| format!("{LOG_VARIABLE}=`{text}` is not a log filter: {error}"))?;
     tracing_subscriber::fmt()

@@ -40,7 +40,7 @@ const ROLES: [&str; 5] = ["scheduler", "storage", "worker", "puppetmaster", "pcs
 /// The rooms that touch the machine itself: wasmtime and its threads, the operating system's processes.
 const ROOMS_BESIDE_THE_FABRIC: [&str; 2] = ["worker/src/host/", "pcs/src/process/"];
 /// Which of our own packages each package may use. Tests may use every one.
-const DEPENDENCIES: [(&str, &[&str]); 10] = [
+const DEPENDENCIES: [(&str, &[&str]); 11] = [
     (
         "Cargo.toml",
         &[
@@ -50,6 +50,7 @@ const DEPENDENCIES: [(&str, &[&str]); 10] = [
             "worker",
             "pcs",
             "puppetmaster",
+            "operator-tool",
         ],
     ),
     ("common/Cargo.toml", &[]),
@@ -62,6 +63,10 @@ const DEPENDENCIES: [(&str, &[&str]); 10] = [
     ("bench/Cargo.toml", &["common", "storage"]),
     ("operators/sdk/Cargo.toml", &[]),
     ("operators/std/Cargo.toml", &["marionette-sdk"]),
+    (
+        "operators/tool/Cargo.toml",
+        &["common", "worker", "marionette-sdk"],
+    ),
 ];
 pub const MARKERS: [&str; 6] = [
     concat!("TO", "DO"),
@@ -128,7 +133,13 @@ fn grouped_imports_of_tokio(source: &Source) -> Vec<Violation> {
 pub fn one_way_dependencies(sources: &[Source]) -> Vec<Violation> {
     let ours: Vec<&str> = ROLES
         .into_iter()
-        .chain(["common", "marionette", "marionette-sdk", "marionette-std"])
+        .chain([
+            "common",
+            "marionette",
+            "marionette-sdk",
+            "marionette-std",
+            "operator-tool",
+        ])
         .collect();
     let mut found = Vec::new();
     for (path, allowed) in DEPENDENCIES {

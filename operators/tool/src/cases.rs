@@ -95,7 +95,8 @@ pub fn read(file: &Path, text: &str, classes: &[String]) -> Result<Vec<Case>, Ve
     let mut notes = Notes::new(file, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     // One mistake of syntax makes more of what follows it.
-    if let Some(error) = errors.first() {
+    let start = |error: &toml::de::Error| error.span().map_or(0, |place| place.start);
+    if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
         notes.error(&error.span().unwrap_or(0..0), error.message());
         return Err(notes.into_diagnostics());
     }
@@ -190,7 +191,7 @@ fn setup(notes: &mut Notes<'_>, entries: &mut Entries<'_>) -> Setup {
     let mut setup = Setup::default();
     let mut number = |notes: &mut Notes<'_>, name: &str, min: u64| {
         let value = entries.take(name)?;
-        notes.number::<u64>(value, name, min)
+        notes.number::<u64>(&value, name, min)
     };
     setup.run = number(notes, "run", 1).unwrap_or(setup.run);
     setup.submitted_unix_ms = number(notes, "now_ms", 0).unwrap_or_default();
@@ -202,7 +203,7 @@ fn setup(notes: &mut Notes<'_>, entries: &mut Entries<'_>) -> Setup {
         ("attempt", 1, &mut setup.attempt),
     ] {
         if let Some(number) = entries.take(name) {
-            *place = notes.number(number, name, min).unwrap_or(*place);
+            *place = notes.number(&number, name, min).unwrap_or(*place);
         }
     }
     if let Some(value) = entries.take("input") {
@@ -251,12 +252,12 @@ fn item(notes: &mut Notes<'_>, value: Value<'_>) -> Option<Item> {
     Some(Item { key, value })
 }
 
-fn record(notes: &mut Notes<'_>, id: Spanned<&str>, value: Value<'_>) -> Option<(String, Bytes)> {
+fn record(notes: &mut Notes<'_>, id: &Spanned<&str>, value: Value<'_>) -> Option<(String, Bytes)> {
     let value = notes.bytes(value, id.get_ref())?;
     Some(((*id.get_ref()).to_owned(), value))
 }
 
-fn blob(notes: &mut Notes<'_>, url: Spanned<&str>, value: Value<'_>) -> Option<(String, Bytes)> {
+fn blob(notes: &mut Notes<'_>, url: &Spanned<&str>, value: Value<'_>) -> Option<(String, Bytes)> {
     let value = notes.bytes(value, url.get_ref());
     match Url::parse(url.get_ref()) {
         Ok(url) => Some((url.to_string(), value?)),

@@ -104,7 +104,7 @@ fn of_records(case: &Case, outcome: &Outcome) -> Vec<Difference> {
         let before = case.setup.records.get(id);
         let expected = expect.records.get(id).or(before);
         let found = outcome.records.get(id);
-        let what = format!("record {}", show::plain(id.as_bytes()));
+        let what = format!("record {}", show::quoted(id.as_bytes()));
         (expected != found)
             .then(|| Difference::new(what, show::found(expected), show::found(found)))
     });

@@ -157,7 +157,12 @@ impl<'t> Notes<'t> {
     }
 
     /// A whole number from `min` on.
-    pub fn number<T: TryFrom<u64>>(&mut self, value: Value<'_>, what: &str, min: u64) -> Option<T> {
+    pub fn number<T: TryFrom<u64>>(
+        &mut self,
+        value: &Value<'_>,
+        what: &str,
+        min: u64,
+    ) -> Option<T> {
         let place = value.span();
         let DeValue::Integer(number) = value.get_ref() else {
             self.wrong_type(&place, what, "a whole number", value.get_ref());
@@ -268,7 +273,7 @@ impl<'t> Notes<'t> {
         &mut self,
         value: Value<'i>,
         what: &str,
-        mut each: impl FnMut(&mut Self, Spanned<&str>, Value<'i>) -> Option<(String, T)>,
+        mut each: impl FnMut(&mut Self, &Spanned<&str>, Value<'i>) -> Option<(String, T)>,
     ) -> BTreeMap<String, T> {
         let place = value.span();
         match value.into_inner() {
@@ -276,7 +281,7 @@ impl<'t> Notes<'t> {
                 .into_iter()
                 .filter_map(|(key, value)| {
                     let name = Spanned::new(key.span(), key.get_ref().as_ref());
-                    each(self, name, value)
+                    each(self, &name, value)
                 })
                 .collect(),
             other => {

@@ -59,7 +59,7 @@ fn remarks(setup: &Setup, outcome: &Outcome, terminal: &mut Terminal<'_>) -> io:
         let before = setup.records.get(id);
         if before != Some(value) {
             let (before, after) = (show::found(before), show::quoted(value));
-            let id = show::plain(id.as_bytes());
+            let id = show::quoted(id.as_bytes());
             writeln!(terminal.err, "record  {id}: {before} -> {after}")?;
         }
     }

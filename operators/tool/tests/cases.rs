@@ -1,4 +1,11 @@
 //! Tables of cases: what is wrong with one is told all at once, each with place and hint.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
 
 use std::path::Path;
 
@@ -26,20 +33,6 @@ input = ["a"]
 attempt = 0
 records = { a = true, b = { hex = "0" }, c = { file = "none" }, d = {} }
 blobs = { "no url" = "x" }
-
-[[case]]
-name = "twice"
-items = [1, 1.5]
-faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
-
-[[case]]
-name = "twice"
-class = "Nobody"
-[case.expect]
-output = ["a"]
-error = "b"
-kind = "traps"
-other_records = "some"
 "#,
         &expect![[r#"
             error: a case has a `name`
@@ -103,70 +96,91 @@ other_records = "some"
               |
             7 | blobs = { "no url" = "x" }
               |           ^^^^^^^^
+        "#]],
+    );
+}
 
+#[test]
+fn wrong_faults_names_and_expectations_are_told_with_their_places() {
+    check(
+        r#"[[case]]
+name = "twice"
+items = [1, 1.5]
+faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
+
+[[case]]
+name = "twice"
+class = "Nobody"
+[case.expect]
+output = ["a"]
+error = "b"
+kind = "traps"
+other_records = "some"
+"#,
+        &expect![[r#"
             error: which `class`? The component has more than one
-             --> cases.toml:9:1
+             --> cases.toml:1:1
               |
-            9 | [[case]]
+            1 | [[case]]
               | ^^^^^^^^
               = hint: it has: AddOperator, CounterOperator
 
             error: `item` is a text, not a number with a fraction
-              --> cases.toml:11:13
-               |
-            11 | items = [1, 1.5]
-               |             ^^^
+             --> cases.toml:3:13
+              |
+            3 | items = [1, 1.5]
+              |             ^^^
 
             error: `call` is one of read, write, update, not `raed`
-              --> cases.toml:12:20
-               |
-            12 | faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
-               |                    ^^^^^^
-               = hint: did you mean `read`?
+             --> cases.toml:4:20
+              |
+            4 | faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
+              |                    ^^^^^^
+              = hint: did you mean `read`?
 
             error: `error` is one of not-found, discarded, too-large, overloaded, unavailable, timeout, cancelled, limit-exceeded, other, not `timeot`
-              --> cases.toml:12:46
-               |
-            12 | faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
-               |                                              ^^^^^^^^
-               = hint: did you mean `timeout`?
+             --> cases.toml:4:46
+              |
+            4 | faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
+              |                                              ^^^^^^^^
+              = hint: did you mean `timeout`?
 
             error: a fault has `call`, `id` and `error`, or `lose_update` and `to`
-              --> cases.toml:12:58
-               |
-            12 | faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
-               |                                                          ^^^^^^^^^^^^^^^^^^^^^
+             --> cases.toml:4:58
+              |
+            4 | faults = [{ call = "raed", id = "x", error = "timeot" }, { lose_update = "x" }]
+              |                                                          ^^^^^^^^^^^^^^^^^^^^^
 
-            error: the case in line 9 has this name, too
-              --> cases.toml:15:8
-               |
-            15 | name = "twice"
-               |        ^^^^^^^
+            error: the case in line 1 has this name, too
+             --> cases.toml:7:8
+              |
+            7 | name = "twice"
+              |        ^^^^^^^
 
             error: the component has no class `Nobody`
-              --> cases.toml:16:9
-               |
-            16 | class = "Nobody"
-               |         ^^^^^^^^
-               = hint: it has: AddOperator, CounterOperator
+             --> cases.toml:8:9
+              |
+            8 | class = "Nobody"
+              |         ^^^^^^^^
+              = hint: it has: AddOperator, CounterOperator
 
             error: a case expects either `output` or an error
-              --> cases.toml:18:10
+              --> cases.toml:10:10
                |
-            18 | output = ["a"]
+            10 | output = ["a"]
                |          ^^^^^
 
             error: `kind` is one of unknown-class, invalid-request, failed, storage, blob, trap, panic, deadline, memory, output, not `traps`
-              --> cases.toml:20:8
+              --> cases.toml:12:8
                |
-            20 | kind = "traps"
+            12 | kind = "traps"
                |        ^^^^^^^
                = hint: did you mean `trap`?
 
             error: `other_records` is one of unchanged, any, not `some`
-              --> cases.toml:21:17
+              --> cases.toml:13:17
                |
-            21 | other_records = "some"
+            13 | other_records = "some"
                |                 ^^^^^^
         "#]],
     );
@@ -177,10 +191,10 @@ fn one_mistake_of_syntax_is_told_once() {
     check(
         "[[case]]\nname = \"a\nclass = \"b\"\ninput = [\n",
         &expect![[r#"
-            error: unclosed array, expected `]`
-             --> cases.toml:4:10
+            error: invalid basic string, expected `"`
+             --> cases.toml:2:10
               |
-            4 | input = [
+            2 | name = "a
               |          ^
         "#]],
     );
@@ -190,18 +204,18 @@ fn one_mistake_of_syntax_is_told_once() {
 fn a_table_without_cases_says_how_one_begins() {
     check(
         "",
-        &expect![[r#"
+        &expect![[r"
         error: the table has no case
          --> cases.toml:1:1
           |
         1 | 
           | ^
           = hint: a case begins with the line [[case]]
-    "#]],
+    "]],
     );
     check(
         "[case]\nname = \"a\"\n[cases]\n",
-        &expect![[r#"
+        &expect![[r"
         error: `case` is a list, not a table
          --> cases.toml:1:1
           |
@@ -214,7 +228,7 @@ fn a_table_without_cases_says_how_one_begins() {
         3 | [cases]
           |  ^^^^^
           = hint: did you mean `case`?
-    "#]],
+    "]],
     );
 }
 

@@ -1,4 +1,11 @@
 //! `test` and `run` with real components in the real host.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
 
 mod support;
 
@@ -54,12 +61,12 @@ class = "IncrementOperator"
 run = 9
 expect = { output = ["1"], other_records = "any" }
 "#;
-    let expected = expect![[r#"
+    let expected = expect![[r"
         ok      counts
         ok      an overloaded storage is an error of the storage
         ok      counts its runs
         3 cases ok
-    "#]];
+    "]];
     check(STANDARD, table, Verdict::Good, &expected).await;
 }
 
@@ -103,10 +110,10 @@ expect = { kind = "trap", error = "unreachable" }
                 item 2
                   expected  { key = "a", value = "b" }
                   found     nothing
-                record gone
+                record "gone"
                   expected  (1 bytes) ff
                   found     "x"
-                record k
+                record "k"
                   expected  "41"
                   found     "42"
                 log
@@ -123,7 +130,7 @@ expect = { kind = "trap", error = "unreachable" }
                 kind
                   expected  failed
                   found     error (storage): record "": invalid id: an id has 1 to 1024 bytes, not 0
-                record 
+                record ""
                   expected  "1"
                   found     nothing
         FAILED  no error was expected
@@ -156,7 +163,7 @@ expect = { output = [], log = ["look"] }
 name = "no blob"
 expect.output = []
 "#;
-    let expected = expect![[r#"
+    let expected = expect![[r"
         ok      a blob
         FAILED  no blob
                 at DIR/cases.toml:7
@@ -166,7 +173,7 @@ expect.output = []
                 log
                   warn  looking
         1 of 2 cases failed
-    "#]];
+    "]];
     check(&sizes(), table, Verdict::Bad, &expected).await;
 }
 
@@ -265,7 +272,7 @@ async fn one_shot_prints_items_and_tells_what_changed() {
     assert_eq!(said.verdict.unwrap(), Verdict::Good);
     assert_eq!(
         (said.out.as_str(), said.err.as_str()),
-        ("42\n", "record  k: \"41\" -> \"42\"\n")
+        ("42\n", "record  \"k\": \"41\" -> \"42\"\n")
     );
 }
 

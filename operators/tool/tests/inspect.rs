@@ -1,4 +1,11 @@
 //! `inspect`: what it tells of files that a worker would take, and of others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
 
 #[path = "../../../worker/tests/host/hostile_component.rs"]
 #[allow(dead_code, reason = "only some ways to misbehave are shown here")]

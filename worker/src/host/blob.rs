@@ -146,7 +146,8 @@ impl Blobs {
             return Err(BlobError::NotGranted);
         }
         if let Some(rehearsal) = &self.rehearsal {
-            return rehearsal.store(&url).await;
+            // Boxed: rare, and large.
+            return Box::pin(rehearsal.store(&url)).await;
         }
         object_store::parse_url(&url).map_err(|error| invalid(error.to_string()))
     }
