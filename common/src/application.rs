@@ -443,7 +443,7 @@ mod tests {
     fn every_wrong_line_is_reported() {
         check(
             "operater A 0\noperator ../evil 1\noperator B x\noperator C\noperator D 4 timeout=2\noperator E 5 retry=3\noperator F 6 chunk=3\noperator G 7 retries=1 retries=2\noperator H 8 fast",
-            &expect![[r#"
+            &expect![[r"
                 error: unknown kind of stage `operater`
                  --> app:1:1
                   |
@@ -504,7 +504,7 @@ mod tests {
                 9 | operator H 8 fast
                   |              ^^^^
                   = hint: an option is NAME=VALUE without blanks, such as timeout=2s
-            "#]],
+            "]],
         );
     }
 
@@ -545,11 +545,11 @@ mod tests {
     fn an_empty_file_is_no_application() {
         check(
             "# nothing\n",
-            &expect![[r#"
+            &expect![[r"
                 error: this application has no stages
                  --> app
                   = hint: a stage is a line `operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100] [reuse=yes]`
-            "#]],
+            "]],
         );
     }
 
@@ -575,7 +575,7 @@ mod tests {
         assert_eq!(application.grants, ["file:///words", "s3://bucket/a/"]);
         check(
             "operator A 0\ngrant /data\ngrant\ngrant file:///a?b",
-            &expect![[r#"
+            &expect![[r"
                 error: `/data` is not a URL: relative URL without a base
                  --> app:2:7
                   |
@@ -596,7 +596,7 @@ mod tests {
                 4 | grant file:///a?b
                   |       ^^^^^^^^^^^
                   = hint: grant URL, such as grant file:///data/
-            "#]],
+            "]],
         );
     }
 }

@@ -24,19 +24,19 @@ fn every_worker_gets_ready_once_and_can_run_what_is_deployed() {
     let mut cluster = Cluster::with(&["w1", "w2"]);
     check(
         &show(&cluster.step(catalog(&[("Mine", "a")]))),
-        expect![[r#"
+        expect![[r"
             prepare ca978112ca1b on w1
             prepare ca978112ca1b on w2
-        "#]],
+        "]],
     );
     check(&show(&cluster.step(catalog(&[("Mine", "a")]))), expect![""]);
     check(
         &cluster.beat("w3", 1, ""),
-        expect![[r#"
+        expect![[r"
         prepare ca978112ca1b on w3
         w3 appeared
         registered true
-    "#]],
+    "]],
     );
     check(
         &cluster.submit("Mine A"),
@@ -63,9 +63,9 @@ fn a_run_keeps_what_was_deployed_when_it_was_submitted() {
     assert_eq!(component(2), Some(ComponentHash::of(b"b")));
     check(
         &pinned(&cluster).join("\n"),
-        expect![[r#"
+        expect![[r"
         3e23e8160039 {2}
-        ca978112ca1b {1}"#]],
+        ca978112ca1b {1}"]],
     );
     cluster.done("1/1/0", "w1");
     cluster.done("1/1/1", "w1");
