@@ -1,6 +1,7 @@
 //! Operators in the storage: deployed, pinned by runs, rolled back.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test may fail"

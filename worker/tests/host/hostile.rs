@@ -141,7 +141,7 @@ async fn a_loop_ends_at_its_deadline_and_delays_nobody() {
             assert!(result.is_ok(), "{result:?}");
         }
     };
-    let ((result, storage), ()) = soon(async { tokio::join!(looping, beside) }).await;
+    let ((result, storage), ()) = soon(Box::pin(async { tokio::join!(looping, beside) })).await;
     assert_eq!(
         result.unwrap_err().failure,
         OperatorFailure::DeadlineExceeded { deadline }
@@ -169,7 +169,7 @@ async fn a_flood_of_log_lines_ends_at_its_deadline_and_delays_nobody() {
             assert!(result.is_ok(), "{result:?}");
         }
     };
-    let ((result, _), ()) = soon(async { tokio::join!(flood, beside) }).await;
+    let ((result, _), ()) = soon(Box::pin(async { tokio::join!(flood, beside) })).await;
     assert_eq!(
         result.unwrap_err().failure,
         OperatorFailure::DeadlineExceeded { deadline }

@@ -19,21 +19,21 @@ pub struct Guest<'a> {
 /// What an import adds to the template.
 #[derive(Default)]
 struct Import {
-    import: &'static str,
+    outer: &'static str,
     lower: &'static str,
-    core_import: &'static str,
+    inner: &'static str,
     with: &'static str,
 }
 
 const CLOCK: Import = Import {
-    import: r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
+    outer: r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
     lower: r#"(core func $now (canon lower (func $clock "now")))"#,
-    core_import: r#"(import "clock" "now" (func $now (result i64)))"#,
+    inner: r#"(import "clock" "now" (func $now (result i64)))"#,
     with: r#"(with "clock" (instance (export "now" (func $now))))"#,
 };
 
 const LOG: Import = Import {
-    import: r#"
+    outer: r#"
   (import "marionette:operator/types@1.0.0" (instance $types
     (type $level' (enum "debug" "info" "warn" "error")) (export "level" (type (eq $level')))))
   (alias export $types "level" (type $level))
@@ -41,7 +41,7 @@ const LOG: Import = Import {
     (alias outer 1 $level (type $level')) (export "level" (type $level (eq $level')))
     (export "log" (func (param "level" $level) (param "message" string)))))"#,
     lower: r#"(core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))"#,
-    core_import: r#"(import "log" "log" (func $log (param i32 i32 i32)))"#,
+    inner: r#"(import "log" "log" (func $log (param i32 i32 i32)))"#,
     with: r#"(with "log" (instance (export "log" (func $log))))"#,
 };
 
@@ -54,9 +54,9 @@ pub fn component(guest: Guest<'_>) -> Vec<u8> {
     ];
     let all = |part: fn(&Import) -> &'static str| imports.each_ref().map(part).join("\n");
     let text = TEMPLATE
-        .replace("{import}", &all(|import| import.import))
+        .replace("{import}", &all(|import| import.outer))
         .replace("{lower}", &all(|import| import.lower))
-        .replace("{core import}", &all(|import| import.core_import))
+        .replace("{core import}", &all(|import| import.inner))
         .replace("{with}", &all(|import| import.with))
         .replace("{class}", guest.class)
         .replace("{class length}", &guest.class.len().to_string())

@@ -100,7 +100,7 @@ async fn what_was_quick_and_is_not_any_more_leaves_its_callers_thread() {
             assert_eq!(run(&host, "Two").await, Ok(vec![]));
         }
     };
-    let (looped, ()) = soon(async { tokio::join!(looping, beside) }).await;
+    let (looped, ()) = soon(Box::pin(async { tokio::join!(looping, beside) })).await;
     assert_eq!(
         looped.unwrap_err().failure,
         OperatorFailure::DeadlineExceeded { deadline }
