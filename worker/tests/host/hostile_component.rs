@@ -18,21 +18,21 @@ pub struct Guest<'a> {
 
 /// What an import adds to the template.
 #[derive(Default)]
-struct Import {
+struct Extra {
     import: &'static str,
     lower: &'static str,
     core_import: &'static str,
     with: &'static str,
 }
 
-const CLOCK: Import = Import {
+const CLOCK: Extra = Extra {
     import: r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
     lower: r#"(core func $now (canon lower (func $clock "now")))"#,
     core_import: r#"(import "clock" "now" (func $now (result i64)))"#,
     with: r#"(with "clock" (instance (export "now" (func $now))))"#,
 };
 
-const LOG: Import = Import {
+const LOG: Extra = Extra {
     import: r#"
   (import "marionette:operator/types@1.0.0" (instance $types
     (type $level' (enum "debug" "info" "warn" "error")) (export "level" (type (eq $level')))))
@@ -47,12 +47,12 @@ const LOG: Import = Import {
 
 /// The bytes of the component.
 pub fn component(guest: Guest<'_>) -> Vec<u8> {
-    let when = |wanted: bool, import: Import| if wanted { import } else { Import::default() };
+    let when = |wanted: bool, import: Extra| if wanted { import } else { Extra::default() };
     let imports = [
         when(guest.imports_clock, CLOCK),
         when(guest.imports_log, LOG),
     ];
-    let all = |part: fn(&Import) -> &'static str| imports.each_ref().map(part).join("\n");
+    let all = |part: fn(&Extra) -> &'static str| imports.each_ref().map(part).join("\n");
     let text = TEMPLATE
         .replace("{import}", &all(|import| import.import))
         .replace("{lower}", &all(|import| import.lower))
