@@ -97,9 +97,9 @@ async fn measure(component: &Path, tasks: usize) -> Result<Vec<String>> {
     let mut verdicts = Vec::new();
     for reuse in [false, true] {
         let (hosted, alone) = in_turns(&host, &bare, &request(&class, reuse), tasks).await?;
-        let ratio = hosted.percentile(0.5).as_secs_f64() / alone.percentile(0.5).as_secs_f64();
+        let ratio = hosted.percentile(50).as_secs_f64() / alone.percentile(50).as_secs_f64();
         let (took, instance) = if reuse {
-            ("".to_owned(), "reused")
+            (String::new(), "reused")
         } else {
             (
                 format!(
@@ -120,7 +120,7 @@ async fn measure(component: &Path, tasks: usize) -> Result<Vec<String>> {
                 met(ratio <= AIM_RATIO)
             ));
             if component.ends_with(STANDARD) {
-                let p50 = hosted.percentile(0.5);
+                let p50 = hosted.percentile(50);
                 verdicts.push(format!(
                     "{name}, fresh: {p50:.1?}; aim {AIM_RUST:?}: {}",
                     met(p50 < AIM_RUST)
@@ -145,7 +145,7 @@ async fn load(config: &HostConfig, bytes: &[u8]) -> Result<(OperatorHost, Durati
     let begun = Instant::now();
     host.rescan().await;
     let took = begun.elapsed();
-    for problem in host.problems() {
+    if let Some(problem) = host.problems().into_iter().next() {
         return Err(problem.into());
     }
     for path in file {
@@ -234,18 +234,19 @@ impl Took {
         }
     }
 
-    fn percentile(&self, fraction: f64) -> Duration {
+    /// What this many of a hundred tasks do not exceed.
+    fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        let place = (sorted.len().saturating_sub(1) as f64 * fraction).round();
-        sorted.get(place as usize).copied().unwrap_or_default()
+        let place = sorted.len().saturating_sub(1) * percent / 100;
+        sorted.get(place).copied().unwrap_or_default()
     }
 }
 
 impl std::fmt::Display for Took {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let micros = |fraction| self.percentile(fraction).as_secs_f64() * 1e6;
-        out.pad(&format!("{:.1} / {:.1}", micros(0.5), micros(0.99)))
+        let micros = |percent| self.percentile(percent).as_secs_f64() * 1e6;
+        out.pad(&format!("{:.1} / {:.1}", micros(50), micros(99)))
     }
 }
 

@@ -63,15 +63,14 @@ impl Bare {
 
 impl Tasks<'_> {
     pub async fn run(&mut self, request: &OperatorRequest) -> Result<Vec<bindings::Item>> {
-        let (mut store, operator) = match self.kept.take() {
-            Some(kept) => kept,
-            None => {
-                let records = std::mem::take(&mut self.records);
-                let mut store = Store::new(self.bare.instance.engine(), records);
-                store.set_epoch_deadline(NEVER);
-                let operator = self.bare.instance.instantiate_async(&mut store).await?;
-                (store, operator)
-            }
+        let (mut store, operator) = if let Some(kept) = self.kept.take() {
+            kept
+        } else {
+            let records = std::mem::take(&mut self.records);
+            let mut store = Store::new(self.bare.instance.engine(), records);
+            store.set_epoch_deadline(NEVER);
+            let operator = self.bare.instance.instantiate_async(&mut store).await?;
+            (store, operator)
         };
         let class = &request.class;
         let request = to_wit(request);
