@@ -234,6 +234,7 @@ impl Took {
         }
     }
 
+    /// What this many of a hundred tasks do not exceed.
     fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();

@@ -73,8 +73,8 @@ pub(super) async fn serve<T>(
 /// An operator that is gone needs no answer.
 async fn perform(call: Call, storage: &mut dyn StorageCalls, blobs: &mut Blobs) {
     match call {
+        // Boxed: rare, and larger than all else that a task waits for.
         Call::BlobSize(url, answer) => drop(answer.send(Box::pin(blobs.size(&url)).await)),
-        // Boxed: larger than all else that a task waits for.
         Call::OpenBlob(url, range, answer) => {
             drop(answer.send(Box::pin(blobs.open(&url, range)).await));
         }

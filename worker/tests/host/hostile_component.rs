@@ -18,22 +18,22 @@ pub struct Guest<'a> {
 
 /// What an import adds to the template.
 #[derive(Default)]
-struct Import {
-    outer: &'static str,
+struct Extra {
+    import: &'static str,
     lower: &'static str,
-    inner: &'static str,
+    core_import: &'static str,
     with: &'static str,
 }
 
-const CLOCK: Import = Import {
-    outer: r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
+const CLOCK: Extra = Extra {
+    import: r#"(import "acme:clock/wall@1.0.0" (instance $clock (export "now" (func (result u64)))))"#,
     lower: r#"(core func $now (canon lower (func $clock "now")))"#,
-    inner: r#"(import "clock" "now" (func $now (result i64)))"#,
+    core_import: r#"(import "clock" "now" (func $now (result i64)))"#,
     with: r#"(with "clock" (instance (export "now" (func $now))))"#,
 };
 
-const LOG: Import = Import {
-    outer: r#"
+const LOG: Extra = Extra {
+    import: r#"
   (import "marionette:operator/types@1.0.0" (instance $types
     (type $level' (enum "debug" "info" "warn" "error")) (export "level" (type (eq $level')))))
   (alias export $types "level" (type $level))
@@ -41,22 +41,22 @@ const LOG: Import = Import {
     (alias outer 1 $level (type $level')) (export "level" (type $level (eq $level')))
     (export "log" (func (param "level" $level) (param "message" string)))))"#,
     lower: r#"(core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))"#,
-    inner: r#"(import "log" "log" (func $log (param i32 i32 i32)))"#,
+    core_import: r#"(import "log" "log" (func $log (param i32 i32 i32)))"#,
     with: r#"(with "log" (instance (export "log" (func $log))))"#,
 };
 
 /// The bytes of the component.
 pub fn component(guest: Guest<'_>) -> Vec<u8> {
-    let when = |wanted: bool, import: Import| if wanted { import } else { Import::default() };
+    let when = |wanted: bool, import: Extra| if wanted { import } else { Extra::default() };
     let imports = [
         when(guest.imports_clock, CLOCK),
         when(guest.imports_log, LOG),
     ];
-    let all = |part: fn(&Import) -> &'static str| imports.each_ref().map(part).join("\n");
+    let all = |part: fn(&Extra) -> &'static str| imports.each_ref().map(part).join("\n");
     let text = TEMPLATE
-        .replace("{import}", &all(|import| import.outer))
+        .replace("{import}", &all(|import| import.import))
         .replace("{lower}", &all(|import| import.lower))
-        .replace("{core import}", &all(|import| import.inner))
+        .replace("{core import}", &all(|import| import.core_import))
         .replace("{with}", &all(|import| import.with))
         .replace("{class}", guest.class)
         .replace("{class length}", &guest.class.len().to_string())

@@ -69,7 +69,7 @@ async fn counted(host: &OperatorHost) -> (String, String) {
         .run(request("CountsTasks", "", &[]), storage, PLENTY)
         .await;
     let items = result.unwrap();
-    let text = String::from_utf8(items[0].value.to_vec()).unwrap();
+    let text = String::from_utf8(items.first().unwrap().value.to_vec()).unwrap();
     let (process, tasks) = text.split_once(' ').unwrap();
     assert!(records(storage).contains_key("kept"), "its calls arrive");
     (process.to_owned(), tasks.to_owned())
