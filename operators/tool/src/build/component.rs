@@ -17,7 +17,7 @@ pub(super) fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
     ComponentEncoder::default()
         .validate(true)
         .module(module)
-        .and_then(|encoder| encoder.encode())
+        .and_then(ComponentEncoder::encode)
         .map_err(no_component)
 }
 

@@ -139,10 +139,10 @@ fn crate_of_file(project: &Project, machine: &Machine) -> Result<PathBuf, BuildE
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     let text = format!(
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [lib]\npath = {:?}\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\nmarionette-sdk = {{ path = {:?} }}\n\n[workspace]\n",
-        project.main,
-        kit::unpacked(machine)?.join("sdk"),
+         [lib]\npath = {}\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\nmarionette-sdk = {{ path = {} }}\n\n[workspace]\n",
+        quoted(&project.main),
+        quoted(&kit::unpacked(machine)?.join("sdk")),
     );
     let directory = format!("{}-{}", project.name, kit::short(hash));
     let manifest = machine
@@ -155,6 +155,11 @@ fn crate_of_file(project: &Project, machine: &Machine) -> Result<PathBuf, BuildE
         kit::write_file(&manifest, &text).map_err(|(path, error)| BuildError::io(&path)(error))?;
     }
     Ok(manifest)
+}
+
+/// As a string of TOML, which every string of JSON is.
+fn quoted(path: &Path) -> serde_json::Value {
+    path.to_string_lossy().into()
 }
 
 fn remove_modules(directory: &Path) -> Result<(), BuildError> {
