@@ -27,7 +27,7 @@ use support::{Loaded, MemoryStorage};
 fn machine() -> Machine {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     Machine {
-        cache: repository.unwrap().join("target/operators"),
+        cache: repository.unwrap().join("target/marionette"),
         ..Machine::this()
     }
 }
