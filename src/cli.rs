@@ -23,7 +23,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
 pub use operator::{Build, Inspect, Language, New, Once, Operator};
 pub use ring::RingArguments;
-pub use script::{OutputFormat, Puppets, Run};
+pub use script::{Connected, Deploy, OutputFormat, Puppets, Rollback, Run};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -47,9 +47,9 @@ Examples:
 
 Variables:
   MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
-  MARIONETTE_CONNECT      run, repl: --connect
+  MARIONETTE_CONNECT      run, repl, deploy, rollback, operators: --connect
   MARIONETTE_PCS          run, repl: --pcs, separated by commas
-  MARIONETTE_OUTPUT       run: --output
+  MARIONETTE_OUTPUT       run, deploy, rollback, operators: --output
   MARIONETTE_LISTEN       pcs: --listen
   MARIONETTE_RING         scheduler, storage: --ring
   MARIONETTE_REPLICATION  scheduler, storage: --replication
@@ -103,6 +103,12 @@ pub enum Command {
     /// Run native operators for the worker that started this process.
     #[command(hide = true)]
     NativeHost,
+    /// Put a component of operators into the storage of a running cluster.
+    Deploy(Deploy),
+    /// Go back to the component that a class had before.
+    Rollback(Rollback),
+    /// Show the operators that are deployed in a running cluster.
+    Operators(Connected),
     /// Write operators: from an empty directory to a tested component.
     #[command(subcommand)]
     Operator(Operator),
@@ -117,6 +123,7 @@ impl Command {
                 matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
             }
             Self::Worker(node) => node.faults.allow_faults,
+            Self::Deploy(_) | Self::Rollback(_) | Self::Operators(_) => false,
             Self::Run(_) | Self::Repl(_) | Self::Pcs(_) | Self::NativeHost | Self::Operator(_) => {
                 false
             }

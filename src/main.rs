@@ -79,6 +79,13 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
         },
         Command::Worker(arguments) => nodes::worker(arguments, fabric).await,
         Command::NativeHost => serve_native_tasks(),
+        Command::Deploy(cli::Deploy { file, cluster }) => {
+            puppets::say(&["deploy", &file], cluster, fabric).await
+        }
+        Command::Rollback(cli::Rollback { class, cluster }) => {
+            puppets::say(&["rollback", &class], cluster, fabric).await
+        }
+        Command::Operators(cluster) => puppets::say(&["operators"], cluster, fabric).await,
         Command::Operator(command) => operator::run(command).await,
     }
 }

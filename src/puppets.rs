@@ -33,11 +33,35 @@ pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, 
         connect: arguments.puppets.connect,
         data: absolute(arguments.puppets.data)?,
     };
-    let format = match arguments.output {
+    drive(config, format(arguments.output), fabric).await
+}
+
+/// Says one command to a running cluster.
+pub async fn say(
+    words: &[&str],
+    to: cli::Connected,
+    fabric: FabricHandle,
+) -> Result<ExitCode, Failure> {
+    if let Some(word) = words.iter().find(|word| word.contains(['"', '\n'])) {
+        let message = format!("`{word}` has a double quote or a line break in it");
+        return Err(Failure::usage(message));
+    }
+    let config = Config {
+        source: Source::Words(words.iter().map(|word| (*word).to_owned()).collect()),
+        step: false,
+        keep: false,
+        pcs: Vec::new(),
+        connect: Some(to.connect),
+        data: None,
+    };
+    drive(config, format(to.output), fabric).await
+}
+
+fn format(output: cli::OutputFormat) -> Format {
+    match output {
         cli::OutputFormat::Text => Format::Text,
         cli::OutputFormat::Json => Format::Json,
-    };
-    drive(config, format, fabric).await
+    }
 }
 
 pub async fn repl(puppets: cli::Puppets, fabric: FabricHandle) -> Result<ExitCode, Failure> {

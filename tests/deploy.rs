@@ -14,6 +14,7 @@ mod support;
 
 use serde_json::Value;
 use support::cluster::{Folder, nodes, nodes_at};
+use support::{Marionette, free_ports, wait_until};
 
 /// Adds an item to those of the stage before: `vN`. The items are at local 10, how many at 11; a key's tag is at 0 of an
 /// item, the address of its value at 12 and the length at 16.
@@ -157,4 +158,34 @@ fn what_no_worker_can_run_is_not_deployed() {
         finished.error.contains("class Versioned is not deployed"),
         "{finished:?}"
     );
+}
+
+#[test]
+fn a_running_cluster_is_deployed_to_from_the_command_line() {
+    let folder = folder();
+    let [scheduler, storage, worker] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+    let script = format!(
+        "scheduler sc1 {scheduler}\nstorage s1 {storage} 0\nworker w1 {worker} 0\nawait ready\nscan\n"
+    );
+    let cluster = folder.run_with(&script, &["--keep"]);
+    wait_until("a cluster", || {
+        cluster.error().contains("the nodes stay").then_some(())
+    });
+    let said = |words: &[&str]| {
+        let finished = Marionette::start(&[words, &["--connect", &scheduler]].concat()).finish();
+        (finished.status.code(), finished.output + &finished.error)
+    };
+    let file = folder.path().join("v1.wasm");
+    let (status, words) = said(&["deploy", file.to_str().unwrap()]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("Versioned"), "{words}");
+    let (status, words) = said(&["operators"]);
+    assert_eq!(status, Some(0), "{words}");
+    assert!(words.contains("current"), "{words}");
+    let (status, words) = said(&["rollback", "Versioned"]);
+    assert_eq!(status, Some(1), "{words}");
+    assert!(words.contains("no earlier component"), "{words}");
+    let (status, words) = said(&["deploy", "nothing.wasm"]);
+    assert_eq!(status, Some(2), "{words}");
+    assert!(words.contains("there is no file `nothing.wasm`"), "{words}");
 }

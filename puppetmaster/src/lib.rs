@@ -37,6 +37,9 @@ use tokio::sync::mpsc;
 /// What standard input is called in diagnostics.
 const STDIN_NAME: &str = "<stdin>";
 
+/// What the words of a command line are called there.
+const WORDS_NAME: &str = "<command line>";
+
 /// Where the commands come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -44,6 +47,8 @@ pub enum Source {
     Stdin,
     /// A person at a terminal.
     Terminal,
+    /// One command, as the words of a command line.
+    Words(Vec<String>),
 }
 
 /// What the command line says.
@@ -190,6 +195,10 @@ async fn close(cluster: &Cluster, interrupts: &mut mpsc::Receiver<()>) {
 async fn read_script(source: &Source) -> Result<(String, String), Diagnostic> {
     match source {
         Source::File(path) => read_file(path),
+        Source::Words(words) => {
+            let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+            Ok((WORDS_NAME.to_owned(), quoted.join(" ")))
+        }
         Source::Stdin | Source::Terminal => {
             let read = || {
                 let mut bytes = Vec::new();

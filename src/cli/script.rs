@@ -80,6 +80,55 @@ pub struct Puppets {
     pub data: Option<PathBuf>,
 }
 
+/// A running cluster, for commands that say one thing to it.
+#[derive(Debug, Clone, Args)]
+pub struct Connected {
+    /// The scheduler of the cluster
+    #[arg(
+        long,
+        env = "MARIONETTE_CONNECT",
+        value_name = "URL",
+        value_parser = address,
+        hide_env_values = true
+    )]
+    pub connect: Address,
+    /// What results look like
+    #[arg(
+        long,
+        env = "MARIONETTE_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env_values = true
+    )]
+    pub output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  marionette deploy hello.wasm --connect http://127.0.0.1:4000
+
+Runs submitted from then on use the component for its classes; runs in flight keep what they have.")]
+pub struct Deploy {
+    /// The component
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    #[command(flatten)]
+    pub cluster: Connected,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  marionette rollback HelloOperator --connect http://127.0.0.1:4000")]
+pub struct Rollback {
+    /// The class of the operator
+    #[arg(value_name = "CLASS")]
+    pub class: String,
+    #[command(flatten)]
+    pub cluster: Connected,
+}
+
 impl Run {
     /// What `marionette` alone does with a pipe: `marionette run -` with everything else by default.
     pub fn standard_input() -> Self {
