@@ -188,8 +188,8 @@ pub fn large() -> Vec<Config> {
     ]
 }
 
-/// As in the README of the design's model: two swaps, a write, a crash, a second term. Seven minutes on two busy cores
-/// did not suffice to see all its states.
+/// As in the README of the design's model: two swaps, a write, a crash, a second term. To its end, once: 8,057,891
+/// states, 21,468,616 steps, at most 30 in a row, in 784 s beside other work.
 pub fn design() -> Config {
     Config {
         askings: rivals(),
