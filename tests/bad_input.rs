@@ -207,7 +207,7 @@ fn an_operator_that_traps_fails_its_run_and_no_other() {
     assert_told(&finished, 1, &[]);
     assert_rogue(
         &finished,
-        " in attempt 3: trapped: wasm `unreachable` instruction executed\n",
+        " in attempt 3: trapped: wasm `unreachable` instruction executed in run\n",
     );
 }
 
