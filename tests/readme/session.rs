@@ -56,6 +56,9 @@ impl Session {
             _lock: lock,
         };
         session.copy(&root.join("scripts"), Path::new("scripts"));
+        let component = session.directory.join("operators/std/std.wasm");
+        std::fs::create_dir_all(component.parent().unwrap()).unwrap();
+        std::fs::copy(root.join("operators/std/std.wasm"), component).unwrap();
         let (binary, cargo) = (env!("CARGO_BIN_EXE_marionette"), env!("CARGO"));
         session.executable("bin/marionette", &format!("exec {binary} \"$@\""));
         session.executable(

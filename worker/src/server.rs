@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Core, Ended, Input, Output, Refusal, Task, TaskKey};
 use crate::courier::Courier;
-use crate::host::{OperatorFailure, OperatorHost, OperatorRequest};
+use crate::host::{OperatorError, OperatorFailure, OperatorHost, OperatorRequest};
 use crate::ring::RingWatch;
 use crate::session::{self, Session};
 
@@ -196,7 +196,15 @@ impl Stage {
         };
         let (session, afterwards) = Session::new(&self.task, self.ring, self.deadline_ms);
         let left = time.saturating_sub(Duration::from_millis(cold_ms));
-        let (result, _) = self.host.run(request, Box::new(session), left).await;
+        let (mut result, _) = self.host.run(request, Box::new(session), left).await;
+        if let Err(OperatorError {
+            failure: OperatorFailure::DeadlineExceeded { deadline },
+            ..
+        }) = &mut result
+        {
+            // What the stage has, whatever of it was left.
+            *deadline = time;
+        }
         (afterwards.end(result), cold_ms)
     }
 }
