@@ -123,10 +123,14 @@ impl Command {
                 matches!(&**command, StorageCommand::Node(node) if node.faults.allow_faults)
             }
             Self::Worker(node) => node.faults.allow_faults,
-            Self::Deploy(_) | Self::Rollback(_) | Self::Operators(_) => false,
-            Self::Run(_) | Self::Repl(_) | Self::Pcs(_) | Self::NativeHost | Self::Operator(_) => {
-                false
-            }
+            Self::Run(_)
+            | Self::Repl(_)
+            | Self::Pcs(_)
+            | Self::Deploy(_)
+            | Self::Rollback(_)
+            | Self::Operators(_)
+            | Self::NativeHost
+            | Self::Operator(_) => false,
         }
     }
 }
