@@ -7,8 +7,6 @@
 
 #[path = "operator_host/bare.rs"]
 mod bare;
-#[path = "operator_host/records.rs"]
-mod records;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,8 +15,9 @@ use bare::Bare;
 use bench::speed::Result;
 use clap::Parser;
 use common::types::Item;
-use records::Records;
-use worker::host::{HostConfig, OperatorHost, OperatorRequest, Source, StorageCalls};
+use worker::host::{
+    HostConfig, MemoryStorage, OperatorHost, OperatorRequest, Ran, Source, StorageCalls,
+};
 
 /// "The host's overhead over bare wasmtime is at most 25 % for a fresh instance", "under 40 µs".
 const AIM_RATIO: f64 = 1.25;
@@ -159,7 +158,7 @@ fn class_of(host: &OperatorHost) -> Result<String> {
     let mut classes = host.classes().into_iter();
     let measured = classes.find(|info| {
         info.source != Source::BuiltIn
-            && ["CounterOperator", "GreetOperator"]
+            && ["CounterOperator", "HelloOperator"]
                 .iter()
                 .any(|known| info.class.contains(known))
     });
@@ -200,7 +199,7 @@ async fn in_turns(
     request: &OperatorRequest,
     tasks: usize,
 ) -> Result<(Took, Took)> {
-    let mut storage: Box<dyn StorageCalls> = Box::new(Records::default());
+    let mut storage: Box<dyn StorageCalls> = Box::new(MemoryStorage::default());
     let mut alone = bare.reused(request);
     let (mut hosted_took, mut alone_took) = (Took::default(), Took::default());
     // The first turn warms up.
@@ -208,7 +207,11 @@ async fn in_turns(
         for _ in 0..TURN {
             let request = request.clone();
             let begun = Instant::now();
-            let (result, returned) = host.run(request, storage, DEADLINE).await;
+            let Ran {
+                result,
+                storage: returned,
+                ..
+            } = host.run(request, storage, DEADLINE).await;
             hosted_took.note(turn, begun.elapsed());
             storage = returned;
             result?;

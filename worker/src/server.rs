@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::fabric::{self, BoxFuture, Duration, FabricHandle, timeout};
+use common::fabric::{self, BoxFuture, Duration, FabricHandle};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Core, Ended, Input, Output, Refusal, Task, TaskKey};
 use crate::courier::Courier;
-use crate::host::{OperatorError, OperatorFailure, OperatorHost, OperatorRequest};
+use crate::host::{OperatorHost, OperatorRequest, Ran};
 use crate::ring::RingWatch;
-use crate::session::{self, Session};
+use crate::session::Session;
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 1_024;
@@ -121,17 +121,16 @@ impl Server {
     fn start(&mut self, task: Arc<Task>, time_ms: u64) {
         let key = task.key;
         let (sender, end) = oneshot::channel();
-        let stage = Stage {
-            fabric: self.fabric.clone(),
-            host: self.host.clone(),
-            ring: self.ring.clone(),
+        let stage = run_stage(
+            self.host.clone(),
+            self.ring.clone(),
             task,
-            deadline_ms: self.fabric.now_ms() + time_ms,
+            self.fabric.now_ms(),
             time_ms,
-        };
+        );
         let handle = self.fabric.spawn(Box::pin(async move {
             // Nobody listens any more when the task was stopped.
-            let _ = sender.send(stage.run().await);
+            let _ = sender.send(stage.await);
         }));
         self.running.insert(key, handle);
         self.pending.push(Box::pin(async move {
@@ -147,64 +146,37 @@ impl Server {
     }
 }
 
-/// One task, from its start to its end.
-struct Stage {
-    fabric: FabricHandle,
+/// How the stage ended, and how long its operator was not ready.
+async fn run_stage(
     host: Arc<OperatorHost>,
     ring: RingWatch,
     task: Arc<Task>,
-    deadline_ms: u64,
-    /// Until then.
+    now_ms: u64,
     time_ms: u64,
-}
-
-impl Stage {
-    /// How it ended, and how long its operator was not ready.
-    async fn run(self) -> (Ended, u64) {
-        let Some(link) = self.task.link() else {
-            let reason = "the chain has no such stage".to_owned();
-            let permanent = true;
-            return (Ended::Failed { reason, permanent }, 0);
-        };
-        let started_ms = self.fabric.now_ms();
-        let time = Duration::from_millis(self.time_ms);
-        let ready = self.host.prepare(&link.class, link.component);
-        let ready = timeout(self.fabric.as_ref(), time, ready).await;
-        let cold_ms = self.fabric.now_ms().saturating_sub(started_ms);
-        let failure = match ready {
-            Some(Ok(())) => None,
-            Some(Err(failure)) => Some(failure),
-            None => Some(OperatorFailure::DeadlineExceeded { deadline: time }),
-        };
-        if let Some(failure) = failure {
-            return (session::failed(&failure), cold_ms);
-        }
-        let request = OperatorRequest {
-            class: link.class.clone(),
-            component: link.component,
-            run: self.task.key.run.number,
-            scheduler_incarnation: self.task.key.run.scheduler_incarnation,
-            submitted_unix_ms: self.task.submitted_unix_ms,
-            stage: link.order,
-            task: 0,
-            attempt: self.task.key.attempt,
-            input: self.task.input.clone(),
-            options: link.options.clone(),
-            grants: self.task.grants.clone(),
-            items: self.task.items.clone(),
-            rehearsal: None,
-        };
-        let (session, afterwards) = Session::new(&self.task, self.ring, self.deadline_ms);
-        let left = time.saturating_sub(Duration::from_millis(cold_ms));
-        let (mut result, _) = self.host.run(request, Box::new(session), left).await;
-        if let Err(OperatorError {
-            failure: OperatorFailure::DeadlineExceeded { deadline },
-            ..
-        }) = &mut result
-        {
-            // What the stage has, whatever of it was left.
-            *deadline = time;
-        }
-        (afterwards.end(result), cold_ms)
-    }
+) -> (Ended, u64) {
+    let Some(link) = task.link() else {
+        let reason = "the chain has no such stage".to_owned();
+        let permanent = true;
+        return (Ended::Failed { reason, permanent }, 0);
+    };
+    let request = OperatorRequest {
+        class: link.class.clone(),
+        component: link.component,
+        run: task.key.run.number,
+        scheduler_incarnation: task.key.run.scheduler_incarnation,
+        submitted_unix_ms: task.submitted_unix_ms,
+        stage: link.order,
+        task: 0,
+        attempt: task.key.attempt,
+        input: task.input.clone(),
+        options: link.options.clone(),
+        grants: task.grants.clone(),
+        items: task.items.clone(),
+        rehearsal: None,
+    };
+    let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);
+    let deadline = Duration::from_millis(time_ms);
+    let Ran { result, cold, .. } = host.run(request, Box::new(session), deadline).await;
+    let cold_ms = u64::try_from(cold.as_millis()).unwrap_or(u64::MAX);
+    (afterwards.end(result), cold_ms)
 }

@@ -72,7 +72,7 @@ impl worker::Service for Service {
         request: proto::PrepareRequest,
     ) -> Result<proto::PrepareResponse, Status> {
         let hash = ComponentHash::try_from(&request.component[..])?;
-        let prepared = self.host.prepare_component(hash).await;
+        let prepared = self.host.prepare(hash).await;
         let info = prepared.map_err(|failure| Status::refused(failure.to_string()))?;
         Ok(proto::PrepareResponse {
             classes: info.classes,

@@ -274,18 +274,15 @@ impl Afterwards {
                 let pins = pins.chain(floors).collect();
                 Ended::Returned { items, pins }
             }
-            Err(OperatorError { failure, .. }) => failed(&failure),
+            Err(OperatorError { failure, .. }) => {
+                // Another worker may be faster, if the run's own deadline allows.
+                let late = matches!(failure, OperatorFailure::DeadlineExceeded { .. });
+                Ended::Failed {
+                    permanent: !late && !failure.is_worth_retrying(),
+                    reason: failure.to_string(),
+                }
+            }
         }
-    }
-}
-
-/// How a stage ends whose operator failed, or could not begin.
-pub fn failed(failure: &OperatorFailure) -> Ended {
-    // Another worker may be faster, if the run's own deadline allows.
-    let late = matches!(failure, OperatorFailure::DeadlineExceeded { .. });
-    Ended::Failed {
-        permanent: !late && !failure.is_worth_retrying(),
-        reason: failure.to_string(),
     }
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 use hostile_component::{
     AMPLIFIED_OUTPUT, BIG_OUTPUT, Guest, LOOP, MEMORY_HOG, STACK_OVERFLOW, TRAP, component,
 };
-use support::{MemoryStorage, PLENTY, host, request, soon};
-use worker::host::OperatorHost;
+use support::{PLENTY, host, memory, request, soon};
+use worker::host::{OperatorHost, Ran};
 
 /// Writes to nearly as much memory as it may have, then gives up.
 const MEMORY_FILLER: &str = "(drop (memory.grow (i32.const 1000))) \
@@ -44,8 +44,8 @@ fn resident_bytes() -> u64 {
 }
 
 async fn count(host: &OperatorHost) {
-    let storage = MemoryStorage::boxed(&[]);
-    let (result, _) = host
+    let storage = memory(&[]);
+    let Ran { result, .. } = host
         .run(request("CounterOperator", "a", &[]), storage, PLENTY)
         .await;
     result.unwrap();
@@ -71,9 +71,9 @@ async fn after_hostile_tasks_the_memory_is_what_it_was() {
     for _ in 0..5 {
         let tasks = HOSTILE.map(|(class, _)| {
             let deadline = Duration::from_secs(2);
-            host.run(request(class, "", &[]), MemoryStorage::boxed(&[]), deadline)
+            host.run(request(class, "", &[]), memory(&[]), deadline)
         });
-        for (result, _) in soon(futures::future::join_all(tasks)).await {
+        for Ran { result, .. } in soon(futures::future::join_all(tasks)).await {
             assert!(result.is_err());
         }
     }

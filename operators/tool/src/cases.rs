@@ -10,9 +10,8 @@ use common::types::Item;
 use toml::Spanned;
 use toml::de::DeTable;
 use url::Url;
-use worker::host::StorageError;
+use worker::host::{Call, Fault, StorageError};
 
-use crate::memory::{Call, Fault};
 use crate::notes::{Entries, Notes, Value};
 use crate::rehearse::{KINDS, Setup};
 

@@ -3,7 +3,7 @@
 //! - [`new`]: a directory with an operator that builds and has a test. - [`kit`]: what such a directory holds of
 //!   Marionette, embedded here. - [`mod@build`]: from source to component, in four languages;
 //! - [`test`]: a table of cases ([`cases`], read with [`notes`]), each run by [`rehearse`] in the worker's own host on
-//!   records in [`memory`], and held against what it expects by [`compare`];
+//!   records in memory, and held against what it expects by [`compare`];
 //! - [`once`]: one attempt; - [`inspect`]: what a file holds, and whether a worker would take it;
 //! - [`show`]: values on a terminal; - [`unusable`]: errors, and where words go.
 
@@ -14,7 +14,6 @@ pub mod inspect;
 pub mod kit;
 pub mod language;
 pub mod machine;
-pub mod memory;
 pub mod new;
 mod notes;
 pub mod once;

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use common::diagnostic::did_you_mean;
 use common::types::Item;
 use worker::host::{
-    HostConfig, Level, OperatorFailure, OperatorHost, OperatorRequest, Rehearsal, Source,
-    default_code_cache,
+    Fault, HostConfig, Level, MemoryStorage, OperatorFailure, OperatorHost, OperatorRequest, Ran,
+    Rehearsal, Source, default_code_cache,
 };
 
-use crate::memory::{Fault, MemoryStorage};
 use crate::unusable::Unusable;
 
 /// What an attempt begins with.
@@ -132,7 +131,9 @@ impl Stand {
             rehearsal: Some(Arc::clone(&rehearsal)),
         };
         let storage = MemoryStorage::new(&setup.records, setup.faults.clone());
-        let (result, storage) = self
+        let Ran {
+            result, storage, ..
+        } = self
             .host
             .run(request, Box::new(storage), setup.timeout)
             .await;

@@ -53,7 +53,7 @@ pub use limits::{FILE_BYTES_MAX, HostConfig, MEMORIES_MAX};
 pub use marionette_sdk::Level;
 pub use native::{ChildCommand, serve_native_tasks};
 pub use registry::{ClassInfo, Source};
-pub use rehearsal::Rehearsal;
+pub use rehearsal::{Call, Fault, MemoryStorage, Rehearsal};
 pub use storage::{StorageCalls, StorageError, UpdateError};
 pub use wasm::{CodeCacheUse, ComponentInfo, default_code_cache, engine_config};
 
@@ -125,6 +125,16 @@ impl Deadline {
     }
 }
 
+/// What came of a task.
+pub struct Ran {
+    /// Its items, or why there are none.
+    pub result: Result<Vec<Item>, OperatorError>,
+    /// The session that the caller handed in.
+    pub storage: Box<dyn StorageCalls>,
+    /// How long its operator was not ready to run: to be found, or fetched and compiled.
+    pub cold: Duration,
+}
+
 /// What a task ends in: its items or why there are none, and its session.
 type Ended = (Result<Vec<Item>, OperatorFailure>, Box<dyn StorageCalls>);
 
@@ -173,27 +183,19 @@ impl OperatorHost {
         self.registry.rescan().await;
     }
 
-    /// Makes the operator ready to run, so that its tasks need not wait for that: finds its file, or fetches and compiles
-    /// the component that the run has pinned.
-    pub async fn prepare(
-        &self,
-        class: &str,
-        component: Option<ComponentHash>,
-    ) -> Result<(), OperatorFailure> {
-        self.registry.find(class, component).await.map(drop)
+    /// Whether the class can be run; looks at the directory again for one that is not known.
+    pub async fn knows(&self, class: &str) -> Result<(), OperatorFailure> {
+        self.registry.find(class, None).await.map(drop)
     }
 
-    /// Makes a deployed component ready to run; what it holds.
-    pub async fn prepare_component(
-        &self,
-        hash: ComponentHash,
-    ) -> Result<ComponentInfo, OperatorFailure> {
+    /// Makes a deployed component ready to run, so that its first task need not wait for that; what it holds.
+    pub async fn prepare(&self, hash: ComponentHash) -> Result<ComponentInfo, OperatorFailure> {
         let operators = self.registry.deployed(hash).await?;
         Ok(operators.info().clone())
     }
 
-    /// Runs one task, waiting for a free slot first; `deadline` counts from now and covers both. (Compiling a file
-    /// that is new in the directory is not cut short by it; the task then fails right after.)
+    /// Runs one task, waiting for a free slot first; `deadline` counts from now and covers that, what makes the operator
+    /// ready, and the operator.
     ///
     /// Dropping the future stops a WASM task within [`limits::EPOCH_TICK`], and the process of an isolated native one. A native
     /// one in the worker goes on to its next storage call, which fails with [`StorageError::Cancelled`]; it keeps its slot until
@@ -203,42 +205,52 @@ impl OperatorHost {
         request: OperatorRequest,
         storage: Box<dyn StorageCalls>,
         deadline: Duration,
-    ) -> (Result<Vec<Item>, OperatorError>, Box<dyn StorageCalls>) {
+    ) -> Ran {
         let (class, run) = (request.class.clone(), request.run);
         let task = Task {
             request,
             storage,
             deadline: Deadline::after(deadline),
         };
-        let (result, storage) = self.run_task(task).await;
+        let ((result, storage), cold) = self.run_task(task).await;
         let named = |failure| OperatorError {
             class,
             run,
             failure,
         };
-        (result.map_err(named), storage)
+        Ran {
+            result: result.map_err(named),
+            storage,
+            cold,
+        }
     }
 
-    async fn run_task(&self, task: Task) -> Ended {
+    /// And how long its operator was not ready.
+    async fn run_task(&self, task: Task) -> (Ended, Duration) {
+        let deadline = task.deadline;
         let slot = Arc::clone(&self.slots).acquire_owned();
-        let slot = match tokio::time::timeout_at(task.deadline.at, slot).await {
+        let slot = match tokio::time::timeout_at(deadline.at, slot).await {
             Ok(Ok(slot)) => slot,
             Ok(Err(_)) => {
                 let failure = OperatorFailure::Host("the operator host is closed".to_owned());
-                return (Err(failure), task.storage);
+                return ((Err(failure), task.storage), Duration::ZERO);
             }
-            Err(_) => return (Err(task.deadline.exceeded()), task.storage),
+            Err(_) => return ((Err(deadline.exceeded()), task.storage), Duration::ZERO),
         };
         let Task { request, .. } = &task;
+        let begun = Instant::now();
         let found = self.registry.find(&request.class, request.component);
-        match found.await {
+        let found = tokio::time::timeout_at(deadline.at, found).await;
+        let cold = begun.elapsed();
+        let ended = match found.unwrap_or_else(|_| Err(deadline.exceeded())) {
             Err(failure) => (Err(failure), task.storage),
             Ok(Operators::Wasm(operators)) => operators.run(task, slot).await,
             Ok(Operators::Native(operators)) => {
                 let bytes_max = self.registry.config().output_bytes_max;
                 native::run(operators, task, slot, bytes_max).await
             }
-        }
+        };
+        (ended, cold)
     }
 }
 

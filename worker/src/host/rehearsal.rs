@@ -1,4 +1,8 @@
 //! What a run without a cluster gives to an operator and learns from it: blobs from memory, and the log's lines.
+//!
+//! - [`memory`]: records in memory, which fail where that is wanted.
+
+mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use super::blob::BlobError;
+pub use memory::{Call, Fault, MemoryStorage};
 
 /// One attempt that is watched. Its log lines are kept here, at most as many as a task may write, and are not written
 /// to the log; no blob is read from elsewhere.

@@ -52,7 +52,7 @@ async fn a_file_that_appears_later_is_found_when_its_class_is_asked_for() {
         OperatorFailure::UnknownClass { .. }
     ));
     fs::write(directory.path().join("late.wasm"), guest("Late", NOTHING)).unwrap();
-    assert_eq!(host.prepare("Late", None).await, Ok(()));
+    assert_eq!(host.knows("Late").await, Ok(()));
     assert_eq!(run(&host, "Late").await, Ok(vec![]));
 }
 

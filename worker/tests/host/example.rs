@@ -2,9 +2,10 @@
 //! `scripts/check-operators` tests a fresh build), otherwise as a native library.
 
 use bytes::Bytes;
+use worker::host::Ran;
 
 use crate::native::install;
-use crate::support::{MemoryStorage, PLENTY, host, request};
+use crate::support::{PLENTY, host, memory, request};
 
 #[tokio::test]
 async fn the_example_greets_and_counts() {
@@ -16,15 +17,19 @@ async fn the_example_greets_and_counts() {
         directory.path(),
     );
     let host = host(directory.path(), true).await;
-    let mut storage = MemoryStorage::boxed(&[]);
+    let mut storage = memory(&[]);
     for greeting in ["Hello, Ada! (1)", "Hello, Ada! (2)"] {
-        let (result, returned) = host
+        let Ran {
+            result,
+            storage: returned,
+            ..
+        } = host
             .run(request("HelloOperator", "Ada", &[]), storage, PLENTY)
             .await;
         storage = returned;
         assert_eq!(result.unwrap()[0].value, Bytes::from(greeting));
     }
-    let (result, _) = host
+    let Ran { result, .. } = host
         .run(request("HelloOperator", " ", &[]), storage, PLENTY)
         .await;
     assert_eq!(

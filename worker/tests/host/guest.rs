@@ -4,10 +4,10 @@
 use std::fs;
 use std::time::Duration;
 
-use worker::host::{OperatorFailure, OperatorHost};
+use worker::host::{OperatorFailure, OperatorHost, Ran};
 
 use crate::native::{install, library};
-use crate::support::{MemoryStorage, PLENTY, failure, host, records, request, run, soon};
+use crate::support::{PLENTY, failure, host, memory, records, request, run, soon};
 
 async fn guests() -> (OperatorHost, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -43,8 +43,10 @@ async fn an_operator_that_is_busy_for_ever_ends_at_its_deadline() {
     // More often than there are slots: each must be given back.
     for _ in 0..4 {
         let deadline = Duration::from_millis(50);
-        let storage = MemoryStorage::boxed(&[("any", "1")]);
-        let (result, storage) = soon(host.run(request("Busy", "", &[]), storage, deadline)).await;
+        let storage = memory(&[("any", "1")]);
+        let Ran {
+            result, storage, ..
+        } = soon(host.run(request("Busy", "", &[]), storage, deadline)).await;
         assert_eq!(
             result.unwrap_err().failure,
             OperatorFailure::DeadlineExceeded { deadline }
@@ -64,7 +66,7 @@ async fn the_output_is_bounded_to_the_byte() {
     let (host, _directory) = guests().await;
     let fill = async |bytes: usize| {
         let request = request("Fills", &bytes.to_string(), &[]);
-        host.run(request, MemoryStorage::boxed(&[]), PLENTY).await.0
+        host.run(request, memory(&[]), PLENTY).await.result
     };
     let bytes_max = 16 << 20;
     assert_eq!(

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use worker::host::{OperatorFailure, OperatorHost};
+use worker::host::{OperatorFailure, OperatorHost, Ran};
 
 use crate::hostile_component::{
     AMPLIFIED_OUTPUT, BIG_OUTPUT, ERROR, Guest, LOG_FLOOD, LOOP, MEMORY_HOG, NOTHING,
     STACK_OVERFLOW, STAINS_MEMORY, TRAP, UNKNOWN_IMPORT, WILD_POINTER, component,
 };
-use crate::support::{MemoryStorage, PLENTY, failure, host, records, request, run, soon};
+use crate::support::{PLENTY, failure, host, memory, records, request, run, soon};
 
 async fn host_with(run: &str) -> (OperatorHost, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -37,12 +37,8 @@ async fn expect_failure(run: &str, expected: &OperatorFailure) {
     for _ in 0..2 {
         assert_eq!(&soon(failure(&host, "Hostile")).await, expected);
     }
-    let (result, _) = host
-        .run(
-            request("CounterOperator", "a", &[]),
-            MemoryStorage::boxed(&[]),
-            PLENTY,
-        )
+    let Ran { result, .. } = host
+        .run(request("CounterOperator", "a", &[]), memory(&[]), PLENTY)
         .await;
     assert!(result.is_ok(), "a well-behaved task after it: {result:?}");
 }
@@ -129,19 +125,24 @@ async fn a_loop_ends_at_its_deadline_and_delays_nobody() {
     let deadline = Duration::from_millis(300);
     let looping = host.run(
         request("Hostile", "", &[]),
-        MemoryStorage::boxed(&[("kept", "1")]),
+        memory(&[("kept", "1")]),
         deadline,
     );
     let beside = async {
         for _ in 0..10 {
-            let storage = MemoryStorage::boxed(&[]);
-            let (result, _) = host
+            let storage = memory(&[]);
+            let Ran { result, .. } = host
                 .run(request("CounterOperator", "a", &[]), storage, PLENTY)
                 .await;
             assert!(result.is_ok(), "{result:?}");
         }
     };
-    let ((result, storage), ()) = soon(Box::pin(async { tokio::join!(looping, beside) })).await;
+    let (
+        Ran {
+            result, storage, ..
+        },
+        (),
+    ) = soon(Box::pin(async { tokio::join!(looping, beside) })).await;
     assert_eq!(
         result.unwrap_err().failure,
         OperatorFailure::DeadlineExceeded { deadline }
@@ -153,23 +154,15 @@ async fn a_loop_ends_at_its_deadline_and_delays_nobody() {
 async fn a_flood_of_log_lines_ends_at_its_deadline_and_delays_nobody() {
     let (host, _directory) = host_with(LOG_FLOOD).await;
     let deadline = Duration::from_millis(300);
-    let flood = host.run(
-        request("Hostile", "", &[]),
-        MemoryStorage::boxed(&[]),
-        deadline,
-    );
+    let flood = host.run(request("Hostile", "", &[]), memory(&[]), deadline);
     let beside = async {
         for _ in 0..20 {
-            let running = host.run(
-                request("CounterOperator", "a", &[]),
-                MemoryStorage::boxed(&[]),
-                PLENTY,
-            );
-            let (result, _) = running.await;
+            let running = host.run(request("CounterOperator", "a", &[]), memory(&[]), PLENTY);
+            let Ran { result, .. } = running.await;
             assert!(result.is_ok(), "{result:?}");
         }
     };
-    let ((result, _), ()) = soon(Box::pin(async { tokio::join!(flood, beside) })).await;
+    let (Ran { result, .. }, ()) = soon(Box::pin(async { tokio::join!(flood, beside) })).await;
     assert_eq!(
         result.unwrap_err().failure,
         OperatorFailure::DeadlineExceeded { deadline }
@@ -180,16 +173,13 @@ async fn a_flood_of_log_lines_ends_at_its_deadline_and_delays_nobody() {
 async fn dropping_the_future_stops_a_loop_and_frees_its_slot() {
     let (host, _directory) = host_with(LOOP).await;
     for _ in 0..4 {
-        let looping = host.run(
-            request("Hostile", "", &[]),
-            MemoryStorage::boxed(&[]),
-            PLENTY,
-        );
+        let looping = host.run(request("Hostile", "", &[]), memory(&[]), PLENTY);
         let cancelled = tokio::time::timeout(Duration::from_millis(30), looping).await;
         assert!(cancelled.is_err(), "a loop does not end by itself");
     }
-    let storage = MemoryStorage::boxed(&[]);
-    let (result, _) = soon(host.run(request("CounterOperator", "a", &[]), storage, PLENTY)).await;
+    let storage = memory(&[]);
+    let Ran { result, .. } =
+        soon(host.run(request("CounterOperator", "a", &[]), storage, PLENTY)).await;
     assert!(result.is_ok(), "{result:?}");
 }
 
@@ -200,12 +190,16 @@ async fn tasks_beyond_the_slots_wait_and_their_deadline_counts() {
         let deadline = Duration::from_millis(milliseconds);
         host.run(
             request("Hostile", "", &[]),
-            MemoryStorage::boxed(&[("kept", "1")]),
+            memory(&[("kept", "1")]),
             deadline,
         )
     };
     let ends = soon(async { tokio::join!(task(400), task(400), task(100)) }).await;
-    let (waiting, storage) = ends.2;
+    let Ran {
+        result: waiting,
+        storage,
+        ..
+    } = ends.2;
     let deadline = Duration::from_millis(100);
     assert_eq!(
         waiting.unwrap_err().failure,
@@ -227,7 +221,7 @@ async fn busy_operators_leave_the_callers_threads_alone() {
     let looping = || {
         host.run(
             request("Hostile", "", &[]),
-            MemoryStorage::boxed(&[]),
+            memory(&[]),
             Duration::from_secs(1),
         )
     };

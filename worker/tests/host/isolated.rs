@@ -4,10 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use common::node::PARENT_VARIABLE;
-use worker::host::{ChildCommand, HostConfig, OperatorFailure, OperatorHost, serve_native_tasks};
+use worker::host::{
+    ChildCommand, HostConfig, OperatorFailure, OperatorHost, Ran, serve_native_tasks,
+};
 
 use crate::native::library;
-use crate::support::{MemoryStorage, PLENTY, failure, records, request, run, soon};
+use crate::support::{PLENTY, failure, memory, records, request, run, soon};
 
 /// What the children of the other tests run. As a test, it is nothing.
 #[test]
@@ -64,8 +66,10 @@ async fn until(condition: impl Fn() -> bool) {
 
 /// The process that a task ran in, and how many it has had.
 async fn counted(host: &OperatorHost) -> (String, String) {
-    let storage = MemoryStorage::boxed(&[]);
-    let (result, storage) = host
+    let storage = memory(&[]);
+    let Ran {
+        result, storage, ..
+    } = host
         .run(request("CountsTasks", "", &[]), storage, PLENTY)
         .await;
     let items = result.unwrap();
@@ -119,8 +123,8 @@ async fn the_deadline_ends_what_nothing_else_can() {
     let deadline = Duration::from_millis(100);
     // More often than there are slots: each must be given back.
     for class in ["Spins", "Busy", "Spins", "Busy", "Spins"] {
-        let running = host.run(request(class, "", &[]), MemoryStorage::boxed(&[]), deadline);
-        let (result, _) = soon(running).await;
+        let running = host.run(request(class, "", &[]), memory(&[]), deadline);
+        let Ran { result, .. } = soon(running).await;
         assert_eq!(
             result.unwrap_err().failure,
             OperatorFailure::DeadlineExceeded { deadline }
@@ -135,8 +139,8 @@ async fn an_output_beyond_the_limit_is_refused() {
     let (host, _directory) = guests("output").await;
     let bytes_max = 16 << 20;
     let request = request("Fills", &(bytes_max + 1).to_string(), &[]);
-    let running = host.run(request, MemoryStorage::boxed(&[]), PLENTY);
-    let failure = soon(running).await.0.unwrap_err().failure;
+    let running = host.run(request, memory(&[]), PLENTY);
+    let failure = soon(running).await.result.unwrap_err().failure;
     assert_eq!(failure, OperatorFailure::OutputTooLarge { bytes_max });
     assert!(run(&host, "Chatters").await.is_ok());
 }
@@ -145,7 +149,7 @@ async fn an_output_beyond_the_limit_is_refused() {
 async fn no_child_outlives_its_host() {
     let (host, directory) = guests("outlives").await;
     counted(&host).await;
-    let running = host.run(request("Spins", "", &[]), MemoryStorage::boxed(&[]), PLENTY);
+    let running = host.run(request("Spins", "", &[]), memory(&[]), PLENTY);
     let stopped = tokio::time::timeout(Duration::from_millis(100), running).await;
     assert!(stopped.is_err());
     drop((host, directory));

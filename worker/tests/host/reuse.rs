@@ -8,7 +8,7 @@ use worker::host::{OperatorError, OperatorFailure, OperatorHost, OperatorRequest
 use crate::hostile_component::{
     GROWS_LATER, Guest, MINDS_COMPANY, RETURNS_ONCE, STAINS_MEMORY, component,
 };
-use crate::support::{MemoryStorage, PLENTY, host, request, run, soon};
+use crate::support::{PLENTY, host, memory, request, run, soon};
 
 async fn host_with(run: &str) -> (OperatorHost, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -35,8 +35,8 @@ async fn reuse_within(
     class: &str,
     deadline: Duration,
 ) -> Result<Vec<Item>, OperatorError> {
-    let running = host.run(reusing(class), MemoryStorage::boxed(&[]), deadline);
-    soon(running).await.0
+    let running = host.run(reusing(class), memory(&[]), deadline);
+    soon(running).await.result
 }
 
 async fn reuse(host: &OperatorHost, class: &str) -> Result<Vec<Item>, OperatorError> {

@@ -2,12 +2,18 @@
 //! `MARIONETTE_STD_COMPONENT` names, which is how `scripts/check-operators` tests a fresh build) and for
 //! the native library.
 
+use std::any::Any;
 use std::path::Path;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use worker::host::{OperatorFailure, OperatorHost, Source, StorageError};
+use common::types::{Record, Version};
+use worker::host::{
+    MemoryStorage, OperatorFailure, OperatorHost, Ran, Source, StorageCalls, StorageError,
+    UpdateError,
+};
 
-use crate::support::{MemoryStorage, PLENTY, SILENT, host, records, request};
+use crate::support::{PLENTY, host, memory, records, request};
 
 /// Class, input, items of the stage before, records before; then the output, or the error's text; records after.
 type Case = (
@@ -145,8 +151,10 @@ const CASES: &[Case] = &[
 /// Runs the whole table.
 pub async fn expect_table(host: &OperatorHost) {
     for (class, input, items, before, output, after) in CASES {
-        let storage = MemoryStorage::boxed(before);
-        let (result, storage) = host
+        let storage = memory(before);
+        let Ran {
+            result, storage, ..
+        } = host
             .run(request(class, input, items), storage, PLENTY)
             .await;
         let result =
@@ -187,14 +195,48 @@ async fn the_component_does_what_the_table_says() {
     expect_table(&host).await;
 }
 
+/// Answers nothing.
+struct Silent(MemoryStorage);
+
+#[async_trait]
+impl StorageCalls for Silent {
+    async fn read(&mut self, _: &str) -> Result<Record, StorageError> {
+        std::future::pending().await
+    }
+
+    async fn write(&mut self, _: &str, _: Bytes) -> Result<Version, StorageError> {
+        std::future::pending().await
+    }
+
+    async fn update_if_value_is(
+        &mut self,
+        _: &str,
+        _: Option<Bytes>,
+        _: Bytes,
+    ) -> Result<Version, UpdateError> {
+        std::future::pending().await
+    }
+
+    async fn update_if_version_is(
+        &mut self,
+        _: &str,
+        _: Version,
+        _: Bytes,
+    ) -> Result<Version, UpdateError> {
+        std::future::pending().await
+    }
+}
+
 #[tokio::test]
 async fn a_storage_that_is_silent_ends_at_the_deadline() {
     let directory = tempfile::tempdir().unwrap();
     let host = host(Path::new(directory.path()), false).await;
     let deadline = std::time::Duration::from_millis(50);
-    let storage = MemoryStorage::boxed(&[("kept", "1")]);
-    let (result, storage) = host
-        .run(request("CounterOperator", SILENT, &[]), storage, deadline)
+    let storage = Box::new(Silent(MemoryStorage::of(&[("kept", "1")])));
+    let Ran {
+        result, storage, ..
+    } = host
+        .run(request("CounterOperator", "a", &[]), storage, deadline)
         .await;
     let error = result.unwrap_err();
     assert_eq!(
@@ -207,7 +249,9 @@ async fn a_storage_that_is_silent_ends_at_the_deadline() {
             .ends_with("exceeded its deadline of 50 ms"),
         "{error}"
     );
-    assert_eq!(records(storage).len(), 1, "the session comes back");
+    let storage: Box<dyn Any> = storage;
+    let Silent(kept) = *storage.downcast().unwrap();
+    assert_eq!(kept.records.len(), 1, "the session comes back");
 }
 
 #[test]

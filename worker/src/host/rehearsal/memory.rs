@@ -10,7 +10,8 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::types::{Record, ReplicaId, Version};
-use worker::host::{StorageCalls, StorageError, UpdateError};
+
+use crate::host::storage::{StorageCalls, StorageError, UpdateError};
 
 /// The one replica of all records.
 const REPLICA: ReplicaId = 1;
@@ -85,6 +86,12 @@ impl MemoryStorage {
             storage.put(id, value.clone());
         }
         storage
+    }
+
+    /// With these records of text, and without faults.
+    pub fn of(records: &[(&str, &str)]) -> Self {
+        let owned = |(id, text): &(&str, &str)| ((*id).to_owned(), Bytes::from((*text).to_owned()));
+        Self::new(&records.iter().map(owned).collect(), Vec::new())
     }
 
     /// The storage that came back with a result; `None` when it is of another type.

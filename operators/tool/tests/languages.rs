@@ -9,19 +9,21 @@
     reason = "a test may fail"
 )]
 
-mod support;
-
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use operator_tool::build::{BuildError, Built, Order, build};
 use operator_tool::language::Language;
 use operator_tool::machine::Machine;
 use operator_tool::new::{Created, create};
+use operator_tool::rehearse::{Setup, Stand};
+use worker::host::{Call, Fault, StorageError};
 
-use support::{Loaded, MemoryStorage};
+/// Long enough never to be the reason of a failure.
+const PLENTY: Duration = Duration::from_mins(5);
 
 /// What is compiled is kept where the repository's own is, so that a later run is quick.
 fn machine() -> Machine {
@@ -66,23 +68,51 @@ async fn greets_and_counts(language: Language) {
     println!("{built}");
     assert_eq!(built.file, project.directory.join("hello-world.wasm"));
     assert_eq!(built.bytes, fs::metadata(&built.file).unwrap().len());
-    let component = Loaded::from(&built.file).await;
+    let stand = Stand::load(Some(&built.file), false).await.unwrap();
+    let greet = async |input: &str, records: &[(&str, &'static str)], fault: Option<Fault>| {
+        let records = records.iter();
+        let setup = Setup {
+            class: project.class.clone(),
+            input: input.to_owned(),
+            records: records
+                .map(|(id, value)| ((*id).to_owned(), Bytes::from(*value)))
+                .collect(),
+            faults: fault.into_iter().collect(),
+            timeout: PLENTY,
+            ..Setup::default()
+        };
+        stand.rehearse(&setup).await
+    };
 
-    let storage = MemoryStorage::with(&[("greeted_Ada", "41")], &["greeted_Ada"]);
-    let (result, storage) = component.run(&project.class, " Ada ", storage).await;
+    let race = Fault::Race {
+        id: "greeted_Ada".to_owned(),
+        value: Bytes::from("42"),
+    };
+    let outcome = greet(" Ada ", &[("greeted_Ada", "41")], Some(race)).await;
     // Somebody else made 42 of it in between.
-    assert_eq!(result.unwrap()[0].value, Bytes::from("Hello, Ada! (43)"));
-    assert_eq!(storage.text("greeted_Ada"), "43");
-
-    let (result, storage) = component.run(&project.class, "Zoë", storage).await;
-    assert_eq!(result.unwrap()[0].value, Bytes::from("Hello, Zoë! (1)"));
-    let (result, storage) = component.run(&project.class, " ", storage).await;
     assert_eq!(
-        result.unwrap_err().failure.to_string(),
+        outcome.result.unwrap()[0].value,
+        Bytes::from("Hello, Ada! (43)")
+    );
+    assert_eq!(outcome.records["greeted_Ada"], "43");
+
+    let outcome = greet("Zoë", &[], None).await;
+    assert_eq!(
+        outcome.result.unwrap()[0].value,
+        Bytes::from("Hello, Zoë! (1)")
+    );
+    let outcome = greet(" ", &[], None).await;
+    assert_eq!(
+        outcome.result.unwrap_err().to_string(),
         "invalid request: nobody to greet: the input is empty"
     );
-    let (result, _) = component.run(&project.class, "overloaded", storage).await;
-    let error = result.unwrap_err().failure.to_string();
+    let overloaded = Fault::Fail {
+        call: Call::Update,
+        id: "greeted_overloaded".to_owned(),
+        error: StorageError::Overloaded,
+    };
+    let outcome = greet("overloaded", &[], Some(overloaded)).await;
+    let error = outcome.result.unwrap_err().to_string();
     assert!(
         error.contains("greeted_overloaded") && error.contains("overloaded"),
         "{error}"
@@ -115,9 +145,14 @@ async fn failure_of(name: &str, source: &str) -> Option<String> {
     let file = directory.path().join(name);
     fs::write(&file, source).unwrap();
     let built = built(&order(&file))?;
-    let component = Loaded::from(&built.file).await;
-    let (result, _) = component.run("Fails", "", MemoryStorage::default()).await;
-    Some(result.unwrap_err().failure.to_string())
+    let stand = Stand::load(Some(&built.file), false).await.unwrap();
+    let setup = Setup {
+        class: "Fails".to_owned(),
+        timeout: PLENTY,
+        ..Setup::default()
+    };
+    let outcome = stand.rehearse(&setup).await;
+    Some(outcome.result.unwrap_err().to_string())
 }
 
 fn contains_all(error: Option<String>, parts: &[&str]) {
