@@ -75,8 +75,6 @@ pub struct Stage {
     pub partitions: Option<u32>,
     /// Items of one task of a `map` stage.
     pub chunk: Option<u32>,
-    /// Whether tasks share the memory of those before them.
-    pub reuse: Option<bool>,
     /// All options as they are written, by name: what the operator sees of them.
     pub options: BTreeMap<String, String>,
     /// Where the stage was written, for later diagnostics.
@@ -244,7 +242,6 @@ fn parse_stage(line: &Line, words: &[Word]) -> Result<Stage, Diagnostic> {
         retries: None,
         partitions: None,
         chunk: None,
-        reuse: None,
         options: BTreeMap::new(),
         line: line.clone(),
         class_word: class_word.clone(),
@@ -311,49 +308,40 @@ fn parse_option(line: &Line, word: &Word, stage: &mut Stage) -> Result<(), Diagn
             .at(word, format!("`{}` is not an option", word.text))
             .hint("an option is NAME=VALUE without blanks, such as timeout=2s"));
     };
-    let repeated = match name {
-        "timeout" => stage
-            .timeout
-            .replace(parse_timeout(line, word, value)?)
-            .is_some(),
+    match name {
+        "timeout" => stage.timeout = Some(parse_timeout(line, word, value)?),
         "retries" => {
-            let retries = parse_number(line, word, value, 0, RETRIES_MAX)?;
-            stage.retries.replace(retries).is_some()
+            stage.retries = Some(parse_number(line, word, value, 0, RETRIES_MAX)?);
         }
         "partitions" => {
             only_for(line, word, stage, StageKind::Reduce)?;
-            let partitions = parse_number(line, word, value, 1, PARTITIONS_MAX)?;
-            stage.partitions.replace(partitions).is_some()
+            stage.partitions = Some(parse_number(line, word, value, 1, PARTITIONS_MAX)?);
         }
         "chunk" => {
             only_for(line, word, stage, StageKind::Map)?;
-            let chunk = parse_number(line, word, value, 1, CHUNK_ITEMS_MAX)?;
-            stage.chunk.replace(chunk).is_some()
+            stage.chunk = Some(parse_number(line, word, value, 1, CHUNK_ITEMS_MAX)?);
         }
-        "reuse" => stage
-            .reuse
-            .replace(parse_choice(line, word, value)?)
-            .is_some(),
+        // Whoever runs the stage reads it among the options.
+        "reuse" => check_choice(line, word, value)?,
         _ => {
             return Err(line
                 .at(word, format!("unknown option `{name}`"))
                 .hint(format!("the options are {}", OPTIONS.join(", ")))
                 .maybe_hint(did_you_mean(name, OPTIONS)));
         }
-    };
-    if repeated {
+    }
+    let before = stage.options.insert(name.to_owned(), value.to_owned());
+    if before.is_some() {
         return Err(line.at(word, format!("option `{name}` is given twice")));
     }
-    stage.options.insert(name.to_owned(), value.to_owned());
     Ok(())
 }
 
-fn parse_choice(line: &Line, word: &Word, text: &str) -> Result<bool, Diagnostic> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(line.at(word, format!("`{text}` is neither `yes` nor `no`"))),
+fn check_choice(line: &Line, word: &Word, text: &str) -> Result<(), Diagnostic> {
+    if matches!(text, "yes" | "no") {
+        return Ok(());
     }
+    Err(line.at(word, format!("`{text}` is neither `yes` nor `no`")))
 }
 
 fn only_for(line: &Line, word: &Word, stage: &Stage, kind: StageKind) -> Result<(), Diagnostic> {

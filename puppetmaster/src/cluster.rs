@@ -58,6 +58,8 @@ pub struct Cluster {
     /// Where storage nodes keep their records, each in a directory of its name; absent: in memory.
     data: Option<PathBuf>,
     state: Mutex<State>,
+    /// Held while the ring is sealed: commands that run side by side wait until all storage nodes know it.
+    sealing: tokio::sync::Mutex<()>,
     /// Signalled whenever `state` changes.
     changed: watch::Sender<()>,
     /// Dropped, and so ended, by `close`.
@@ -109,6 +111,7 @@ impl Cluster {
             connected,
             data,
             state: Mutex::default(),
+            sealing: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
             tasks: Mutex::default(),
         })

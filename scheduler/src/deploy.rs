@@ -13,11 +13,11 @@ use common::node::Identity;
 use common::proto::{Catalog, Deployment, PrepareRequest, PrepareResponse, worker};
 use common::status::{Kind, Status};
 use common::types::{ComponentHash, WorkerAddress};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::catalog;
 use crate::core::{Core, Input};
-use crate::server::{Event, PREPARE_TIMEOUT};
+use crate::server::{PREPARE_TIMEOUT, ServerHandle};
 
 /// How long the storage may take to read or change the catalog.
 const STORAGE_MS: u64 = 10_000;
@@ -30,7 +30,7 @@ const FIRST_CATALOG: Duration = Duration::from_secs(10);
 pub struct Deployer {
     identity: Identity,
     fabric: FabricHandle,
-    events: mpsc::Sender<Event>,
+    server: ServerHandle,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     is_loaded: watch::Sender<bool>,
@@ -41,11 +41,11 @@ pub struct Deployer {
 }
 
 impl Deployer {
-    pub fn new(identity: Identity, fabric: FabricHandle, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(identity: Identity, fabric: FabricHandle, server: ServerHandle) -> Self {
         Self {
             identity,
             fabric,
-            events,
+            server,
             changing: tokio::sync::Mutex::default(),
             is_loaded: watch::Sender::new(false),
             trouble: Mutex::new("no storage nodes are known".to_owned()),
@@ -138,7 +138,7 @@ impl Deployer {
             .await?;
         self.publish(&catalog).await?;
         let kept = catalog::components(&catalog);
-        let pinned = self.inspect(Core::pinned).await?;
+        let pinned = self.server.inspect(|core, _| core.pinned()).await?;
         for hash in before.difference(&kept) {
             if pinned.contains_key(hash) {
                 continue;
@@ -154,7 +154,7 @@ impl Deployer {
     /// A worker's word on a component: the one with the least to do that answers.
     async fn prepare_somewhere(&self, hash: ComponentHash) -> Result<PrepareResponse, Status> {
         let mut none = Status::unavailable("no worker is active that could look at the component");
-        for at in self.inspect(idle_first).await? {
+        for at in self.server.inspect(idle_first).await? {
             let client = worker::Client::new(self.fabric.clone(), at.address, PREPARE_TIMEOUT);
             let request = PrepareRequest {
                 component: hash.bytes().to_vec().into(),
@@ -170,30 +170,14 @@ impl Deployer {
 
     async fn publish(&self, catalog: &Catalog) -> Result<(), Status> {
         let current = catalog::current(catalog)?;
-        let (reply, answer) = oneshot::channel();
-        let event = Event::Request(Input::SetCatalog(current), reply);
-        self.events.send(event).await.map_err(|_| stopping())?;
-        answer.await.map(drop).map_err(|_| stopping())
+        let set = self.server.request(Input::SetCatalog(current));
+        set.await.map(drop)
     }
 
     async fn storage(&self) -> Result<StorageClient, Status> {
-        let ring = self.inspect(|core| core.ring().cloned()).await?;
+        let ring = self.server.inspect(|core, _| core.ring().cloned()).await?;
         let ring = ring.ok_or_else(|| Status::unavailable("no storage nodes are known"))?;
         Ok(StorageClient::new(self.fabric.clone(), ring, 0))
-    }
-
-    async fn inspect<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Core) -> T + Send + 'static,
-    ) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        let inspection = Box::new(move |core: &Core, _| {
-            // A caller that has given up needs no answer.
-            let _ = reply.send(look(core));
-        });
-        let event = Event::Inspect(inspection);
-        self.events.send(event).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())
     }
 
     fn note(&self, trouble: Status) {
@@ -213,15 +197,11 @@ impl Deployer {
     }
 }
 
-fn idle_first(core: &Core) -> Vec<WorkerAddress> {
+fn idle_first(core: &Core, _: u64) -> Vec<WorkerAddress> {
     let mut workers: Vec<_> = core.workers().collect();
     workers.sort_by_key(|worker| worker.outstanding);
     workers
         .into_iter()
         .map(|worker| worker.at.clone())
         .collect()
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the scheduler is stopping")
 }

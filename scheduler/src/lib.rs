@@ -38,7 +38,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use deploy::Deployer;
-use server::Server;
+use server::{Server, ServerHandle};
 use service::Service;
 
 /// How a scheduler is started.
@@ -74,15 +74,16 @@ pub async fn run(
     } = config;
     let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
+    let server = ServerHandle(events);
     let deployer = Arc::new(Deployer::new(
         identity.clone(),
         fabric.clone(),
-        events.clone(),
+        server.clone(),
     ));
     let service = Arc::new(Service::new(
         identity.clone(),
         fabric.clone(),
-        events,
+        server,
         deployer.clone(),
     ));
     let router = Router::default()

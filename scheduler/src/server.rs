@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{CancelRunRequest, PrepareRequest, worker};
-use common::status::Kind;
+use common::status::{Kind, Status};
 use common::types::{ComponentHash, Ring, WorkerAddress};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -35,6 +35,41 @@ pub enum Event {
     Inspect(Inspection),
     /// Tell when the run has its outcome: at once if it has it already or is not known.
     AwaitOutcome(RunNumber, oneshot::Sender<()>),
+}
+
+/// How the services reach the server. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerHandle(pub mpsc::Sender<Event>);
+
+impl ServerHandle {
+    pub async fn tell(&self, event: Event) -> Result<(), Status> {
+        self.0.send(event).await.map_err(|_| stopping())
+    }
+
+    /// The answer of the input's step, if it has one.
+    pub async fn request(&self, input: Input) -> Result<Option<Answer>, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Request(input, reply)).await?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// What `look` finds between two steps.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core, u64) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        let inspection = Box::new(move |core: &Core, now_ms| {
+            // A caller that has given up needs no answer.
+            let _ = reply.send(look(core, now_ms));
+        });
+        self.tell(Event::Inspect(inspection)).await?;
+        answer.await.map_err(|_| stopping())
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the scheduler is stopping")
 }
 
 /// A call to a worker; what to tell the machine when it is over.

@@ -9,14 +9,14 @@ use common::node::Identity;
 use common::proto::{self, Empty, node, scheduler};
 use common::status::{Kind, Status};
 use common::types::{ComponentHash, Ring, required};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::convert;
 use crate::core::{
     Answer, Core, Input, ReassignError, StageSpec, Submission, SubmitError, WrongStage,
 };
 use crate::deploy::Deployer;
-use crate::server::Event;
+use crate::server::{Event, ServerHandle};
 
 /// The input of a run.
 const INPUT_BYTES_MAX: usize = 1 << 20;
@@ -40,7 +40,7 @@ const RUNS_LISTED_MAX: usize = 1_000;
 pub struct Service {
     identity: Identity,
     fabric: FabricHandle,
-    events: mpsc::Sender<Event>,
+    server: ServerHandle,
     deployer: Arc<Deployer>,
 }
 
@@ -48,46 +48,24 @@ impl Service {
     pub fn new(
         identity: Identity,
         fabric: FabricHandle,
-        events: mpsc::Sender<Event>,
+        server: ServerHandle,
         deployer: Arc<Deployer>,
     ) -> Self {
         Self {
             identity,
             fabric,
-            events,
+            server,
             deployer,
         }
     }
 
-    async fn put(&self, event: Event) -> Result<(), Status> {
-        self.events.send(event).await.map_err(|_| stopping())
-    }
-
-    async fn request(&self, input: Input) -> Result<Option<Answer>, Status> {
-        let (reply, answer) = oneshot::channel();
-        self.put(Event::Request(input, reply)).await?;
-        answer.await.map_err(|_| stopping())
-    }
-
-    async fn inspect<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Core, u64) -> T + Send + 'static,
-    ) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        let inspection = Box::new(move |core: &Core, now_ms| {
-            // A caller that has given up needs no answer.
-            let _ = reply.send(look(core, now_ms));
-        });
-        self.put(Event::Inspect(inspection)).await?;
-        answer.await.map_err(|_| stopping())
-    }
-
     async fn report(&self, number: u64) -> Result<proto::RunReport, Status> {
-        self.inspect(move |core, now_ms| {
-            core.run(number).map(|run| convert::run_report(run, now_ms))
-        })
-        .await?
-        .ok_or_else(|| convert::unknown_run(number))
+        self.server
+            .inspect(move |core, now_ms| {
+                core.run(number).map(|run| convert::run_report(run, now_ms))
+            })
+            .await?
+            .ok_or_else(|| convert::unknown_run(number))
     }
 
     /// Runs are counted anew by every scheduler: what is said about another one's is not for this one.
@@ -103,11 +81,11 @@ impl Service {
 
 impl scheduler::Service for Service {
     async fn submit(&self, request: proto::SubmitRequest) -> Result<proto::SubmitResponse, Status> {
-        if self.inspect(|core, _| core.ring().is_some()).await? {
+        if self.server.inspect(|core, _| core.ring().is_some()).await? {
             self.deployer.loaded().await?;
         }
         let (application, submission) = parse_submission(request, self.fabric.unix_ms())?;
-        match self.request(Input::Submit(submission)).await? {
+        match self.server.request(Input::Submit(submission)).await? {
             Some(Answer::Submitted(Ok(run))) => Ok(proto::SubmitResponse { run }),
             Some(Answer::Submitted(Err(error))) => Err(submit_status(&error, &application)),
             _ => Err(unanswered()),
@@ -117,7 +95,9 @@ impl scheduler::Service for Service {
     async fn await_run(&self, request: proto::AwaitRunRequest) -> Result<proto::RunReport, Status> {
         if request.wait_ms > 0 {
             let (reply, outcome) = oneshot::channel();
-            self.put(Event::AwaitOutcome(request.run, reply)).await?;
+            self.server
+                .tell(Event::AwaitOutcome(request.run, reply))
+                .await?;
             let patience = Duration::from_millis(request.wait_ms.min(AWAIT_MS_MAX).into());
             // However this ends, the report says what is known then.
             timeout(self.fabric.as_ref(), patience, outcome).await;
@@ -137,25 +117,26 @@ impl scheduler::Service for Service {
                 .collect()
         };
         Ok(proto::RunsResponse {
-            runs: self.inspect(list).await?,
+            runs: self.server.inspect(list).await?,
         })
     }
 
     async fn cluster(&self, _: Empty) -> Result<proto::ClusterResponse, Status> {
-        self.inspect(|core, now_ms| proto::ClusterResponse {
-            workers: core
-                .workers()
-                .map(|worker| convert::worker_status(worker, now_ms))
-                .collect(),
-            ring: core.ring().map(|ring| proto::Ring::from(ring.as_ref())),
-        })
-        .await
+        self.server
+            .inspect(|core, now_ms| proto::ClusterResponse {
+                workers: core
+                    .workers()
+                    .map(|worker| convert::worker_status(worker, now_ms))
+                    .collect(),
+                ring: core.ring().map(|ring| proto::Ring::from(ring.as_ref())),
+            })
+            .await
     }
 
     async fn set_ring(&self, request: proto::SetRingRequest) -> Result<Empty, Status> {
         let ring = required(request.ring, "ring")?;
         let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
-        match self.request(Input::SetRing(ring)).await? {
+        match self.server.request(Input::SetRing(ring)).await? {
             Some(Answer::RingSet(Ok(()))) => {
                 self.deployer.ring_is_set();
                 Ok(Empty {})
@@ -170,6 +151,7 @@ impl scheduler::Service for Service {
         request: proto::HeartbeatRequest,
     ) -> Result<proto::HeartbeatResponse, Status> {
         match self
+            .server
             .request(Input::Heartbeat(convert::heartbeat(request)?))
             .await?
         {
@@ -183,7 +165,8 @@ impl scheduler::Service for Service {
 
     async fn stage_done(&self, request: proto::StageReport) -> Result<Empty, Status> {
         self.check_incarnation(request.scheduler_incarnation, request.run)?;
-        self.request(Input::StageDone(convert::stage_report(request)?))
+        self.server
+            .request(Input::StageDone(convert::stage_report(request)?))
             .await?;
         Ok(Empty {})
     }
@@ -198,6 +181,7 @@ impl scheduler::Service for Service {
         } = request;
         let stage = convert::stage_index(request.stage)?;
         match self
+            .server
             .request(Input::Reassign {
                 run,
                 attempt,
@@ -222,10 +206,11 @@ impl scheduler::Service for Service {
     }
 
     async fn certify_death(&self, request: proto::CertifyDeathRequest) -> Result<Empty, Status> {
-        self.request(Input::CertifyDeath {
-            worker: convert::name(request.name)?,
-        })
-        .await?;
+        self.server
+            .request(Input::CertifyDeath {
+                worker: convert::name(request.name)?,
+            })
+            .await?;
         Ok(Empty {})
     }
 
@@ -249,7 +234,7 @@ impl scheduler::Service for Service {
 
     async fn operators(&self, _: Empty) -> Result<proto::OperatorsResponse, Status> {
         let catalog = self.deployer.read().await?;
-        let pinned = self.inspect(|core, _| core.pinned()).await?;
+        let pinned = self.server.inspect(|core, _| core.pinned()).await?;
         let pinned = pinned.into_iter().map(|(hash, runs)| proto::Pinned {
             component: hash.bytes().to_vec().into(),
             runs: runs.into_iter().take(PINNED_RUNS_MAX).collect(),
@@ -264,7 +249,8 @@ impl scheduler::Service for Service {
 impl node::Service for Service {
     async fn status(&self, _: Empty) -> Result<proto::NodeStatus, Status> {
         let identity = self.identity.clone();
-        self.inspect(move |core, now_ms| identity.status(details(core), peers(core, now_ms)))
+        self.server
+            .inspect(move |core, now_ms| identity.status(details(core), peers(core, now_ms)))
             .await
     }
 
@@ -416,10 +402,6 @@ fn wrong_stage(
 
 fn wrong_file(wrong: &[Diagnostic]) -> Status {
     Status::invalid(render_all(wrong, false))
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the scheduler is stopping")
 }
 
 fn unanswered() -> Status {

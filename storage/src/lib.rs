@@ -172,12 +172,12 @@ pub async fn run(
         writer,
         recovered,
     );
-    let (handle, _task, failure) = server::start(server);
+    let (handle, _task, mut end) = server::start(server);
     if let Some(ring) = config.ring {
         set_ring(&handle, ring).await.map_err(failed)?;
     }
     let router = router(StorageService {
-        server: handle,
+        server: handle.clone(),
         identity,
         snapshots: Snapshots::new(fabric.clone()),
         limits: config.limits,
@@ -188,11 +188,17 @@ pub async fn run(
         .map_err(failed)?;
     on_ready(&serving);
     tokio::pin!(shutdown);
-    tokio::select! {
-        () = &mut shutdown => Ok(()),
-        failure = failure => Err(match failure {
-            Ok(ended) => RunError::Ended { name, ended },
-            Err(_) => RunError::Task { name },
-        }),
+    let ended = tokio::select! {
+        () = &mut shutdown => {
+            drop(serving);
+            // A server that has ended meanwhile has said why.
+            drop(handle.tell(Event::Stop).await);
+            end.await
+        }
+        ended = &mut end => ended,
+    };
+    match ended {
+        Ok(ended) => ended.map_err(|ended| RunError::Ended { name, ended }),
+        Err(_) => Err(RunError::Task { name }),
     }
 }

@@ -157,6 +157,11 @@ impl Node {
         }
     }
 
+    /// What nobody waits for is handed over with the next batch.
+    pub fn make_due(&mut self) {
+        self.is_due = true;
+    }
+
     fn is_durable(&self) -> bool {
         self.core.durable().founding.disk != 0
     }

@@ -52,6 +52,7 @@ pub enum Event {
         fresh: bool,
         done: oneshot::Sender<Result<(), Status>>,
     },
+    Stop,
 }
 
 /// Why the task has ended.
@@ -89,6 +90,7 @@ pub struct Server {
     waiting: BTreeMap<Token, Answer>,
     next_token: Token,
     stats: EngineStats,
+    is_stopping: bool,
 }
 
 /// What a server starts with.
@@ -118,6 +120,7 @@ impl Server {
             waiting: BTreeMap::new(),
             next_token: 0,
             stats: EngineStats::default(),
+            is_stopping: false,
         };
         if let Some(recovered) = recovered {
             let now_ms = server.fabric.now_ms();
@@ -130,25 +133,16 @@ impl Server {
         server
     }
 
-    /// Runs until the engine fails for good, the node must not go on, or all handles are gone.
+    /// Runs until it is stopped and all is durable, the engine fails for good, or the node must not go on.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), Ended> {
         let mut tick = self.fabric.sleep(TICK);
-        loop {
+        while !self.is_stopping {
             let pending = self.node.as_ref().map_or(0, Node::pending);
             let has_room = pending < PENDING_MAX;
             tokio::select! {
-                done = self.writer.done() => match done {
-                    Done::Committed(changes, stats) => {
-                        self.stats = stats;
-                        if let Some(node) = &mut self.node {
-                            node.committed(changes);
-                        }
-                    }
-                    Done::Failed(error) => self.recover(error).await?,
-                },
+                done = self.writer.done() => self.written(done).await?,
                 event = events.recv(), if has_room => {
-                    let Some(event) = event else { return Ok(()) };
-                    self.handle(event);
+                    self.handle(event.unwrap_or(Event::Stop));
                     for _ in 0..EVENTS_AT_ONCE {
                         match events.try_recv() {
                             Ok(event) => self.handle(event),
@@ -165,6 +159,38 @@ impl Server {
             }
             self.hand_over()?;
         }
+        self.finish().await
+    }
+
+    async fn written(&mut self, done: Done) -> Result<(), Ended> {
+        match done {
+            Done::Committed(changes, stats) => {
+                self.stats = stats;
+                if let Some(node) = &mut self.node {
+                    node.committed(changes);
+                }
+                Ok(())
+            }
+            Done::Failed(error) => self.recover(error).await,
+        }
+    }
+
+    /// An orderly end: what nobody waits for, such as the last decisions, is made durable too.
+    async fn finish(mut self) -> Result<(), Ended> {
+        if self.writer.is_busy() {
+            let done = self.writer.done().await;
+            self.written(done).await?;
+        }
+        if let Some(node) = &mut self.node {
+            node.make_due();
+        }
+        self.hand_over()?;
+        if self.writer.is_busy() {
+            let done = self.writer.done().await;
+            self.written(done).await?;
+        }
+        self.writer.end().await;
+        Ok(())
     }
 
     /// Gives the writer what waits for it, if it has nothing to do, and performs what need not wait.
@@ -240,6 +266,7 @@ impl Server {
                 self.step(input(self.next_token));
             }
             Event::Peer(envelope) => self.step(Input::Peer(envelope)),
+            Event::Stop => self.is_stopping = true,
         }
     }
 
@@ -337,15 +364,13 @@ fn render(record: &str, made: &common::types::RecordVersion) -> String {
     }
 }
 
-/// Starts the task; it ends when the returned [`Task`] is dropped. Why it has ended is told on the receiver.
-pub fn start(server: Server) -> (ServerHandle, Task, oneshot::Receiver<Ended>) {
+/// Starts the task; it is aborted when the returned [`Task`] is dropped. How it has ended is told on the receiver.
+pub fn start(server: Server) -> (ServerHandle, Task, oneshot::Receiver<Result<(), Ended>>) {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-    let (failed, failure) = oneshot::channel();
+    let (ended, end) = oneshot::channel();
     let fabric = server.fabric.clone();
     let task = fabric.spawn(Box::pin(async move {
-        if let Err(ended) = server.run(events).await {
-            answer(failed, ended);
-        }
+        answer(ended, server.run(events).await);
     }));
-    (ServerHandle(sender), task, failure)
+    (ServerHandle(sender), task, end)
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use worker::host::user_cache;
+
 /// Where programs are looked for, and the directory for what is kept between builds.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -19,15 +21,10 @@ pub struct Machine {
 impl Machine {
     /// This machine and user: `PATH`, and `$XDG_CACHE_HOME/marionette` or `~/.cache/marionette`.
     pub fn this() -> Self {
-        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .filter(|directory| !directory.is_empty())
-            .map(PathBuf::from)
-            .or_else(home)
-            .unwrap_or_else(std::env::temp_dir);
+        let temporary = || std::env::temp_dir().join("marionette");
         Self {
             path: std::env::var_os("PATH").unwrap_or_default(),
-            cache: cache.join("marionette"),
+            cache: user_cache().unwrap_or_else(temporary),
         }
     }
 

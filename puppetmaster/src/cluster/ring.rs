@@ -21,6 +21,7 @@ impl Cluster {
     /// The storage, for a command that uses it. The first such command seals the set of storage nodes: all of them
     /// and the scheduler are told the ring, in which replica ids follow the order of creation.
     pub async fn storage(&self) -> Result<StorageClient, Failure> {
+        let _sealing = self.sealing.lock().await;
         let (ring, client) = {
             let state = self.state();
             (state.ring.clone(), state.storage.clone())

@@ -92,6 +92,15 @@ impl Writer {
         resumed.await.map_err(|_| gone())?
     }
 
+    /// Returns when the thread has let go of the data.
+    pub async fn end(self) {
+        let Self {
+            orders, mut done, ..
+        } = self;
+        drop(orders);
+        while done.recv().await.is_some() {}
+    }
+
     fn order(&self, order: Order) -> Result<(), EngineError> {
         self.orders.try_send(order).map_err(|_| gone())
     }

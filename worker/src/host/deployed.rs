@@ -66,7 +66,7 @@ impl Deployed {
         let source = self.source.as_ref();
         let source = source.ok_or("this worker knows no storage")?;
         let bytes = source.fetch(hash).await?;
-        let operators = engine.load(bytes.to_vec()).await?;
+        let operators = engine.load(bytes.into()).await?;
         check_classes(operators.classes())?;
         Ok(Arc::new(operators))
     }

@@ -23,11 +23,13 @@
 //! - [`rehearsal`]: runs without a cluster. - [`registry`]: classes and files. - [`deployed`]: components by hash.
 //! - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from their threads to the session.
 //! - [`task_log`]: log lines. - [`heap`]: the worker's own memory.
+//! - [`idle`]: what waits for the next task.
 
 mod blob;
 mod deployed;
 mod error;
 mod heap;
+mod idle;
 mod limits;
 mod native;
 mod registry;
@@ -55,7 +57,9 @@ pub use native::{ChildCommand, serve_native_tasks};
 pub use registry::{ClassInfo, Source};
 pub use rehearsal::{Call, Fault, MemoryStorage, Rehearsal};
 pub use storage::{StorageCalls, StorageError, UpdateError};
-pub use wasm::{CodeCacheUse, ComponentInfo, default_code_cache, engine_config};
+pub use wasm::{
+    CodeCacheUse, ComponentInfo, default_code_cache, engine_config, language, user_cache,
+};
 
 use registry::{Operators, Registry};
 

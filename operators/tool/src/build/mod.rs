@@ -1,7 +1,7 @@
 //! From source to component: recognises what the author has, finds the toolchain, and puts the result in place at once.
 //!
 //! - `project`: what is to be built. - `rust`, `javascript`, `python`, `c`: one language each. - `component`: core
-//!   modules become components. - `tool`: programs that are kept in the cache. - `error`: what can go wrong.
+//!   modules become components. - `process`: programs of a toolchain. - `error`: what can go wrong.
 //!
 //! Never installs anything outside of the cache directory of [`Machine`], and never leaves half a file.
 

@@ -7,6 +7,7 @@ use wasmparser::{
     ComponentOuterAliasKind, ComponentType, ComponentTypeRef, CustomSectionReader,
     InstanceTypeDeclaration, KnownCustom, MemoryType, Parser, Payload,
 };
+use worker::host::language;
 
 /// The contract's package, and its version in this worker.
 const PACKAGE: &str = "marionette:operator/";
@@ -99,28 +100,7 @@ impl Import {
 impl Component {
     /// The language of its source, as far as its makers tell.
     pub fn language(&self) -> Option<&'static str> {
-        let made_by = |word: &str| {
-            let mut names = self.producers.keys().map(|name| name.to_lowercase());
-            names.any(|name| name == word || name.starts_with(&format!("{word}-")))
-        };
-        // First what carries an interpreter, which is itself written in another language.
-        [
-            ("Python", ["componentize-py", "python"].as_slice()),
-            (
-                "JavaScript",
-                &[
-                    "componentize-qjs",
-                    "componentizejs",
-                    "componentize-js",
-                    "javascript",
-                ],
-            ),
-            ("Rust", &["rust", "rustc", "wit-bindgen-rust"]),
-            ("C", &["clang", "c", "c11", "wit-bindgen-c"]),
-        ]
-        .into_iter()
-        .find(|(_, makers)| makers.iter().any(|maker| made_by(maker)))
-        .map(|(language, _)| language)
+        language(self.producers.keys().map(String::as_str))
     }
 
     /// What it imports and no worker has.

@@ -6,7 +6,6 @@
 //!
 //! Relies on: the program of [`ChildCommand`], which calls [`serve_native_tasks`](super::serve_native_tasks).
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +14,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 
 use common::node::PARENT_VARIABLE;
 use marionette_sdk::native as abi;
@@ -24,6 +23,7 @@ use nix::sys::signal::Signal;
 use super::frame::{ToWorker, receive, send, send_bytes};
 use super::library::Perform;
 use super::{NativeEnd, Stop};
+use crate::host::idle::{Idle, OwnerId};
 use crate::host::limits::{CLASSES_TIMEOUT, HostConfig, LAUNCHES_MAX};
 
 /// How a child is started.
@@ -40,8 +40,7 @@ type Launch = mpsc::SyncSender<io::Result<Child>>;
 /// Starts children and keeps the idle ones.
 pub(in crate::host) struct Children {
     launches: mpsc::SyncSender<Launch>,
-    idle: Mutex<VecDeque<(u64, Child)>>,
-    idle_max: usize,
+    idle: Idle<Child>,
     libraries: AtomicU64,
 }
 
@@ -70,8 +69,7 @@ impl Children {
             })?;
         Ok(Self {
             launches,
-            idle: Mutex::default(),
-            idle_max,
+            idle: Idle::new(idle_max),
             libraries: AtomicU64::new(0),
         })
     }
@@ -82,40 +80,13 @@ impl Children {
         self.launches.send(answer).map_err(|_| gone())?;
         launched.recv().map_err(|_| gone())?
     }
-
-    fn take(&self, library: u64) -> Option<Child> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = idle.iter().rposition(|(of, _)| *of == library)?;
-        idle.remove(place).map(|(_, child)| child)
-    }
-
-    fn put(&self, library: u64, child: Child) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push_back((library, child));
-        let surplus = if idle.len() > self.idle_max {
-            idle.pop_front()
-        } else {
-            None
-        };
-        // Ending a process takes a while, in which nobody shall wait.
-        drop(idle);
-        drop(surplus);
-    }
-
-    fn forget(&self, library: u64) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let (gone, kept) = idle.drain(..).partition(|(of, _)| *of == library);
-        *idle = kept;
-        drop(idle);
-        drop::<VecDeque<_>>(gone);
-    }
 }
 
 /// A library that is loaded by children only.
 pub(in crate::host) struct IsolatedLibrary {
     path: PathBuf,
     classes: Vec<String>,
-    number: u64,
+    number: OwnerId,
     children: Arc<Children>,
 }
 
@@ -124,7 +95,7 @@ impl IsolatedLibrary {
     pub(super) fn load(path: &Path, children: Arc<Children>) -> Result<Self, String> {
         let (child, classes) = loaded(path, &children, &Stop::default())?;
         let number = children.libraries.fetch_add(1, Ordering::Relaxed);
-        children.put(number, child);
+        children.idle.put(number, child);
         Ok(Self {
             path: path.to_owned(),
             classes,
@@ -151,7 +122,7 @@ impl IsolatedLibrary {
         match child.run(task, perform) {
             Ok(result) => {
                 if stop.release() {
-                    self.children.put(self.number, child);
+                    self.children.idle.put(self.number, child);
                 }
                 NativeEnd::Returned(result)
             }
@@ -161,7 +132,7 @@ impl IsolatedLibrary {
     }
 
     fn child(&self, stop: &Stop) -> Result<Child, String> {
-        if let Some(child) = self.children.take(self.number) {
+        if let Some(child) = self.children.idle.take(self.number) {
             stop.guard(&child.worker_end)
                 .map_err(|error| error.to_string())?;
             return Ok(child);
@@ -176,7 +147,7 @@ impl IsolatedLibrary {
 
 impl Drop for IsolatedLibrary {
     fn drop(&mut self) {
-        self.children.forget(self.number);
+        self.children.idle.forget(self.number);
     }
 }
 

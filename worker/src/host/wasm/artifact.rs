@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
+use common::types::ComponentHash;
 use nix::unistd::geteuid;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -31,8 +32,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// What an artifact was compiled from, and for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    /// SHA-256 of the component.
-    pub component: [u8; 32],
+    pub component: ComponentHash,
     /// Hash of wasmtime's version, its configuration and the machine.
     pub engine: u64,
 }
@@ -42,15 +42,14 @@ impl Key {
 
     /// The name of its file.
     pub(super) fn file_name(&self) -> String {
-        let hex = self.component.iter().map(|byte| format!("{byte:02x}"));
-        format!("{}-{:016x}.cwasm", hex.collect::<String>(), self.engine)
+        format!("{}-{:016x}.cwasm", self.component, self.engine)
     }
 
     fn header(&self, artifact: &[u8]) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
         let parts = [
             MAGIC.as_slice(),
-            &self.component,
+            &self.component.bytes(),
             &self.engine.to_le_bytes(),
             &(artifact.len() as u64).to_le_bytes(),
             &xxh3_128(artifact).to_le_bytes(),

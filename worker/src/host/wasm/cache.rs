@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
+use common::types::ComponentHash;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -68,7 +68,7 @@ impl CodeCache {
             return self.compile(engine, bytes);
         };
         let key = Key {
-            component: Sha256::digest(bytes).into(),
+            component: ComponentHash::of(bytes),
             engine: self.engine,
         };
         let path = directory.join(key.file_name());
@@ -105,16 +105,21 @@ impl CodeCache {
     }
 }
 
-/// Where compiled operators are kept when nothing else is said: below `$XDG_CACHE_HOME`, or `~/.cache`. None without a
-/// home.
+/// Where compiled operators are kept when nothing else is said. None without a home.
 pub fn default_code_cache() -> Option<PathBuf> {
+    Some(user_cache()?.join("operators"))
+}
+
+/// Marionette's part of what a user's programs keep and may lose: below `$XDG_CACHE_HOME`, or `~/.cache`. None without
+/// a home.
+pub fn user_cache() -> Option<PathBuf> {
     let absolute = |name| {
         let path = PathBuf::from(std::env::var_os(name)?);
         path.is_absolute().then_some(path)
     };
     let caches =
         absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    Some(caches.join("marionette/operators"))
+    Some(caches.join("marionette"))
 }
 
 fn create(directory: &Path) -> io::Result<()> {

@@ -2,13 +2,12 @@
 //! for reuse.
 //!
 //! - [`cache`], [`artifact`]: compiled components on disk. - [`prepared`]: a component that is ready, and its calls.
-//! - [`place`], [`threads`]: where a task runs. - [`idle`]: instances for the next task. - [`state`], [`convert`]: what a
-//!   component may call. - [`trap`]: how it fails, in words.
+//! - [`place`], [`threads`]: where a task runs. - [`state`], [`convert`]: what a component may call. - [`trap`]: how it
+//!   fails, in words. - [`language`]: what it is written in.
 
 mod artifact;
 mod cache;
 mod convert;
-mod idle;
 mod language;
 mod place;
 mod prepared;
@@ -26,6 +25,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use super::blob::Blobs;
 use super::error::OperatorFailure;
+use super::idle::Idle;
 use super::limits::{
     ASYNC_STACK_BYTES, CLASSES_TIMEOUT, CORE_INSTANCES_MAX, EPOCH_TICK, HostConfig, KEPT_BYTES,
     MEMORIES_MAX, STACK_BYTES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX,
@@ -33,10 +33,10 @@ use super::limits::{
 use super::remote::{remote_calls, serve};
 use super::{Ended, Task};
 use cache::CodeCache;
-pub use cache::{CodeCacheUse, default_code_cache};
-use idle::IdleInstances;
+pub use cache::{CodeCacheUse, default_code_cache, user_cache};
+pub use language::language;
 use place::{Quickness, Running, Ticked, ended};
-use prepared::{Prepared, TaskLimits};
+use prepared::{Instance, Prepared, TaskLimits};
 use state::{TaskParts, TaskState};
 use threads::OperatorThreads;
 
@@ -58,7 +58,7 @@ pub(super) struct WasmEngine {
     cache: Arc<CodeCache>,
     threads: Arc<OperatorThreads>,
     limits: TaskLimits,
-    idle: Arc<IdleInstances>,
+    idle: Arc<Idle<Instance>>,
     /// Numbers the components.
     components: Arc<AtomicU64>,
     /// Only one new component at a time is asked for its classes: the pool has one place for it.
@@ -97,7 +97,7 @@ impl WasmEngine {
                 memory_bytes_max: config.memory_bytes_max,
                 output_bytes_max: config.output_bytes_max,
             },
-            idle: Arc::new(IdleInstances::new(config.slots.max(1) as usize)),
+            idle: Arc::new(Idle::new(config.slots.max(1) as usize)),
             components: Arc::default(),
             loading: Arc::default(),
         })
@@ -110,13 +110,14 @@ impl WasmEngine {
     /// Compiles a component, or finds it compiled, and asks it for its classes; the error says why it is no usable one.
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<WasmOperators, String> {
         let _one_at_a_time = self.loading.lock().await;
-        let (length, language) = (bytes.len(), language::of(&bytes));
+        let length = bytes.len();
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
-        let prepared = move || prepare(&engine, &cache, &bytes);
-        let instance = tokio::task::spawn_blocking(prepared).await;
+        let prepared = move || (prepare(&engine, &cache, &bytes), language::of(&bytes));
+        let prepared = tokio::task::spawn_blocking(prepared).await;
+        let (instance, language) = prepared.map_err(|error| error.to_string())?;
         let prepared = Arc::new(Prepared {
             component: self.components.fetch_add(1, Ordering::Relaxed),
-            instance: instance.map_err(|error| error.to_string())??,
+            instance: instance?,
             limits: self.limits,
             idle: self.idle.clone(),
         });

@@ -6,11 +6,11 @@ use common::types::Item;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{Store, UpdateDeadline};
 
-use super::idle::{ComponentId, IdleInstances, Instance};
 use super::state::{MemoryUse, TaskParts, TaskState};
 use super::{bindings, trap};
 use crate::host::blob::BlobError;
 use crate::host::error::OperatorFailure;
+use crate::host::idle::{Idle, OwnerId};
 use crate::host::remote::remote_calls;
 use crate::host::storage::StorageError;
 use crate::host::{OperatorRequest, bounded};
@@ -22,11 +22,17 @@ pub(super) struct TaskLimits {
     pub output_bytes_max: usize,
 }
 
+/// An instance with all that it has left in its memory.
+pub(super) struct Instance {
+    store: Store<TaskState>,
+    operator: bindings::Operator,
+}
+
 pub(super) struct Prepared {
-    pub component: ComponentId,
+    pub component: OwnerId,
     pub instance: bindings::OperatorPre<TaskState>,
     pub limits: TaskLimits,
-    pub idle: Arc<IdleInstances>,
+    pub idle: Arc<Idle<Instance>>,
 }
 
 type Called = Result<Vec<Item>, OperatorFailure>;
