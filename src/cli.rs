@@ -3,10 +3,11 @@
 //! - `node`: the roles, one process each;
 //! - `ring`: the settings on which all nodes of a cluster agree;
 //! - `script`: scripts and the REPL;
-//! - `operator`: what an author of operators does without a cluster.
+//! - `operator`: what an author of operators does without a cluster; - `dev`: with one.
 //!
 //! Every setting is also read from a variable `MARIONETTE_*`; an argument wins, and an empty variable counts as unset.
 
+mod dev;
 mod node;
 mod operator;
 mod ring;
@@ -20,6 +21,7 @@ use clap::builder::Resettable;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use dev::Dev;
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
 pub use operator::{Build, Inspect, Language, New, Once, Operator};
 pub use ring::RingArguments;
@@ -112,6 +114,8 @@ pub enum Command {
     /// Write operators: from an empty directory to a tested component.
     #[command(subcommand)]
     Operator(Operator),
+    /// A whole cluster in one process, which builds and deploys operators when their source changes.
+    Dev(Dev),
 }
 
 impl Command {
@@ -130,7 +134,8 @@ impl Command {
             | Self::Rollback(_)
             | Self::Operators(_)
             | Self::NativeHost
-            | Self::Operator(_) => false,
+            | Self::Operator(_)
+            | Self::Dev(_) => false,
         }
     }
 }
@@ -141,6 +146,23 @@ impl Cli {
         let mut command = without_empty(Self::command(), &|name| std::env::var_os(name));
         let found = command.get_matches_mut();
         Self::from_arg_matches(&found).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+impl Command {
+    /// A role and its arguments, as a puppetmaster asks for them. `own`: variables that are not for this node.
+    pub fn of_node(role: &str, arguments: Vec<String>, own: &[&str]) -> Result<Self, clap::Error> {
+        let variable = |name: &OsStr| {
+            let is_own = own.iter().any(|own| name == *own);
+            is_own
+                .then(OsString::new)
+                .or_else(|| std::env::var_os(name))
+        };
+        let words = ["marionette", role].map(str::to_owned);
+        let words = words.into_iter().chain(arguments);
+        let command = without_empty(Cli::command(), &variable);
+        let node = Cli::from_arg_matches(&command.try_get_matches_from(words)?)?.command;
+        node.ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))
     }
 }
 

@@ -34,6 +34,10 @@ impl Failure {
         self
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Prints it on standard error; the exit status.
     pub fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.message);

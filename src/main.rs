@@ -1,6 +1,7 @@
 //! The binary `marionette`: reads the command line, starts a role, ends with its exit status. Nothing else.
 
 mod cli;
+mod dev;
 mod failure;
 mod nodes;
 mod operator;
@@ -17,6 +18,7 @@ use common::telemetry::{self, LOG_DEFAULT};
 
 use cli::{Cli, Command, StorageCommand, StorageTask};
 use failure::Failure;
+use nodes::Node;
 
 fn main() -> ExitCode {
     // First of all, and on this thread, which lives as long as the process.
@@ -30,6 +32,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     let logged = match &cli.command {
         // Says all of it itself.
         Some(Command::Operator(_)) => "off",
+        Some(Command::Dev(_)) => "warn,operator=info,run=info",
         _ => LOG_DEFAULT,
     };
     telemetry::start(logged).map_err(Failure::usage)?;
@@ -72,12 +75,12 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
         Command::Run(arguments) => puppets::run(arguments, fabric).await,
         Command::Repl(arguments) => puppets::repl(arguments, fabric).await,
         Command::Pcs(arguments) => nodes::pcs(arguments, fabric).await,
-        Command::Scheduler(arguments) => nodes::scheduler(arguments, fabric).await,
+        Command::Scheduler(node) => nodes::run(Node::Scheduler(node), fabric).await,
         Command::Storage(arguments) => match *arguments {
-            StorageCommand::Node(node) => nodes::storage(node, fabric).await,
+            StorageCommand::Node(node) => nodes::run(Node::Storage(node), fabric).await,
             StorageCommand::Task(StorageTask::Verify(arguments)) => verify::run(&arguments),
         },
-        Command::Worker(arguments) => nodes::worker(arguments, fabric).await,
+        Command::Worker(node) => nodes::run(Node::Worker(node), fabric).await,
         Command::NativeHost => serve_native_tasks(),
         Command::Deploy(cli::Deploy { file, cluster }) => {
             puppets::say(&["deploy", &file], cluster, fabric).await
@@ -87,5 +90,6 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
         }
         Command::Operators(cluster) => puppets::say(&["operators"], cluster, fabric).await,
         Command::Operator(command) => operator::run(command).await,
+        Command::Dev(arguments) => dev::run(arguments).await,
     }
 }

@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use common::fabric::FabricHandle;
+use common::fabric::{BoxFuture, FabricHandle};
 use common::node::{OnReady, readiness_line};
 use common::types::Ring;
 
-use crate::cli;
+use crate::cli::{self, Command, StorageCommand};
 use crate::failure::Failure;
 use crate::signals;
 
@@ -19,29 +19,93 @@ pub async fn pcs(arguments: cli::Pcs, fabric: FabricHandle) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn scheduler(
-    arguments: cli::Scheduler,
-    fabric: FabricHandle,
-) -> Result<ExitCode, Failure> {
-    let config = scheduler::Config {
-        name: arguments.id.clone(),
-        address: arguments.url,
-        ring: arguments.ring.ring().map_err(Failure::usage)?,
-        warm_up: !arguments.no_warm_up,
-    };
-    let shutdown = signals::shutdown()?;
-    let ended = scheduler::run(config, fabric, shutdown, on_ready(&arguments.id)).await;
-    ended.map_err(not_started)?;
+/// A node of a cluster, as the command line describes it.
+pub enum Node {
+    Scheduler(cli::Scheduler),
+    Storage(cli::Storage),
+    Worker(cli::Worker),
+}
+
+/// Runs a node until a signal ends this process.
+pub async fn run(node: Node, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let on_ready = on_ready(node.name());
+    node.run(fabric, Box::pin(signals::shutdown()?), on_ready)
+        .await?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn storage(arguments: cli::Storage, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+impl Node {
+    /// A node of this process, as a puppetmaster asks for it; the error is for people.
+    pub fn parse(role: &str, arguments: Vec<String>) -> Result<Self, String> {
+        let command = Command::of_node(role, arguments, &pcs::NOT_INHERITED);
+        match command.map_err(|error| error.to_string())? {
+            Command::Scheduler(node) => Ok(Self::Scheduler(node)),
+            Command::Worker(node) => Ok(Self::Worker(node)),
+            Command::Storage(command) => match *command {
+                StorageCommand::Node(node) => Ok(Self::Storage(node)),
+                StorageCommand::Task(_) => Err("this is no storage node".to_owned()),
+            },
+            _ => Err(format!("{role} is no node")),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Scheduler(node) => &node.id,
+            Self::Storage(node) => &node.id,
+            Self::Worker(node) => &node.id,
+        }
+    }
+
+    /// Runs it until `shutdown` ends.
+    pub async fn run(
+        self,
+        fabric: FabricHandle,
+        shutdown: BoxFuture<'static, ()>,
+        on_ready: OnReady,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Scheduler(node) => {
+                let config = scheduler_config(node)?;
+                let ended = scheduler::run(config, fabric, shutdown, on_ready).await;
+                ended.map_err(not_started)
+            }
+            Self::Storage(node) => {
+                let config = storage_config(node)?;
+                let ended = storage::run(config, fabric, shutdown, on_ready).await;
+                ended.map_err(|error| match error {
+                    storage::RunError::Start { .. } | storage::RunError::Open { .. } => {
+                        not_started(error)
+                    }
+                    storage::RunError::Ended { .. } | storage::RunError::Task { .. } => {
+                        Failure::other(error.to_string())
+                    }
+                })
+            }
+            Self::Worker(node) => {
+                let ended = worker::run(worker_config(node), fabric, shutdown, on_ready).await;
+                ended.map_err(not_started)
+            }
+        }
+    }
+}
+
+fn scheduler_config(arguments: cli::Scheduler) -> Result<scheduler::Config, Failure> {
+    Ok(scheduler::Config {
+        name: arguments.id,
+        address: arguments.url,
+        ring: arguments.ring.ring().map_err(Failure::usage)?,
+        warm_up: !arguments.no_warm_up,
+    })
+}
+
+fn storage_config(arguments: cli::Storage) -> Result<storage::Config, Failure> {
     let ring = arguments.ring.ring().map_err(Failure::usage)?;
     if let Some(ring) = &ring {
         check_membership(&arguments, ring)?;
     }
-    let config = storage::Config {
-        name: arguments.id.clone(),
+    Ok(storage::Config {
+        name: arguments.id,
         address: arguments.url,
         gossip_delay_ms: arguments.gossip_delay_ms,
         ring,
@@ -51,22 +115,13 @@ pub async fn storage(arguments: cli::Storage, fabric: FabricHandle) -> Result<Ex
             replaces: arguments.replace,
         }),
         limits: arguments.limits.limits(),
-    };
-    let shutdown = signals::shutdown()?;
-    let ended = storage::run(config, fabric, shutdown, on_ready(&arguments.id)).await;
-    ended.map_err(|error| match error {
-        storage::RunError::Start { .. } | storage::RunError::Open { .. } => not_started(error),
-        storage::RunError::Ended { .. } | storage::RunError::Task { .. } => {
-            Failure::other(error.to_string())
-        }
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
-pub async fn worker(arguments: cli::Worker, fabric: FabricHandle) -> Result<ExitCode, Failure> {
-    let operator_cache = arguments.operator_cache();
-    let config = worker::Config {
-        name: arguments.id.clone(),
+fn worker_config(arguments: cli::Worker) -> worker::Config {
+    worker::Config {
+        operator_cache: arguments.operator_cache(),
+        name: arguments.id,
         address: arguments.url,
         gossip_delay_ms: arguments.gossip_delay_ms,
         scheduler: arguments.scheduler,
@@ -74,12 +129,7 @@ pub async fn worker(arguments: cli::Worker, fabric: FabricHandle) -> Result<Exit
         slots: arguments.slots.get(),
         allow_native: arguments.allow_native,
         native_isolated: arguments.native_isolated.then(native_host),
-        operator_cache,
-    };
-    let shutdown = signals::shutdown()?;
-    let ended = worker::run(config, fabric, shutdown, on_ready(&arguments.id)).await;
-    ended.map_err(not_started)?;
-    Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// This binary again, as the process that runs native operators for a worker.

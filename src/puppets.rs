@@ -86,29 +86,38 @@ fn absolute(directory: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
 }
 
 async fn drive(config: Config, format: Format, fabric: FabricHandle) -> Result<ExitCode, Failure> {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colour = std::io::stderr().is_terminal() && !plain;
     let surroundings = Surroundings {
-        start_pcs: embedded_pcs(&fabric),
+        start_pcs: start_pcs(&fabric, EMBEDDED_PCS, pcs::Config::embedded),
         interrupts: interrupts(&fabric)?,
-        output: Output::standard(format, colour),
+        output: Output::standard(format, is_coloured()),
         fabric,
     };
     let outcome = puppetmaster::run(config, surroundings).await;
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
-fn embedded_pcs(fabric: &FabricHandle) -> StartPcs {
+/// Whether what is said may be coloured.
+pub fn is_coloured() -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !plain
+}
+
+/// Starts a PCS within this process.
+pub fn start_pcs(
+    fabric: &FabricHandle,
+    listen: &'static str,
+    config: impl Fn(Address) -> Result<pcs::Config, pcs::RunError> + Send + Sync + 'static,
+) -> StartPcs {
     let fabric = fabric.clone();
+    let failed = |error: pcs::RunError| Status::internal(error.to_string());
     Arc::new(move || {
         let fabric = fabric.clone();
+        let listen = Address::parse(listen);
+        let listen = listen.map_err(|error| Status::internal(error.to_string()));
+        let config = listen.and_then(|listen| config(listen).map_err(failed));
         Box::pin(async move {
-            let failed = |error: pcs::RunError| Status::internal(error.to_string());
-            let listen = Address::parse(EMBEDDED_PCS);
-            let listen = listen.map_err(|error| Status::internal(error.to_string()))?;
-            let config = pcs::Config::embedded(listen).map_err(failed)?;
             let pcs::Running { serving, life } =
-                pcs::serve(config, fabric).await.map_err(failed)?;
+                pcs::serve(config?, fabric).await.map_err(failed)?;
             Ok(EmbeddedPcs {
                 serving,
                 guard: Box::new(life),
@@ -118,7 +127,7 @@ fn embedded_pcs(fabric: &FabricHandle) -> StartPcs {
 }
 
 /// One message for each SIGINT or SIGTERM.
-fn interrupts(fabric: &FabricHandle) -> Result<mpsc::Receiver<()>, Failure> {
+pub fn interrupts(fabric: &FabricHandle) -> Result<mpsc::Receiver<()>, Failure> {
     let (send, interrupts) = mpsc::channel(INTERRUPTS_MAX);
     let mut signals = signals::Interrupts::listen()?;
     let forward = async move {

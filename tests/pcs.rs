@@ -398,7 +398,10 @@ async fn a_missing_binary_is_named() {
     let fabric = fabric();
     let listen = Address::parse("127.0.0.1:0").unwrap();
     let config = pcs::Config {
-        binary: PathBuf::from("/nowhere/marionette"),
+        nodes: pcs::Nodes::Processes {
+            binary: PathBuf::from("/nowhere/marionette"),
+            relay: pcs::RelayTo::StandardError,
+        },
         ..pcs::Config::embedded(listen).unwrap()
     };
     let pcs::Running { serving, life } = pcs::serve(config, fabric.clone()).await.unwrap();

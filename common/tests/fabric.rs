@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::fabric::{
-    Address, Detail, Fabric, FabricHandle, GrpcFabric, Kind, LocalFabric, Router, Status,
+    Address, Detail, Fabric, FabricHandle, GrpcFabric, Kind, LocalFabric, OpenFabric, Router,
+    Status,
 };
 use common::proto::{
     DebugLine, Empty, Link, NodeStatus, SetDebugRequest, SetFaultsRequest, faults, node,
@@ -57,10 +58,11 @@ impl node::Service for Answering {
     }
 }
 
-fn fabrics() -> [(&'static str, FabricHandle); 2] {
+fn fabrics() -> [(&'static str, FabricHandle); 3] {
     [
         ("grpc", Arc::new(GrpcFabric::default())),
         ("local", Arc::new(LocalFabric::default())),
+        ("open", Arc::new(OpenFabric::new(LocalFabric::default()))),
     ]
 }
 
@@ -90,6 +92,23 @@ async fn a_call_is_answered_and_errors_keep_their_kind() {
             .unwrap_err();
         assert_eq!(refused, Status::new(Kind::Discarded, "no x"), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_node_of_an_open_fabric_and_one_of_another_process_reach_one_another() {
+    let local = LocalFabric::default();
+    let inside: FabricHandle = Arc::new(OpenFabric::new(local.another_end()));
+    let outside: FabricHandle = Arc::new(GrpcFabric::default());
+    let serving = inside.serve(&free(), router()).await.unwrap();
+    let other = outside.serve(&free(), router()).await.unwrap();
+    assert!(local.reaches(&serving.address));
+    for (from, to) in [(&outside, &serving), (&inside, &other), (&inside, &serving)] {
+        let answer = client(from, &to.address).status(&Empty {}).await;
+        assert_eq!(answer.unwrap().name, "n1");
+    }
+    let address = serving.address.clone();
+    drop(serving);
+    assert!(!local.reaches(&address));
 }
 
 #[tokio::test]

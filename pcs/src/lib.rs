@@ -3,7 +3,7 @@
 //! - `core`: sessions and their processes, without I/O;
 //! - `server`: the task that owns the core;
 //! - `service`: protobuf to the core and back;
-//! - `process`: the operating system's processes.
+//! - `launch`: how nodes come into being: `process`, the operating system's processes, or `task`, tasks of this process.
 //!
 //! Promises:
 //! - It starts roles of this binary and nothing else, each at most once per name and session.
@@ -18,9 +18,11 @@
 //! It must never signal a process that it has reaped.
 
 mod core;
+mod launch;
 mod process;
 mod server;
 mod service;
+mod task;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -33,25 +35,38 @@ use tokio::sync::oneshot;
 pub use crate::core::{
     EVENTS_MAX, LAST_WORDS_BYTES_MAX, LEASE_MS_DEFAULT, PROCESSES_MAX, SESSIONS_MAX, STOP_GRACE_MS,
 };
-pub use process::{OrphanError, RelayTo, die_with_parent};
+pub use process::{NOT_INHERITED, OrphanError, RelayTo, die_with_parent};
+pub use task::{Order, RunNode};
 
 use crate::core::Core;
-use process::{Launcher, Printer};
+use launch::Launcher;
+use process::{Printer, Processes};
 use server::{Server, ServerHandle};
 use service::{NodeService, PcsService};
+use task::Tasks;
 
 /// The name in its readiness line and its status.
 pub const NAME: &str = "pcs";
 /// Where a PCS is expected on every host.
 pub const PORT: u16 = 10_000;
 
-#[derive(Debug, Clone)]
+/// What a PCS starts.
+#[derive(Clone)]
+pub enum Nodes {
+    Processes {
+        /// What is executed, with the role as its first argument.
+        binary: PathBuf,
+        relay: RelayTo,
+    },
+    /// Tasks of this process.
+    Tasks(RunNode),
+}
+
+#[derive(Clone)]
 pub struct Config {
     /// Port 0 picks a free one.
     pub listen: Address,
-    /// What is executed, with the role as its first argument.
-    pub binary: PathBuf,
-    pub relay: RelayTo,
+    pub nodes: Nodes,
     /// False when the puppetmaster is this very process, which cannot lose itself.
     pub leases_count: bool,
 }
@@ -59,23 +74,37 @@ pub struct Config {
 impl Config {
     /// A PCS with a process of its own.
     pub fn standalone(listen: Address) -> Result<Self, RunError> {
-        let binary = std::env::current_exe().map_err(RunError::NoBinary)?;
         Ok(Self {
             listen,
-            binary,
-            relay: RelayTo::SameStreams,
+            nodes: Nodes::processes(RelayTo::SameStreams)?,
             leases_count: true,
         })
     }
 
     /// A PCS in the puppetmaster's process, whose standard output belongs to the script's results.
     pub fn embedded(listen: Address) -> Result<Self, RunError> {
-        let standalone = Self::standalone(listen)?;
         Ok(Self {
-            relay: RelayTo::StandardError,
+            listen,
+            nodes: Nodes::processes(RelayTo::StandardError)?,
             leases_count: false,
-            ..standalone
         })
+    }
+
+    /// A PCS in the puppetmaster's process, whose nodes are so too.
+    pub fn one_process(listen: Address, run: RunNode) -> Self {
+        Self {
+            listen,
+            nodes: Nodes::Tasks(run),
+            leases_count: false,
+        }
+    }
+}
+
+impl Nodes {
+    /// Of this binary.
+    fn processes(relay: RelayTo) -> Result<Self, RunError> {
+        let binary = std::env::current_exe().map_err(RunError::NoBinary)?;
+        Ok(Self::Processes { binary, relay })
     }
 }
 
@@ -114,13 +143,21 @@ impl Life {
 
 /// Starts a PCS inside this process; `run` is the same with a shutdown of its own.
 pub async fn serve(config: Config, fabric: FabricHandle) -> Result<Running, RunError> {
-    let launcher = Launcher::new(config.binary).map_err(RunError::NoThread)?;
-    let printer = Printer::new(&fabric, config.relay).map_err(RunError::NoThread)?;
+    let can_freeze = matches!(config.nodes, Nodes::Processes { .. });
+    let launcher = match config.nodes {
+        Nodes::Processes { binary, relay } => {
+            let processes = Processes::new(binary).map_err(RunError::NoThread)?;
+            let printer = Printer::new(&fabric, relay).map_err(RunError::NoThread)?;
+            Launcher::Processes(processes, printer)
+        }
+        Nodes::Tasks(run) => Launcher::Tasks(Tasks::new(run)),
+    };
     let core = Core::new(config.leases_count);
-    let (server, handle) = Server::new(core, fabric.clone(), launcher, printer);
+    let (server, handle) = Server::new(core, fabric.clone(), launcher);
     let identity = Arc::new(OnceLock::new());
     let pcs = PcsService {
         server: handle.clone(),
+        can_freeze,
     };
     let node = NodeService {
         server: handle.clone(),

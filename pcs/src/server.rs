@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::{
     Answer, CallId, Core, Input, Output, PcsError, ProcessId, Request, Signal, Spec,
 };
-use crate::process::{Child, Launcher, Printer};
+use crate::launch::{Child, Launched, Launcher};
 
 /// Most inputs that wait for the server.
 const INPUTS_MAX: usize = 1024;
@@ -72,13 +72,12 @@ pub struct Server {
     core: Core,
     fabric: FabricHandle,
     launcher: Launcher,
-    printer: Printer,
     calls: mpsc::Receiver<Call>,
     inputs: mpsc::Receiver<Input>,
     /// Given to the tasks of launches and children.
     report: mpsc::Sender<Input>,
-    outcomes: mpsc::Receiver<Launched>,
-    report_launch: mpsc::Sender<Launched>,
+    outcomes: mpsc::Receiver<Outcome>,
+    report_launch: mpsc::Sender<Outcome>,
     replies: BTreeMap<CallId, Reply>,
     last_call: CallId,
     children: BTreeMap<ProcessId, Child>,
@@ -86,19 +85,14 @@ pub struct Server {
 }
 
 /// What came of a launch.
-struct Launched {
+struct Outcome {
     process: ProcessId,
     name: String,
-    child: Result<tokio::process::Child, String>,
+    launched: Result<Launched, String>,
 }
 
 impl Server {
-    pub fn new(
-        core: Core,
-        fabric: FabricHandle,
-        launcher: Launcher,
-        printer: Printer,
-    ) -> (Self, ServerHandle) {
+    pub fn new(core: Core, fabric: FabricHandle, launcher: Launcher) -> (Self, ServerHandle) {
         let (call, calls) = mpsc::channel(INPUTS_MAX);
         let (report, inputs) = mpsc::channel(INPUTS_MAX);
         let (report_launch, outcomes) = mpsc::channel(INPUTS_MAX);
@@ -111,7 +105,6 @@ impl Server {
             core,
             fabric,
             launcher,
-            printer,
             calls,
             inputs,
             report,
@@ -142,7 +135,7 @@ impl Server {
                 .processes
                 .store(processes as u64, Ordering::Relaxed);
         }
-        self.printer.close().await;
+        self.launcher.close().await;
     }
 
     /// What waits is taken before the time is looked at: a request that came in time is never late.
@@ -159,7 +152,7 @@ impl Server {
         };
         tokio::select! {
             biased;
-            Some(launched) = self.outcomes.recv() => self.accept(launched),
+            Some(outcome) = self.outcomes.recv() => self.accept(outcome),
             Some(input) = self.inputs.recv() => {
                 if let Input::Exited { process, .. } = &input {
                     self.children.remove(process);
@@ -178,16 +171,14 @@ impl Server {
         }
     }
 
-    fn accept(&mut self, launched: Launched) -> Input {
-        let process = launched.process;
-        let child = match launched.child {
-            Ok(child) => child,
+    fn accept(&mut self, outcome: Outcome) -> Input {
+        let process = outcome.process;
+        let launched = match outcome.launched {
+            Ok(launched) => launched,
             Err(why) => return Input::LaunchFailed { process, why },
         };
-        let pid = child.id().unwrap_or_default();
-        let who = (process, launched.name);
-        let lines = self.printer.lines();
-        let child = Child::tend(child, who, &self.fabric, lines, self.report.clone());
+        let (pid, who) = (launched.pid(), (process, outcome.name));
+        let child = launched.tend(who, &self.fabric, self.report.clone());
         self.children.insert(process, child);
         Input::Launched { process, pid }
     }
@@ -206,16 +197,16 @@ impl Server {
     }
 
     fn launch(&self, process: ProcessId, spec: Spec) {
-        let (launcher, report) = (self.launcher.clone(), self.report_launch.clone());
+        let (launch, report) = (self.launcher.launch(), self.report_launch.clone());
         let launch = async move {
             let name = spec.name.clone();
-            let child = launcher.launch(spec).await;
+            let launched = launch.start(spec).await;
             // When the server has ended, this drops the child, which kills it.
             let _ = report
-                .send(Launched {
+                .send(Outcome {
                     process,
                     name,
-                    child,
+                    launched,
                 })
                 .await;
         };

@@ -4,7 +4,7 @@
 //! - [`cluster`]: the nodes, their PCSs, and what becomes of them.
 //! - [`interpreter`]: executes a command on a cluster.
 //! - [`backup`]: the file of a backup.
-//! - [`script`], [`repl`]: where commands come from.
+//! - [`script`], [`repl`], [`develop`]: where commands come from.
 //! - [`output`]: everything that is said; [`outcome`]: how it went. [`debug`]: the nodes' debug lines.
 //!
 //! Promises: a script that is wrong anywhere starts nothing; a file, standard input and the prompt go through the
@@ -14,6 +14,7 @@
 pub mod backup;
 pub mod cluster;
 pub mod debug;
+pub mod develop;
 pub mod interpreter;
 pub mod language;
 pub mod outcome;

@@ -3,13 +3,14 @@
 //! The line editor blocks, so it has a thread of its own; outcomes of runs that come while a person types are
 //! printed above the prompt.
 
-mod editor;
+pub(crate) mod editor;
 
 use crate::interpreter::{Flow, Interpreter};
 use crate::outcome::Outcome;
 use crate::{Config, Surroundings, close, interrupt, open, script};
 use editor::{Editor, Printer, Typed};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// What the prompt is called in diagnostics.
 const PROMPT_NAME: &str = "<prompt>";
@@ -34,24 +35,40 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
     };
     output.message("Marionette. `help` lists the commands, `exit` stops all nodes and leaves.");
     let mut interpreter = Interpreter::new(Arc::clone(&cluster));
+    converse(&mut interpreter, printer, &mut interrupts).await;
+    if config.keep && config.connect.is_none() {
+        output.message("the nodes stay until Ctrl-C");
+        interrupt(&mut interrupts).await;
+    }
+    close(&cluster, &mut interrupts).await;
+    Outcome::Well
+}
+
+/// Executes what a person types until `exit` or the end of the input, and settles what was begun.
+pub(crate) async fn converse(
+    interpreter: &mut Interpreter,
+    printer: Printer,
+    interrupts: &mut mpsc::Receiver<()>,
+) {
+    let cluster = Arc::clone(interpreter.cluster());
     let mut editor = Editor::start(printer, Arc::clone(&cluster));
     loop {
         let typed = tokio::select! {
             typed = editor.read() => typed,
-            () = interrupt(&mut interrupts) => Typed::End,
+            () = interrupt(interrupts) => Typed::End,
         };
         let text = match typed {
             Typed::Text(text) => text,
             Typed::Cancelled => continue,
             Typed::End => break,
         };
-        let Ok(parsed) = script::prepare(&interpreter, PROMPT_NAME, &text) else {
+        let Ok(parsed) = script::prepare(interpreter, PROMPT_NAME, &text) else {
             continue;
         };
         let flow = tokio::select! {
-            flow = script::execute(&mut interpreter, &parsed, None) => flow,
-            () = interrupt(&mut interrupts) => {
-                output.message("interrupted");
+            flow = script::execute(interpreter, &parsed, None) => flow,
+            () = interrupt(interrupts) => {
+                cluster.output.message("interrupted");
                 Flow::Next
             }
         };
@@ -61,12 +78,6 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
     }
     tokio::select! {
         () = interpreter.settle() => {}
-        () = interrupt(&mut interrupts) => {}
+        () = interrupt(interrupts) => {}
     }
-    if config.keep && config.connect.is_none() {
-        output.message("the nodes stay until Ctrl-C");
-        interrupt(&mut interrupts).await;
-    }
-    close(&cluster, &mut interrupts).await;
-    Outcome::Well
 }

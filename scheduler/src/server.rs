@@ -175,6 +175,9 @@ impl Server {
             // It is tried again; a lost worker has been told of once, not for each of its runs.
             Change::StageFailed { .. } => tracing::info!(run, "{change}"),
             Change::Waiting { .. } => tracing::warn!(run, "{change}"),
+            Change::Submitted { .. } | Change::Ended { .. } => {
+                tracing::info!(target: "run", run, "{change}");
+            }
             _ => tracing::debug!(run, "{change}"),
         }
         self.identity.debug(|| format!("run {run} {change}"));

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::document::{Command, Part, Section};
-use crate::support::{send, wait_until, wait_within};
+use crate::support::{send, wait_within};
 
 /// Building the standard library for WASM takes minutes on a busy machine.
 const COMMAND_MAX: Duration = Duration::from_mins(15);
@@ -139,8 +139,12 @@ impl Session {
             self.stop_all(place);
         } else if command.in_background {
             let running = self.spawn(text);
-            wait_until((place, text), || {
-                running.output().contains(READY).then_some(())
+            wait_within(COMMAND_MAX, (place, text), || {
+                let output = running.output();
+                output
+                    .lines()
+                    .any(|line| line.starts_with(READY))
+                    .then_some(())
             });
             self.background.push(running);
         } else {

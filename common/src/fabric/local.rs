@@ -44,6 +44,11 @@ impl LocalFabric {
         Self::end_of(self.network.clone())
     }
 
+    /// Whether somebody listens there.
+    pub fn reaches(&self, address: &Address) -> bool {
+        self.network.lock().contains_key(address)
+    }
+
     fn end_of(network: Network) -> Self {
         let faults = Arc::new(Faults::new(true));
         let courier = LocalCourier {

@@ -1,8 +1,9 @@
 //! How nodes speak, and their only source of time, tasks and chance.
 //!
-//! Two implementations, one test suite over both (`tests/fabric.rs`):
+//! Three implementations, one test suite over all (`tests/fabric.rs`):
 //! - [`GrpcFabric`]: real processes; every method is a plain gRPC method on the wire.
 //! - [`LocalFabric`]: everything in one process; messages pass through the codec all the same.
+//! - [`OpenFabric`]: the same, and other processes reach the nodes by gRPC.
 //!
 //! Roles use the typed clients and servers generated in [`crate::proto`] on top of this trait, and never
 //! `tokio::time`, `tokio::spawn`, `std::time` or `rand`: what goes through the fabric can be simulated.
@@ -18,6 +19,7 @@ mod faults;
 mod grpc;
 mod local;
 mod machine;
+mod open;
 mod outbox;
 
 pub use address::{Address, AddressError};
@@ -26,6 +28,7 @@ pub use faults::{FAULT_DELAY_MS_MAX, FAULTY_LINKS_MAX};
 pub use futures::future::BoxFuture;
 pub use grpc::{Connection, GrpcFabric, Listening, Transport};
 pub use local::LocalFabric;
+pub use open::OpenFabric;
 pub use std::time::Duration;
 
 pub use crate::status::{Detail, Kind, Status};

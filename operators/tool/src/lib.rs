@@ -5,7 +5,7 @@
 //! - [`test`]: a table of cases ([`cases`], read with [`notes`]), each run by [`rehearse`] in the worker's own host on
 //!   records in memory, and held against what it expects by [`compare`];
 //! - [`once`]: one attempt; - [`inspect`]: what a file holds, and whether a worker would take it;
-//! - [`show`]: values on a terminal; - [`unusable`]: errors, and where words go.
+//! - [`watch`]: builds anew when source changes; - [`show`]: values on a terminal; - [`unusable`]: errors, and where words go.
 
 pub mod build;
 pub mod cases;
@@ -21,3 +21,4 @@ pub mod rehearse;
 pub mod show;
 pub mod test;
 pub mod unusable;
+pub mod watch;

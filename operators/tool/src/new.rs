@@ -62,7 +62,8 @@ impl fmt::Display for Created {
         writeln!(out, "next:")?;
         writeln!(out, "  cd {directory}")?;
         writeln!(out, "  marionette operator build")?;
-        write!(out, "  marionette operator test")
+        writeln!(out, "  marionette operator test")?;
+        write!(out, "  marionette dev")
     }
 }
 

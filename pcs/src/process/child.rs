@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use common::fabric::{Address, FabricHandle, Task, timeout};
+use common::fabric::{Address, FabricHandle, timeout};
 use common::node::readiness_line;
 use futures::future::{Either, join, select};
 use nix::sys::signal::{Signal as UnixSignal, kill};
@@ -18,48 +18,32 @@ use tokio::sync::mpsc;
 
 use super::printer::{Lines, Stream};
 use crate::core::{Input, LastWords, ProcessId, Signal};
+use crate::launch::Child;
 
 /// Longest line that is relayed in one piece, in bytes.
 const LINE_BYTES_MAX: u64 = 16 << 10;
 /// How long the pipes of an ended child are read on, in case that someone else holds them.
 const DRAIN_WAIT: Duration = Duration::from_millis(300);
-/// Most signals that wait for the child's task.
-const SIGNALS_MAX: usize = 16;
-
-/// The server's end of a child's task; dropped, it kills the child.
-pub struct Child {
-    signals: mpsc::Sender<Signal>,
-    _task: Task,
-}
-
-impl Child {
-    /// Reports with `Ready` and, last, `Exited` on `inputs`.
-    pub fn tend(
-        child: tokio::process::Child,
-        (process, name): (ProcessId, String),
-        fabric: &FabricHandle,
-        lines: Lines,
-        inputs: mpsc::Sender<Input>,
-    ) -> Self {
-        let (signals, ordered) = mpsc::channel(SIGNALS_MAX);
-        let tender = Tender {
-            process,
-            name,
-            fabric: fabric.clone(),
-            lines,
-            inputs,
-            last_words: Mutex::default(),
-        };
-        let task = fabric.spawn(Box::pin(tender.run(child, ordered)));
-        Self {
-            signals,
-            _task: task,
-        }
-    }
-
-    /// A full queue holds more signals than one child can need.
-    pub fn signal(&self, signal: Signal) {
-        let _ = self.signals.try_send(signal);
+/// Reports with `Ready` and, last, `Exited` on `inputs`.
+pub fn tend(
+    child: tokio::process::Child,
+    (process, name): (ProcessId, String),
+    fabric: &FabricHandle,
+    lines: Lines,
+    inputs: mpsc::Sender<Input>,
+) -> Child {
+    let (signals, ordered) = mpsc::channel(Child::SIGNALS_MAX);
+    let tender = Tender {
+        process,
+        name,
+        fabric: fabric.clone(),
+        lines,
+        inputs,
+        last_words: Mutex::default(),
+    };
+    Child {
+        signals,
+        _tender: fabric.spawn(Box::pin(tender.run(child, ordered))),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::core::Spec;
 
 /// Which cluster a node belongs to, where its data is and what its limits are says whoever asks for it, not the shell that
 /// the PCS was started from.
-const NOT_INHERITED: [&str; 7] = [
+pub const NOT_INHERITED: [&str; 7] = [
     "MARIONETTE_RING",
     "MARIONETTE_DATA",
     "MARIONETTE_SYNC",
@@ -30,12 +30,12 @@ const LAUNCHES_MAX: usize = 64;
 type Launch = (Spec, oneshot::Sender<std::io::Result<Child>>);
 
 #[derive(Clone)]
-pub struct Launcher {
+pub struct Processes {
     binary: PathBuf,
     launches: mpsc::Sender<Launch>,
 }
 
-impl Launcher {
+impl Processes {
     /// Starts the thread, which ends when the last clone of this is dropped.
     pub fn new(binary: PathBuf) -> std::io::Result<Self> {
         let (launches, mut waiting) = mpsc::channel::<Launch>(LAUNCHES_MAX);

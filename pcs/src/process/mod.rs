@@ -10,7 +10,7 @@ mod launcher;
 mod parent;
 mod printer;
 
-pub use child::Child;
-pub use launcher::Launcher;
+pub use child::tend;
+pub use launcher::{NOT_INHERITED, Processes};
 pub use parent::{OrphanError, die_with_parent};
-pub use printer::{Printer, RelayTo};
+pub use printer::{Lines, Printer, RelayTo};

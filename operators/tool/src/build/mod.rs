@@ -61,6 +61,11 @@ impl fmt::Display for Built {
     }
 }
 
+/// Whether a directory is one that [`build`] takes.
+pub(crate) fn is_project(directory: &Path) -> bool {
+    Project::recognise(directory).is_ok()
+}
+
 /// Builds what the author names. Long steps and what compilers say go to standard error.
 pub fn build(order: &Order, machine: &Machine) -> Result<Built, BuildError> {
     let started = Instant::now();
