@@ -163,6 +163,7 @@ impl Interpreter {
             }
             Command::Run { input, application } => self.run(line, input, application).await?,
             Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
+            Command::Cancel { run, .. } => self.runs.cancel(*run).await?,
             Command::Populate { file } => self.populate(line, file).await?,
             Command::Backup { file } => self.backup(line, file).await?,
             Command::Restore { file } => self.restore(line, file).await?,

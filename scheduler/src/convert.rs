@@ -136,6 +136,7 @@ pub fn run_summary(run: &Run, now_ms: u64) -> proto::RunReport {
         RunState::Completed(_) => (proto::RunState::Completed, ""),
         RunState::Failed(reason) => (proto::RunState::Failed, reason.as_str()),
         RunState::Expired(reason) => (proto::RunState::Expired, reason.as_str()),
+        RunState::Cancelled => (proto::RunState::Cancelled, ""),
     };
     proto::RunReport {
         run: run.number,

@@ -21,7 +21,7 @@ const WAITING_CLIENTS_MAX: usize = 1_024;
 /// How often silence and deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a worker may take to accept a task or a cancellation.
-const WORKER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+pub const WORKER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a worker may fetch and compile a component.
 pub const PREPARE_TIMEOUT: Duration = Duration::from_mins(2);
 

@@ -6,23 +6,26 @@ use common::application::{Application, StageKind, TIMEOUT_MAX};
 use common::diagnostic::{Diagnostic, render_all};
 use common::fabric::{Duration, FabricHandle, timeout};
 use common::node::Identity;
-use common::proto::{self, Empty, node, scheduler};
+use common::proto::{self, Empty, node, scheduler, worker};
 use common::status::{Kind, Status};
-use common::types::{ComponentHash, Ring, required};
+use common::types::{ComponentHash, Ring, WorkerAddress, required};
+use futures::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::convert;
 use crate::core::{
-    Answer, Core, Input, ReassignError, StageSpec, Submission, SubmitError, WrongStage,
+    Answer, CancelError, Core, Input, ReassignError, StageSpec, Submission, SubmitError, WrongStage,
 };
 use crate::deploy::Deployer;
-use crate::server::{Event, ServerHandle};
+use crate::server::{Event, ServerHandle, WORKER_CALL_TIMEOUT};
 
 /// The input of a run.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 /// The text of an application file.
 const APPLICATION_BYTES_MAX: usize = 256 << 10;
 const APPLICATION_NAME_BYTES_MAX: usize = 4 << 10;
+/// The key under which a run is submitted.
+const KEY_BYTES_MAX: usize = 128;
 /// Versions that one submitter has seen.
 const SEEN_MAX: usize = 1_000;
 /// The time of a run that says nothing else.
@@ -68,6 +71,22 @@ impl Service {
             .ok_or_else(|| convert::unknown_run(number))
     }
 
+    /// Returns when nothing of the run starts at the worker any more.
+    async fn tell_cancelled(&self, run: u64, worker: WorkerAddress) -> Result<(), Status> {
+        let client = worker::Client::new(self.fabric.clone(), worker.address, WORKER_CALL_TIMEOUT);
+        let request = proto::CancelRunRequest {
+            run,
+            scheduler_incarnation: self.identity.incarnation,
+        };
+        if let Err(failure) = client.cancel_run(&request).await {
+            let name = worker.name;
+            return Err(Status::timeout(format!(
+                "run {run} is cancelled, but worker {name} has not confirmed it: {failure}"
+            )));
+        }
+        Ok(())
+    }
+
     /// Runs are counted anew by every scheduler: what is said about another one's is not for this one.
     fn check_incarnation(&self, incarnation: u64, run: u64) -> Result<(), Status> {
         if incarnation == self.identity.incarnation {
@@ -103,6 +122,27 @@ impl scheduler::Service for Service {
             timeout(self.fabric.as_ref(), patience, outcome).await;
         }
         self.report(request.run).await
+    }
+
+    async fn cancel(&self, request: proto::CancelRequest) -> Result<Empty, Status> {
+        let run = request.run;
+        let involved = match self.server.request(Input::Cancel { run }).await? {
+            Some(Answer::Cancelled(Ok(involved))) => involved,
+            Some(Answer::Cancelled(Err(error))) => {
+                let kind = match error {
+                    CancelError::Unknown(_) => Kind::NotFound,
+                    CancelError::Ended { .. } => Kind::Refused,
+                };
+                return Err(Status::new(kind, error.to_string()));
+            }
+            _ => return Err(unanswered()),
+        };
+        let told = involved
+            .into_iter()
+            .map(|worker| self.tell_cancelled(run, worker));
+        let told = join_all(told).await;
+        told.into_iter().collect::<Result<(), Status>>()?;
+        Ok(Empty {})
     }
 
     async fn runs(&self, request: proto::RunsRequest) -> Result<proto::RunsResponse, Status> {
@@ -303,6 +343,7 @@ fn parse_submission(
         request.application_name.len(),
         APPLICATION_NAME_BYTES_MAX,
     )?;
+    bound("the key of a run", request.key.len(), KEY_BYTES_MAX)?;
     let timeout_max_ms = u64::try_from(TIMEOUT_MAX.as_millis()).unwrap_or(u64::MAX);
     let timeout_ms = match request.timeout_ms {
         0 => RUN_TIMEOUT_MS,
@@ -327,6 +368,7 @@ fn parse_submission(
         pin.is_floor = true;
     }
     let submission = Submission {
+        key: Some(request.key).filter(|key| !key.is_empty()),
         seen,
         input: request.input,
         application: request.application_name,
@@ -367,6 +409,7 @@ fn submit_status(error: &SubmitError, application: &Application) -> Status {
         SubmitError::TooManyRuns { .. } | SubmitError::TooManyBytes { .. } => {
             Status::overloaded(error.to_string())
         }
+        SubmitError::KeyTaken { .. } => Status::new(Kind::AlreadyExists, error.to_string()),
         SubmitError::WrongStages { stages, known } => {
             let wrong: Vec<Diagnostic> = stages
                 .iter()

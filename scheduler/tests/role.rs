@@ -140,12 +140,17 @@ impl Stage {
     }
 
     async fn submit(&self, application: &str) -> Result<u64, Status> {
+        self.submit_with_key("", application).await
+    }
+
+    async fn submit_with_key(&self, key: &str, application: &str) -> Result<u64, Status> {
         let request = proto::SubmitRequest {
             seen: vec![],
             input: "13".to_owned(),
             application: application.to_owned(),
             application_name: "app".to_owned(),
             timeout_ms: 0,
+            key: key.to_owned(),
         };
         self.client
             .submit(&request)
@@ -384,9 +389,44 @@ async fn before_ring_and_workers_are_known_runs_are_refused() {
 }
 
 #[tokio::test]
+async fn a_cancellation_is_answered_when_the_workers_know_of_it() {
+    let mut stage = Stage::ready().await;
+    let run = stage.submit("operator A 0").await.unwrap();
+    stage
+        .client
+        .cancel(&proto::CancelRequest { run })
+        .await
+        .unwrap();
+    assert_eq!(stage.cancelled.try_recv().unwrap().run, run);
+    assert_eq!(stage.report_of(run).await.state(), RunState::Cancelled);
+    let unknown = stage.client.cancel(&proto::CancelRequest { run: 7 }).await;
+    assert_eq!(unknown.unwrap_err().kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn one_key_submitted_a_hundred_times_at_once_makes_one_run() {
+    let mut stage = Stage::ready().await;
+    let submissions = (0..100).map(|_| stage.submit_with_key("order-7", "operator A 0"));
+    for run in futures::future::join_all(submissions).await {
+        assert_eq!(run.unwrap(), 1);
+    }
+    let task = stage.tasks.recv().await.unwrap();
+    assert_eq!(task.meta.unwrap().run, 1);
+    let runs = proto::RunsRequest { limit: 0 };
+    assert_eq!(stage.client.runs(&runs).await.unwrap().runs.len(), 1);
+    let refused = stage.submit_with_key("order-7", "operator B 0").await;
+    assert_eq!(refused.unwrap_err().kind, Kind::AlreadyExists);
+    let refused = stage
+        .submit_with_key(&"k".repeat(129), "operator A 0")
+        .await;
+    assert_eq!(refused.unwrap_err().kind, Kind::InvalidArgument);
+}
+
+#[tokio::test]
 async fn what_is_wrong_or_too_large_is_refused() {
     let stage = Stage::ready().await;
     let large = proto::SubmitRequest {
+        key: String::new(),
         seen: vec![],
         input: "x".repeat((1 << 20) + 1),
         application: "operator A 0".to_owned(),

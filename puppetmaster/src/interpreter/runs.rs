@@ -5,7 +5,7 @@ use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::timeout;
-use common::proto::{AwaitRunRequest, RunReport, RunState, SubmitRequest};
+use common::proto::{AwaitRunRequest, CancelRequest, RunReport, RunState, SubmitRequest};
 use common::status::{Kind, Status};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,13 +82,16 @@ impl Runs {
             application_name: application_name.to_owned(),
             timeout_ms: settings.run_timeout_ms(),
             seen: self.seen.to_proto(),
+            // Its own: if an answer is lost, the same is asked again, and is no second run.
+            key: format!("{:016x}", self.cluster.fabric.random()),
         };
         let mut why = String::new();
         let submitting = async {
             loop {
                 match client.submit(&request).await {
-                    // Nothing has happened: the same again cannot make a second run.
-                    Err(status) if status.kind == Kind::Overloaded => why = status.message,
+                    Err(status) if matches!(status.kind, Kind::Overloaded | Kind::Timeout) => {
+                        why = status.message;
+                    }
                     answer => return answer,
                 }
                 self.cluster.fabric.sleep(POLL_INTERVAL).await;
@@ -162,6 +165,16 @@ impl Runs {
         }
     }
 
+    /// Cancels a run, and waits for its outcome if it was submitted from here.
+    pub async fn cancel(&self, number: u64) -> Result<(), Failure> {
+        let client = self.cluster.scheduler(CALL_MAX).await?;
+        client.cancel(&CancelRequest { run: number }).await?;
+        if let Some(run) = self.numbered(number) {
+            self.outcome_of(run).await;
+        }
+        Ok(())
+    }
+
     /// What the scheduler knows of a run now.
     pub async fn report_now(&self, run: u64) -> Result<RunReport, Failure> {
         let client = self.cluster.scheduler(CALL_MAX).await?;
@@ -189,7 +202,8 @@ impl Runs {
     }
 
     fn end(&self, run: RunKey, report: RunReport, counted: Counted) {
-        if counted == Counted::WhenItEnds && report.state() != RunState::Completed {
+        let is_well = matches!(report.state(), RunState::Completed | RunState::Cancelled);
+        if counted == Counted::WhenItEnds && !is_well {
             let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
             *outcome = outcome.and(Outcome::Failed);
         }

@@ -293,6 +293,11 @@ pub enum Command {
         command: Box<Command>,
     },
     Runs,
+    /// Ends a run.
+    Cancel {
+        run: u64,
+        run_word: Name,
+    },
     Repeat {
         count: u32,
         command: Box<Command>,
@@ -350,6 +355,7 @@ impl Command {
             | Self::Set(_)
             | Self::Await { .. }
             | Self::ExpectRun { .. }
+            | Self::Cancel { .. }
             | Self::Runs
             | Self::Include { .. }
             | Self::Echo { .. }

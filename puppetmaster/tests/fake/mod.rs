@@ -618,6 +618,11 @@ mod scheduler_toy {
             report.ok_or_else(|| Status::not_found(format!("there is no run {}", request.run)))
         }
 
+        async fn cancel(&self, request: CancelRequest) -> Result<Empty, Status> {
+            let ended = format!("run {} has ended: completed", request.run);
+            Err(Status::refused(ended))
+        }
+
         async fn runs(&self, _: RunsRequest) -> Result<RunsResponse, Status> {
             let without_items = |report: &RunReport| RunReport {
                 output: Vec::new(),

@@ -24,6 +24,10 @@ pub enum Input {
         stage: usize,
         gone: String,
     },
+    /// Answered by [`Answer::Cancelled`].
+    Cancel {
+        run: RunNumber,
+    },
     /// The process of this worker has been reaped.
     CertifyDeath {
         worker: String,
@@ -89,6 +93,8 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     Submitted(Result<RunNumber, SubmitError>),
+    /// Who may have tasks of the run, or get some from one another: it is over for sure when they know of it.
+    Cancelled(Result<Vec<WorkerAddress>, CancelError>),
     Registered(Result<Option<Arc<Ring>>, TooManyWorkers>),
     Reassigned(Result<Reassignment, ReassignError>),
     RingSet(Result<(), RingError>),
@@ -97,6 +103,8 @@ pub enum Answer {
 /// A run to be made of an application.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submission {
+    /// The same key again means the same run.
+    pub key: Option<String>,
     pub input: String,
     /// The name of the application, for people.
     pub application: String,
@@ -208,6 +216,17 @@ pub enum SubmitError {
     TooManyRuns { runs_max: usize },
     #[error("runs in flight hold {bytes_max} bytes of items: try again when some have ended")]
     TooManyBytes { bytes_max: usize },
+    #[error("the key belongs to run {run}, which has another input or application")]
+    KeyTaken { run: RunNumber },
+}
+
+/// Why a run was not cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CancelError {
+    #[error("there is no run {0}, or it ended so long ago that it was forgotten")]
+    Unknown(RunNumber),
+    #[error("run {run} has ended: {state}")]
+    Ended { run: RunNumber, state: String },
 }
 
 /// An index into [`Submission::stages`] and what is wrong there.

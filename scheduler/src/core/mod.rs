@@ -24,8 +24,8 @@ use std::sync::Arc;
 use common::types::{ComponentHash, Ring};
 
 pub use event::{
-    Answer, Change, Dispatch, Heartbeat, Input, Output, ReassignError, RingError, StageEnd,
-    StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WrongStage,
+    Answer, CancelError, Change, Dispatch, Heartbeat, Input, Output, ReassignError, RingError,
+    StageEnd, StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WrongStage,
 };
 pub use run::{Checkpoint, Run, RunNumber, RunState, Stage};
 pub use workers::{Presence, Worker};
@@ -81,6 +81,10 @@ impl Core {
             } => {
                 let result = self.reassign(now_ms, run, attempt, stage, &gone, outputs);
                 outputs.push(Output::Answer(Answer::Reassigned(result)));
+            }
+            Input::Cancel { run } => {
+                let result = self.cancel(now_ms, run, outputs);
+                outputs.push(Output::Answer(Answer::Cancelled(result)));
             }
             Input::CertifyDeath { worker } => self.lose_worker(now_ms, &worker, "died", outputs),
             Input::SetRing(ring) => {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use common::types::WorkerAddress;
+
 use super::Core;
-use super::event::{Change, Output, StageEnd, StageReport};
+use super::event::{CancelError, Change, Output, StageEnd, StageReport};
 use super::run::{Checkpoint, RunNumber, RunState, TimesMs};
 
 impl Core {
@@ -122,20 +124,11 @@ impl Core {
         let Some(run) = self.runs.get(number) else {
             return;
         };
-        let mut involved = BTreeSet::new();
-        for worker in run
-            .stages
-            .iter()
-            .filter(|stage| !stage.done)
-            .filter_map(|stage| stage.worker.as_ref())
-        {
+        let open = run.stages.iter().filter(|stage| !stage.done);
+        for worker in open.filter_map(|stage| stage.worker.as_ref()) {
             self.workers.release(now_ms, worker);
-            involved.insert(worker);
         }
-        for worker in involved
-            .into_iter()
-            .filter_map(|name| self.workers.address(name))
-        {
+        for worker in self.involved(number) {
             outputs.push(Output::CancelRun {
                 worker,
                 run: number,
@@ -148,6 +141,39 @@ impl Core {
             },
         });
         outputs.push(Output::Finished { run: number, state });
+    }
+
+    /// Ends the run at somebody's wish; asked again, it answers alike.
+    pub(super) fn cancel(
+        &mut self,
+        now_ms: u64,
+        number: RunNumber,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Vec<WorkerAddress>, CancelError> {
+        let run = self.runs.get(number).ok_or(CancelError::Unknown(number))?;
+        match &run.state {
+            RunState::Running => self.finish(now_ms, number, RunState::Cancelled, outputs),
+            RunState::Cancelled => {}
+            state => {
+                return Err(CancelError::Ended {
+                    run: number,
+                    state: state.to_string(),
+                });
+            }
+        }
+        Ok(self.involved(number))
+    }
+
+    /// The workers of the stages that are not done, each once.
+    fn involved(&self, number: RunNumber) -> Vec<WorkerAddress> {
+        let stages = self.runs.get(number).map(|run| run.stages.as_slice());
+        let open = stages
+            .unwrap_or_default()
+            .iter()
+            .filter(|stage| !stage.done);
+        let names: BTreeSet<&String> = open.filter_map(|stage| stage.worker.as_ref()).collect();
+        let address = |name| self.workers.address(name);
+        names.into_iter().filter_map(|name| address(name)).collect()
     }
 
     pub(super) fn expire(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {

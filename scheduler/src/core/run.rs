@@ -45,6 +45,8 @@ pub enum RunState {
     Failed(String),
     /// Names the time and what was waited for.
     Expired(String),
+    /// As its submitter, or somebody else, wished.
+    Cancelled,
 }
 
 impl std::fmt::Display for RunState {
@@ -54,6 +56,7 @@ impl std::fmt::Display for RunState {
             Self::Completed(output) => write!(f, "completed with {} item(s)", output.items.len()),
             Self::Failed(reason) => write!(f, "failed: {reason}"),
             Self::Expired(reason) => write!(f, "expired: {reason}"),
+            Self::Cancelled => f.write_str("cancelled"),
         }
     }
 }
@@ -97,6 +100,8 @@ pub struct Resend {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     pub number: RunNumber,
+    /// Chosen by its submitter.
+    pub key: Option<Arc<str>>,
     pub input: Arc<str>,
     pub application: String,
     /// Prefixes of the URLs that its operators may open.
@@ -130,6 +135,7 @@ impl Run {
         };
         Self {
             number,
+            key: submission.key.map(Into::into),
             input: submission.input.into(),
             application: submission.application,
             grants: submission.grants.into(),

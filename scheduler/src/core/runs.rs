@@ -19,6 +19,8 @@ pub const HISTORY_BYTES_MAX: usize = 256 << 20;
 #[derive(Default)]
 pub struct Runs {
     known: BTreeMap<RunNumber, Run>,
+    /// Of the known runs that have one.
+    keys: BTreeMap<Arc<str>, RunNumber>,
     submitted: u64,
     in_flight: BTreeSet<RunNumber>,
     in_flight_bytes: usize,
@@ -56,6 +58,11 @@ impl Runs {
         self.submitted
     }
 
+    /// The known run with this key.
+    pub fn with_key(&self, key: &str) -> Option<&Run> {
+        self.keys.get(key).and_then(|number| self.get(*number))
+    }
+
     pub fn admit(&self) -> Result<(), SubmitError> {
         if self.in_flight.len() >= IN_FLIGHT_RUNS_MAX {
             return Err(SubmitError::TooManyRuns {
@@ -73,6 +80,9 @@ impl Runs {
     pub fn insert(&mut self, make: impl FnOnce(RunNumber) -> Run) -> &mut Run {
         self.submitted += 1;
         let run = make(self.submitted);
+        if let Some(key) = &run.key {
+            self.keys.insert(Arc::clone(key), run.number);
+        }
         self.in_flight.insert(run.number);
         self.in_flight_bytes += bytes_of(&run);
         self.deadlines.insert((run.deadline_ms, run.number));
@@ -129,6 +139,9 @@ impl Runs {
                 return;
             };
             self.history_bytes -= bytes_of(&run);
+            if let Some(key) = &run.key {
+                self.keys.remove(key);
+            }
         }
     }
 }
@@ -142,6 +155,7 @@ fn bytes_of(run: &Run) -> usize {
             .map_or(0, |checkpoint| checkpoint.bytes()),
         RunState::Completed(output) => output.bytes(),
         RunState::Failed(reason) | RunState::Expired(reason) => reason.len(),
+        RunState::Cancelled => 0,
     };
     run.input.len() + items
 }

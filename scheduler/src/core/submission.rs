@@ -1,7 +1,7 @@
 //! A run begins: what is refused, and the first placement of all its stages.
 
 use super::Core;
-use super::event::{Change, Output, Submission, SubmitError, WrongStage};
+use super::event::{Change, Output, StageSpec, Submission, SubmitError, WrongStage};
 use super::run::{Run, RunNumber};
 
 impl Core {
@@ -13,6 +13,9 @@ impl Core {
         mut submission: Submission,
         outputs: &mut Vec<Output>,
     ) -> Result<RunNumber, SubmitError> {
+        if let Some(number) = self.submitted_before(&submission)? {
+            return Ok(number);
+        }
         for stage in &mut submission.stages {
             stage.component = self.catalog.get(&stage.class).copied();
         }
@@ -41,6 +44,28 @@ impl Core {
         Ok(number)
     }
 
+    /// The run that this key has made already.
+    fn submitted_before(&self, submission: &Submission) -> Result<Option<RunNumber>, SubmitError> {
+        let key = submission.key.as_deref();
+        let Some(run) = key.and_then(|key| self.runs.with_key(key)) else {
+            return Ok(None);
+        };
+        // Which component a class had is the run's own business.
+        let written = |spec: &StageSpec| StageSpec {
+            component: None,
+            ..spec.clone()
+        };
+        let stages = run.stages.iter().map(|stage| written(&stage.spec));
+        let is_same = *run.input == *submission.input
+            && run.application == submission.application
+            && stages.eq(submission.stages.iter().map(written));
+        if is_same {
+            Ok(Some(run.number))
+        } else {
+            Err(SubmitError::KeyTaken { run: run.number })
+        }
+    }
+
     fn check(&self, submission: &Submission) -> Result<(), SubmitError> {
         if self.workers.is_empty() {
             return Err(SubmitError::NoWorker);
@@ -52,7 +77,7 @@ impl Core {
         known.extend(self.catalog.keys().cloned());
         known.sort_unstable();
         known.dedup();
-        let wrong = |(index, stage): (usize, &super::StageSpec)| {
+        let wrong = |(index, stage): (usize, &StageSpec)| {
             if stage.parallel {
                 Some(WrongStage::Parallel(index))
             } else {

@@ -237,6 +237,7 @@ impl Cluster {
         timeout_ms: u64,
     ) -> Result<u64, Status> {
         let request = SubmitRequest {
+            key: String::new(),
             seen: vec![],
             input: input.to_owned(),
             application: application.to_owned(),

@@ -227,6 +227,17 @@ pub(super) static TABLE: &[Entry] = &[
         read: |_| Ok(Command::Runs),
     },
     Entry {
+        name: "cancel",
+        aliases: &[],
+        arguments: &[required("N", Kind::Free)],
+        help: "Cancels run N, counted from 1: when it returns, nothing of the run starts any more.",
+        example: "cancel 1",
+        read: |a| {
+            let (run, run_word) = a.run()?;
+            Ok(Command::Cancel { run, run_word })
+        },
+    },
+    Entry {
         name: "repeat",
         aliases: &[],
         arguments: &[required("N", Kind::Free), COMMAND],

@@ -153,3 +153,49 @@ fn at_its_deadline_a_run_expires_and_its_workers_are_told() {
         "]],
     );
 }
+
+#[test]
+fn a_cancelled_run_is_over_when_all_know_who_could_start_something_of_it() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A B");
+    check(
+        &cluster.cancel(1),
+        expect![[r"
+            cancel 1 at w1
+            cancel 1 at w2
+            run 1 cancelled
+            finished 1: cancelled
+            over when w1 and w2 know
+        "]],
+    );
+    // The answer may have been lost.
+    assert_eq!(cluster.cancel(1), "over when w1 and w2 know\n");
+    assert!(!cluster.done("1/1/0", "w1").contains("finished"));
+    assert!(cluster.reassign("1/1/1", "w2").contains("no longer wanted"));
+}
+
+#[test]
+fn what_has_ended_or_was_never_there_is_not_cancelled() {
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.submit("A");
+    cluster.done("1/1/0", "w1");
+    assert_eq!(
+        cluster.cancel(1),
+        "not cancelled: run 1 has ended: completed with 1 item(s)\n"
+    );
+    assert!(cluster.cancel(2).contains("there is no run 2"));
+}
+
+#[test]
+fn a_key_means_one_run_however_often_it_comes() {
+    let mut cluster = Cluster::with(&["w1"]);
+    assert!(cluster.submit_with_key("k", "A").contains("accepted 1"));
+    assert_eq!(cluster.submit_with_key("k", "A"), "accepted 1\n");
+    assert!(cluster.submit_with_key("l", "A").contains("accepted 2"));
+    cluster.done("1/1/0", "w1");
+    assert_eq!(cluster.submit_with_key("k", "A"), "accepted 1\n");
+    assert_eq!(
+        cluster.submit_with_key("k", "A B"),
+        "refused: the key belongs to run 1, which has another input or application\n"
+    );
+}

@@ -80,6 +80,17 @@ impl Cluster {
         show(&self.step(Input::Submit(submission(chain))))
     }
 
+    fn submit_with_key(&mut self, key: &str, chain: &str) -> String {
+        show(&self.step(Input::Submit(Submission {
+            key: Some(key.to_owned()),
+            ..submission(chain)
+        })))
+    }
+
+    fn cancel(&mut self, run: RunNumber) -> String {
+        show(&self.step(Input::Cancel { run }))
+    }
+
     fn report(&mut self, task: &str, worker: &str, end: StageEnd) -> String {
         let (run, attempt, stage) = parse(task);
         let worker = worker.to_owned();
@@ -177,6 +188,7 @@ fn submission(chain: &str) -> Submission {
     };
     let stages = (0..).zip(chain.split_whitespace()).map(stage).collect();
     Submission {
+        key: None,
         seen: vec![],
         input: "13".to_owned(),
         application: "app".to_owned(),
@@ -201,6 +213,11 @@ fn show_one(output: &Output) -> String {
         }
         Output::Answer(Answer::Submitted(Ok(run))) => format!("accepted {run}"),
         Output::Answer(Answer::Submitted(Err(error))) => format!("refused: {error}"),
+        Output::Answer(Answer::Cancelled(Ok(involved))) => {
+            let names: Vec<&str> = involved.iter().map(|at| at.name.as_str()).collect();
+            format!("over when {} know", names.join(" and "))
+        }
+        Output::Answer(Answer::Cancelled(Err(error))) => format!("not cancelled: {error}"),
         Output::Answer(Answer::Registered(result)) => format!("registered {}", result.is_ok()),
         Output::Answer(Answer::Reassigned(Ok(Reassignment { worker, attempt }))) => {
             format!("reassigned to {} as attempt {attempt}", worker.name)
