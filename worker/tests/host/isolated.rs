@@ -1,4 +1,4 @@
-//! Native operators in processes of their own: `tests/fixtures/guest`, run by this test program itself.
+//! Native operators in processes of their own: `operators/hostile`, run by this test program itself.
 
 use std::fs;
 use std::time::Duration;
@@ -24,8 +24,8 @@ fn child() {
 async fn guests(mark: &str) -> (OperatorHost, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     fs::copy(
-        library("worker/tests/fixtures/guest", "guest"),
-        directory.path().join("guest.so"),
+        library("operators/hostile", "hostile"),
+        directory.path().join("hostile.so"),
     )
     .unwrap();
     let arguments = ["isolated::child", "--exact", mark];
