@@ -146,6 +146,18 @@ async fn an_output_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn an_output_that_no_message_holds_is_not_even_read() {
+    let (host, _directory) = guests("flood").await;
+    let process = counted(&host).await.0;
+    let request = request("FillsNatively", &(300_u32 << 20).to_string(), &[]);
+    let running = host.run(request, memory(&[]), PLENTY);
+    let failure = soon(running).await.result.unwrap_err().failure;
+    let bytes_max = 16 << 20;
+    assert_eq!(failure, OperatorFailure::OutputTooLarge { bytes_max });
+    assert_ne!(counted(&host).await.0, process, "its memory goes with it");
+}
+
+#[tokio::test]
 async fn no_child_outlives_its_host() {
     let (host, directory) = guests("outlives").await;
     counted(&host).await;
