@@ -241,6 +241,7 @@ impl Interpreter {
             Setting::Seed(seed) => settings.seed = *seed,
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,
+            Setting::Native(native) => settings.native = Some(*native),
             Setting::Limit(name, limit) => drop(settings.limits.insert(name, *limit)),
         });
         if matches!(setting, Setting::Seed(_)) {

@@ -22,5 +22,7 @@ pub mod help;
 pub mod parse;
 pub mod table;
 
-pub use command::{Command, Condition, Durability, Fault, Name, NewNode, Role, Setting, Target};
+pub use command::{
+    Command, Condition, Durability, Fault, Name, Native, NewNode, Role, Setting, Target,
+};
 pub use parse::Statement;

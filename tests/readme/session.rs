@@ -1,7 +1,7 @@
 //! Runs the commands of a document as a person would who reads it from top to bottom.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::document::{Command, Part, Section};
+use crate::support::examples::NO_TOOLCHAIN;
 use crate::support::{send, wait_within};
 
 /// Building the standard library for WASM takes minutes on a busy machine.
@@ -18,8 +19,6 @@ const COMMAND_MAX: Duration = Duration::from_mins(15);
 /// What a node says once it can be asked.
 const READY: &str = "ready ";
 const STOP_ALL: &str = "kill $(jobs -p)";
-/// What `marionette operator build` says on a machine that lacks what a language needs, as README.md allows.
-const NO_TOOLCHAIN: &str = "no toolchain for ";
 /// Stands for anything in what a document shows.
 const ANYTHING: char = '…';
 
@@ -56,9 +55,8 @@ impl Session {
             _lock: lock,
         };
         session.copy(&root.join("scripts"), Path::new("scripts"));
-        let component = session.directory.join("operators/std/std.wasm");
-        std::fs::create_dir_all(component.parent().unwrap()).unwrap();
-        std::fs::copy(root.join("operators/std/std.wasm"), component).unwrap();
+        // What is built there is built once for all tests.
+        symlink(root.join("operators"), session.directory.join("operators")).unwrap();
         let (binary, cargo) = (env!("CARGO_BIN_EXE_marionette"), env!("CARGO"));
         session.executable("bin/marionette", &format!("exec {binary} \"$@\""));
         session.executable(
@@ -78,6 +76,8 @@ impl Session {
                 self.copy(&path, &to);
             } else {
                 self.write(&to, &std::fs::read_to_string(&path).unwrap());
+                let permissions = path.metadata().unwrap().permissions();
+                std::fs::set_permissions(self.directory.join(to), permissions).unwrap();
             }
         }
     }

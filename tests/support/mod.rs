@@ -5,11 +5,13 @@
 #![allow(dead_code, reason = "no test uses all of them")]
 
 pub mod cluster;
+pub mod examples;
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -133,7 +135,22 @@ impl Marionette {
         input: &str,
         settings: impl FnOnce(&mut Command),
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_marionette"));
+        Self::start_program(
+            Path::new(env!("CARGO_BIN_EXE_marionette")),
+            arguments,
+            input,
+            settings,
+        )
+    }
+
+    /// The same of another program.
+    pub fn start_program(
+        program: &Path,
+        arguments: &[&str],
+        input: &str,
+        settings: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments).process_group(0);
         command
             .stdin(Stdio::piped())
@@ -185,8 +202,14 @@ impl Marionette {
 
     /// Waits until it has ended by itself.
     #[track_caller]
-    pub fn finish(mut self) -> Finished {
-        let status = wait_until("the end of marionette", || self.child.try_wait().unwrap());
+    pub fn finish(self) -> Finished {
+        self.finish_within(PATIENCE)
+    }
+
+    #[track_caller]
+    pub fn finish_within(mut self, limit: Duration) -> Finished {
+        let ended = || self.child.try_wait().unwrap();
+        let status = wait_within(limit, "the end of marionette", ended);
         Finished {
             status,
             output: self.output.rest(),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use operator_tool::build::{BuildError, Built, Order, build};
+use operator_tool::inspect::{Kind, inspect};
 use operator_tool::language::Language;
 use operator_tool::machine::Machine;
 use operator_tool::new::{Created, create};
@@ -58,6 +59,14 @@ fn created(parent: &Path, language: Language) -> Created {
     create(parent, "hello-world", language).unwrap()
 }
 
+/// What the component tells of its source.
+async fn language_of(file: &Path) -> Option<String> {
+    match inspect(file, false).await.unwrap().kind {
+        Kind::Component(component) => component.language().map(str::to_owned),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// `new` and `build`, then what the cases of the template say.
 async fn greets_and_counts(language: Language) {
     let parent = tempfile::tempdir().unwrap();
@@ -68,6 +77,11 @@ async fn greets_and_counts(language: Language) {
     println!("{built}");
     assert_eq!(built.file, project.directory.join("hello-world.wasm"));
     assert_eq!(built.bytes, fs::metadata(&built.file).unwrap().len());
+    assert_eq!(
+        language_of(&built.file).await,
+        Some(language.to_string()),
+        "JavaScript and Python run in interpreters of Rust and C"
+    );
     let stand = Stand::load(Some(&built.file), false).await.unwrap();
     let greet = async |input: &str, records: &[(&str, &'static str)], fault: Option<Fault>| {
         let records = records.iter();

@@ -2,7 +2,7 @@
 
 use super::events::watch;
 use super::{CALL_MAX, Cluster, Node, Phase};
-use crate::language::{NewNode, Role};
+use crate::language::{Native, NewNode, Role};
 use crate::outcome::Failure;
 use common::fabric::Address;
 use common::proto::pcs;
@@ -266,7 +266,17 @@ impl Cluster {
             if let Some(directory) = self.settings().operators {
                 arguments.extend(["--operators".to_owned(), directory.display().to_string()]);
             }
+            arguments.extend(native_arguments(self.settings().native));
         }
         Ok(arguments)
     }
+}
+
+fn native_arguments(native: Option<Native>) -> impl Iterator<Item = String> {
+    let options: &[&str] = match native {
+        None => &[],
+        Some(Native::InTheWorker) => &["--allow-native"],
+        Some(Native::Isolated) => &["--allow-native", "--native-isolated"],
+    };
+    options.iter().map(|option| (*option).to_owned())
 }

@@ -1,6 +1,6 @@
 //! What is known of one node, and the settings that nodes are created with.
 
-use crate::language::{Durability, NewNode, Role};
+use crate::language::{Durability, Native, NewNode, Role};
 use common::fabric::Address;
 use common::proto::Level;
 use common::types::{CommitMode, Ring, SyncMode};
@@ -100,6 +100,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Absolute, since a PCS has a working directory of its own.
     pub operators: Option<PathBuf>,
+    /// Absent: workers refuse native libraries.
+    pub native: Option<Native>,
     /// Of storage nodes, by name; the others are their defaults.
     pub limits: BTreeMap<&'static str, u64>,
 }
@@ -115,6 +117,7 @@ impl Default for Settings {
             seed: 0,
             timeout: None,
             operators: None,
+            native: None,
             limits: BTreeMap::new(),
         }
     }

@@ -2,13 +2,17 @@
 //!
 //! Every reader takes the next argument of the command's entry in the table, so that a message about a missing or a
 //! wrong word can name the argument and show the command's syntax.
+//!
+//! - `settings`: those of `set`.
 
-use super::command::{Command, Condition, Durability, Name, NewNode, Role, Setting, Target};
+mod settings;
+
+use super::command::{Command, Condition, Name, NewNode, Role, Target};
 use super::parse::parse_command;
 use super::table::{Argument, Entry};
 use common::diagnostic::{Diagnostic, Line, Word, did_you_mean};
 use common::fabric::{Address, FAULT_DELAY_MS_MAX};
-use common::types::{CommitMode, RECORD_ID_BYTES_MAX, SyncMode, VALUE_BYTES_MAX, Version};
+use common::types::{RECORD_ID_BYTES_MAX, VALUE_BYTES_MAX, Version};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,8 +22,6 @@ const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const NODE_NAME_CHARS_MAX: usize = 64;
 /// A command is repeated at most this often.
 const REPEAT_COUNT_MAX: u32 = 1_000_000;
-/// The highest value of `replication` and `max_versions`.
-const SETTING_NUMBER_MAX: u32 = 1_000_000;
 /// The bare word for "no such record".
 pub const ABSENT: &str = "-";
 
@@ -262,59 +264,6 @@ impl<'a> Arguments<'a> {
                     .hint(format!("await {}", names.join(" | ")))
                     .maybe_hint(did_you_mean(&word.text, names))
             })
-    }
-
-    pub fn setting(&mut self) -> Result<Setting, Diagnostic> {
-        let name = self.required()?;
-        let Some((known, form)) = Setting::NAMES
-            .iter()
-            .find(|(known, _)| name.text.eq_ignore_ascii_case(known))
-        else {
-            let names = Setting::NAMES.map(|(name, _)| name);
-            return Err(self
-                .wrong(name, format!("unknown setting `{}`", name.text))
-                .hint(format!("the settings are {}", names.join(", ")))
-                .maybe_hint(did_you_mean(&name.text, names)));
-        };
-        let value = self.required()?;
-        self.setting_value(known, value)
-            .map_err(|diagnostic| diagnostic.hint(format!("`set {known}` takes {form}")))
-    }
-
-    fn setting_value(&self, name: &'static str, word: &Word) -> Result<Setting, Diagnostic> {
-        let limit = |max: u64| {
-            let limit = self.number(word, 1, max, "")?;
-            Ok(Setting::Limit(name, limit))
-        };
-        match name {
-            "replication" => self
-                .number(word, 1, SETTING_NUMBER_MAX, "")
-                .map(Setting::Replication),
-            "max_versions" => self
-                .number(word, 1, SETTING_NUMBER_MAX, "")
-                .map(Setting::MaxVersions),
-            "value_bytes_max" => limit(VALUE_BYTES_MAX as u64),
-            "record_id_bytes_max" => limit(RECORD_ID_BYTES_MAX as u64),
-            "record_updates_max" | "node_updates_max" => limit(SETTING_NUMBER_MAX.into()),
-            "seed" => self.number(word, 0, u64::MAX, "").map(Setting::Seed),
-            "timeout" => {
-                let timeout_ms = self.number(word, 1, TIME_MS_MAX, " of milliseconds")?;
-                Ok(Setting::Timeout(Duration::from_millis(timeout_ms)))
-            }
-            "durability" => match word.text.to_lowercase().as_str() {
-                "one" => Ok(Setting::Durability(Durability::One)),
-                "majority" => Ok(Setting::Durability(Durability::Majority)),
-                "all" => Ok(Setting::Durability(Durability::All)),
-                _ => Err(self.wrong(word, format!("`{}` is no durability", word.text))),
-            },
-            "commit" => CommitMode::from_str(&word.text.to_lowercase())
-                .map(Setting::Commit)
-                .map_err(|_| self.wrong(word, format!("`{}` is no commit mode", word.text))),
-            "sync" => SyncMode::from_str(&word.text.to_lowercase())
-                .map(Setting::Sync)
-                .map_err(|_| self.wrong(word, format!("`{}` is no sync mode", word.text))),
-            _ => Ok(Setting::Operators(Name(word.clone()))),
-        }
     }
 
     /// The rest of the line as a command of its own.

@@ -76,6 +76,15 @@ pub enum Durability {
     All,
 }
 
+/// How workers run native libraries, which they otherwise refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Native {
+    /// A crash is the worker's.
+    InTheWorker,
+    /// In child processes: a crash is the task's.
+    Isolated,
+}
+
 /// What `set` sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
@@ -95,13 +104,15 @@ pub enum Setting {
     Timeout(Duration),
     /// The directory from which workers load operators.
     Operators(Name),
+    /// Workers load native libraries from it, too.
+    Native(Native),
     /// What clients may ask of a storage node at most, by name.
     Limit(&'static str, u64),
 }
 
 impl Setting {
     /// The names, with what a value looks like.
-    pub const NAMES: [(&'static str, &'static str); 12] = [
+    pub const NAMES: [(&'static str, &'static str); 13] = [
         ("replication", "a number of storage nodes from 1"),
         ("max_versions", "a number of versions from 1"),
         ("durability", "one, majority or all"),
@@ -110,6 +121,7 @@ impl Setting {
         ("seed", "a number"),
         ("timeout", "a time in milliseconds"),
         ("operators", "a directory"),
+        ("native", "yes or isolated"),
         ("value_bytes_max", "a number of bytes"),
         ("record_id_bytes_max", "a number of bytes"),
         ("record_updates_max", "a number of updates"),
@@ -124,6 +136,7 @@ impl Setting {
             | Self::Commit(_)
             | Self::Sync(_)
             | Self::Operators(_)
+            | Self::Native(_)
             | Self::Limit(..) => true,
             Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
         }
@@ -139,6 +152,7 @@ impl Setting {
             Self::Seed(_) => "seed",
             Self::Timeout(_) => "timeout",
             Self::Operators(_) => "operators",
+            Self::Native(_) => "native",
             Self::Limit(name, _) => name,
         }
     }

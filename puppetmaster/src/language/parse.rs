@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn settings_are_typed() {
         check(
-            "set replication 2\nset MAX_VERSIONS 3\nset durability majority\nset commit fail-stop\nset seed 7\nset timeout 5000\nset operators lib",
+            "set replication 2\nset MAX_VERSIONS 3\nset durability majority\nset commit fail-stop\nset seed 7\nset timeout 5000\nset operators lib\nset native yes\nset native Isolated",
             &expect![[r"
                 Set(Replication(2))
                 Set(MaxVersions(3))
@@ -165,6 +165,8 @@ mod tests {
                 Set(Seed(7))
                 Set(Timeout(5s))
                 Set(Operators(lib))
+                Set(Native(InTheWorker))
+                Set(Native(Isolated))
             "]],
         );
     }
@@ -314,7 +316,7 @@ mod tests {
                   |
                 1 | set replicas 3
                   |     ^^^^^^^^
-                  = hint: the settings are replication, max_versions, durability, commit, sync, seed, timeout, operators, value_bytes_max, record_id_bytes_max, record_updates_max, node_updates_max
+                  = hint: the settings are replication, max_versions, durability, commit, sync, seed, timeout, operators, native, value_bytes_max, record_id_bytes_max, record_updates_max, node_updates_max
 
                 error: `0` is not between 1 and 1000000
                  --> demo.pm:2:17

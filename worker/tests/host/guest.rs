@@ -1,4 +1,4 @@
-//! Operators in Rust that misbehave (`tests/fixtures/guest`): as the component that `MARIONETTE_GUEST_COMPONENT`
+//! Operators in Rust that misbehave (`operators/hostile`): as the component that `MARIONETTE_HOSTILE_COMPONENT`
 //! names (`scripts/check-operators`), otherwise as a native library.
 
 use std::fs;
@@ -12,9 +12,9 @@ use crate::support::{PLENTY, failure, host, memory, records, request, run, soon}
 async fn guests() -> (OperatorHost, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     install(
-        "MARIONETTE_GUEST_COMPONENT",
-        "worker/tests/fixtures/guest",
-        "guest",
+        "MARIONETTE_HOSTILE_COMPONENT",
+        "operators/hostile",
+        "hostile",
         directory.path(),
     );
     let host = host(directory.path(), true).await;
@@ -80,7 +80,7 @@ async fn the_output_is_bounded_to_the_byte() {
 #[tokio::test]
 async fn a_library_of_another_build_is_refused_with_both_fingerprints() {
     let directory = tempfile::tempdir().unwrap();
-    let mut bytes = fs::read(library("worker/tests/fixtures/guest", "guest")).unwrap();
+    let mut bytes = fs::read(library("operators/hostile", "hostile")).unwrap();
     let (sdk, other) = (b"marionette-sdk 0.1.0, ABI", b"marionette-sdk 9.9.9, ABI");
     let place = bytes
         .windows(sdk.len())

@@ -1,4 +1,4 @@
-//! Native operators in processes of their own: `tests/fixtures/guest`, run by this test program itself.
+//! Native operators in processes of their own: `operators/hostile`, run by this test program itself.
 
 use std::fs;
 use std::time::Duration;
@@ -24,8 +24,8 @@ fn child() {
 async fn guests(mark: &str) -> (OperatorHost, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     fs::copy(
-        library("worker/tests/fixtures/guest", "guest"),
-        directory.path().join("guest.so"),
+        library("operators/hostile", "hostile"),
+        directory.path().join("hostile.so"),
     )
     .unwrap();
     let arguments = ["isolated::child", "--exact", mark];
@@ -143,6 +143,18 @@ async fn an_output_beyond_the_limit_is_refused() {
     let failure = soon(running).await.result.unwrap_err().failure;
     assert_eq!(failure, OperatorFailure::OutputTooLarge { bytes_max });
     assert!(run(&host, "Chatters").await.is_ok());
+}
+
+#[tokio::test]
+async fn an_output_that_no_message_holds_is_not_even_read() {
+    let (host, _directory) = guests("flood").await;
+    let process = counted(&host).await.0;
+    let request = request("FillsNatively", &(300_u32 << 20).to_string(), &[]);
+    let running = host.run(request, memory(&[]), PLENTY);
+    let failure = soon(running).await.result.unwrap_err().failure;
+    let bytes_max = 16 << 20;
+    assert_eq!(failure, OperatorFailure::OutputTooLarge { bytes_max });
+    assert_ne!(counted(&host).await.0, process, "its memory goes with it");
 }
 
 #[tokio::test]

@@ -80,6 +80,11 @@ pub fn build(order: &Order, machine: &Machine) -> Result<Built, BuildError> {
         Language::Python => python::component(&project, machine),
         Language::C => c::component(&project, machine),
     }?;
+    let bytes = if order.native {
+        bytes
+    } else {
+        component::with_language(bytes, project.language)?
+    };
     let file = destination(order, &project);
     replace(&file, &bytes)?;
     Ok(Built {

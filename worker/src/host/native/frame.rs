@@ -21,8 +21,8 @@ pub(super) enum ToWorker {
     Loaded(Result<Vec<String>, String>),
     /// A call of the operator.
     Call(HostCall),
-    /// The end of the task.
-    Ended(Result<Vec<Item>, TaskError>),
+    /// The end of the task. None: it returned more than a message holds.
+    Ended(Option<Result<Vec<Item>, TaskError>>),
 }
 
 /// Sends one frame.

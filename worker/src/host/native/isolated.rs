@@ -209,7 +209,8 @@ impl Child {
         loop {
             match receive(&mut self.worker_end)? {
                 ToWorker::Call(call) => send_bytes(&mut self.worker_end, &perform(call))?,
-                ToWorker::Ended(result) => return Ok(result),
+                ToWorker::Ended(Some(result)) => return Ok(result),
+                ToWorker::Ended(None) => return Err(io::ErrorKind::FileTooLarge.into()),
                 ToWorker::Loaded(_) => return Err(io::Error::other("it was loaded again")),
             }
         }

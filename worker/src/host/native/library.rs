@@ -17,6 +17,8 @@ use marionette_sdk::native::{
     Slice, Table, TaskError,
 };
 
+use crate::host::limits::FRAME_BYTES_MAX;
+
 /// What a task's calls go to; called on the task's thread.
 pub(super) type Perform<'a> = dyn FnMut(HostCall) -> Vec<u8> + 'a;
 
@@ -48,12 +50,13 @@ impl Library {
         &self.classes
     }
 
-    /// Runs a task on this thread until its operator returns.
+    /// Runs a task on this thread until its operator returns. None: it returned more than a message holds, which is not
+    /// even read.
     pub(super) fn call(
         &self,
         task: &abi::Task,
         perform: &mut Perform<'_>,
-    ) -> Result<Vec<Item>, TaskError> {
+    ) -> Option<Result<Vec<Item>, TaskError>> {
         let task = abi::encode(task);
         let mut answer: Vec<u8> = Vec::new();
         let mut perform = perform;
@@ -64,7 +67,10 @@ impl Library {
         // SAFETY: the fingerprint is our own, so the function has this type and keeps none of the pointers;
         // `task`, `perform` and `answer` outlive the call, and are used by nobody else meanwhile.
         unsafe { (self.table.run)(Slice::new(&task), host, into_vec(&mut answer)) };
-        abi::decode(&answer).unwrap_or_else(|reason| Err(TaskError::Malformed(reason)))
+        let fits = answer.len() < FRAME_BYTES_MAX as usize;
+        fits.then(|| {
+            abi::decode(&answer).unwrap_or_else(|reason| Err(TaskError::Malformed(reason)))
+        })
     }
 }
 

@@ -53,7 +53,10 @@ impl NativeOperators {
     /// Runs a task, blocking until its operator returns; in a child, it ends also when it is stopped.
     fn call(&self, task: &abi::Task, perform: &mut Perform<'_>, stop: &Stop) -> NativeEnd {
         match self {
-            Self::Here(library) => NativeEnd::Returned(library.call(task, perform)),
+            Self::Here(library) => {
+                let answer = library.call(task, perform);
+                answer.map_or(NativeEnd::TooLarge, NativeEnd::Returned)
+            }
             Self::Isolated(library) => library.call(task, perform, stop),
         }
     }

@@ -1,0 +1,10 @@
+operator CounterOperator 0
+operator CounterOperator 1
+operator CounterOperator 2
+operator CounterOperator 3
+operator CounterOperator 4
+operator CounterOperator 5
+operator CounterOperator 6
+operator CounterOperator 7
+operator CounterOperator 8
+operator CounterOperator 9

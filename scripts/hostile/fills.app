@@ -1,0 +1,1 @@
+operator Fills 0 timeout=10s

@@ -1,0 +1,1 @@
+operator FillsNatively 0 timeout=10s

@@ -1,0 +1,1 @@
+operator Floods 0 timeout=1s retries=0

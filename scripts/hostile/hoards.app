@@ -1,0 +1,1 @@
+operator Hoards 0 timeout=10s

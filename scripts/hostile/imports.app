@@ -1,0 +1,1 @@
+operator LooksAtTheClock 0 timeout=10s

@@ -1,0 +1,1 @@
+operator Panics 0 timeout=10s

@@ -1,0 +1,1 @@
+operator Recurses 0 timeout=10s retries=0

@@ -1,0 +1,1 @@
+operator Segfaults 0 timeout=10s

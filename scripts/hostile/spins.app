@@ -1,0 +1,1 @@
+operator Spins 0 timeout=1s retries=0

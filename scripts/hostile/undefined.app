@@ -1,0 +1,1 @@
+operator Undefined 0 timeout=10s
