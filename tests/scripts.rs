@@ -19,7 +19,7 @@ use support::Marionette;
 /// A script that deploys Python waits until workers have compiled its interpreter.
 const SCRIPT_MAX: Duration = Duration::from_mins(5);
 /// Those that deploy what `scripts/build-examples` makes.
-const WITH_EXAMPLES: [&str; 2] = ["hostile.pm", "polyglot.pm"];
+const WITH_EXAMPLES: [&str; 3] = ["cancel.pm", "hostile.pm", "polyglot.pm"];
 
 fn scripts(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
