@@ -18,7 +18,7 @@
 //! Absent: the scheduler touches no record but the catalog of deployed operators, and items pass through it only as checkpoints and as output. It
 //! keeps nothing on disk: another incarnation knows none of its runs, and tells their workers so.
 //!
-//! - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
+//! - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
 
 mod catalog;
 mod convert;
@@ -26,6 +26,7 @@ mod core;
 mod deploy;
 mod server;
 mod service;
+mod submission;
 
 use std::sync::Arc;
 
