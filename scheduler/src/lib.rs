@@ -5,7 +5,7 @@
 //! here for the outcome.
 //!
 //! Invariants:
-//! - A run has exactly one outcome, and has it by its deadline: completed, failed or expired.
+//! - A run has exactly one outcome, and has it by its deadline: completed, failed, expired or cancelled.
 //! - One (run, attempt, stage) is given to one worker only. A stage that gets another worker gets a new attempt
 //!   number, and reports of older attempts are ignored. A task that may have arrived goes to nobody else while its
 //!   worker is active.

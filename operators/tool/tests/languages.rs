@@ -153,64 +153,94 @@ async fn c() {
     greets_and_counts(Language::C).await;
 }
 
-/// Builds one file, runs the class `Fails` in it, and returns its error; None without the toolchain.
-async fn failure_of(name: &str, source: &str) -> Option<String> {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join(name);
-    fs::write(&file, source).unwrap();
-    let built = built(&order(&file))?;
-    let stand = Stand::load(Some(&built.file), false).await.unwrap();
-    let setup = Setup {
-        class: "Fails".to_owned(),
-        timeout: PLENTY,
-        ..Setup::default()
-    };
-    let outcome = stand.rehearse(&setup).await;
-    Some(outcome.result.unwrap_err().to_string())
-}
+/// One file that was built.
+struct OneFile(Stand);
 
-fn contains_all(error: Option<String>, parts: &[&str]) {
-    let Some(error) = error else { return };
-    for part in parts {
-        assert!(error.contains(part), "no {part:?} in\n{error}");
+impl OneFile {
+    /// None without the toolchain.
+    async fn built(name: &str, source: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(name);
+        fs::write(&file, source).unwrap();
+        let built = built(&order(&file))?;
+        Some(Self(Stand::load(Some(&built.file), false).await.unwrap()))
+    }
+
+    async fn run(&self, class: &str, input: &str) -> Result<Bytes, String> {
+        let setup = Setup {
+            class: class.to_owned(),
+            input: input.to_owned(),
+            blobs: [(BLOB.to_owned(), Bytes::from("0123456789"))].into(),
+            timeout: PLENTY,
+            ..Setup::default()
+        };
+        let items = self.0.rehearse(&setup).await.result;
+        let items = items.map_err(|error| error.to_string())?;
+        Ok(items.into_iter().next().unwrap().value)
+    }
+
+    async fn fails_with(&self, class: &str, input: &str, parts: &[&str]) {
+        let error = self.run(class, input).await.unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "no {part:?} in\n{error}");
+        }
+    }
+
+    /// `Reads` returns the size of a blob and the pieces of its bytes 2 to 8, at most 4 each.
+    async fn reads_blobs(&self) {
+        let read = self.run("Reads", BLOB).await.unwrap();
+        assert_eq!(read, "10 2345 678");
+        let elsewhere = "file:///secret";
+        let parts = ["file:///secret", "does not grant it"];
+        self.fails_with("Reads", elsewhere, &parts).await;
     }
 }
+
+const BLOB: &str = "file:///data/digits";
 
 #[tokio::test]
 async fn one_file_of_javascript_builds_and_what_it_throws_comes_with_its_stack() {
     let source = r#"
-        import { operators } from "./marionette/marionette.js";
+        import { blob, decoded, operators } from "./marionette/marionette.js";
         function inner() { null.value; }
         function outer() { inner(); }
-        export const { classes, run } = operators({ Fails: outer });
+        const reads = ({ input }) =>
+            [blob.size(input), ...[...blob.chunks(input, 2, 7, 4)].map(decoded)].join(" ");
+        export const { classes, run } = operators({ Fails: outer, Reads: reads });
     "#;
-    let error = failure_of("fails.js", source).await;
-    contains_all(
-        error,
-        &[
-            "TypeError: ",
-            "at inner (/fails.js:3",
-            "at outer (/fails.js:4",
-        ],
-    );
+    let Some(file) = OneFile::built("fails.js", source).await else {
+        return;
+    };
+    let stack = [
+        "TypeError: ",
+        "at inner (/fails.js:3",
+        "at outer (/fails.js:4",
+    ];
+    file.fails_with("Fails", "", &stack).await;
+    file.reads_blobs().await;
 }
 
 #[tokio::test]
 async fn one_file_of_python_builds_and_what_it_raises_comes_with_its_traceback() {
-    let source = "from marionette import operator\n\n\
+    let source = "from marionette import blob, operator\n\n\
         def inner():\n    return {}['nothing']\n\n\
-        @operator('Fails')\ndef outer(request):\n    return inner()\n";
-    let error = failure_of("fails.py", source).await;
-    contains_all(
-        error,
-        &[
-            "Traceback (most recent call last)",
-            "line 8, in outer",
-            "line 4, in inner",
-            "return {}['nothing']",
-            "KeyError: 'nothing'",
-        ],
-    );
+        @operator('Fails')\ndef outer(request):\n    return inner()\n\n\
+        @operator('Reads')\ndef reads(request):\n    \
+        url = request.input\n    \
+        pieces = [piece.decode() for piece in blob.chunks(url, 2, 7, 4)]\n    \
+        return ' '.join([str(blob.size(url)), *pieces])\n";
+    let Some(file) = OneFile::built("fails.py", source).await else {
+        return;
+    };
+    let traceback = [
+        "Traceback (most recent call last)",
+        "line 8, in outer",
+        "line 4, in inner",
+        "return {}['nothing']",
+        "KeyError: 'nothing'",
+    ];
+    file.fails_with("Fails", "", &traceback).await;
+    file.reads_blobs().await;
 }
 
 #[tokio::test]
@@ -222,15 +252,39 @@ async fn one_file_of_c_builds_and_an_operator_says_why_it_failed() {
             printf("attempt %u\n", (unsigned)task->request->attempt);
             return marionette_failed(task, "attempt %u failed", (unsigned)task->request->attempt);
         }
-        MARIONETTE_OPERATORS({"Fails", fails})
+        __attribute__((noinline)) static int deeper(int depth) {
+            if (depth > 1) __builtin_trap();
+            return depth;
+        }
+        static bool traps(marionette_task_t *task) {
+            return marionette_return(task, "%d", deeper((int)task->request->attempt + 1));
+        }
+        static bool reads(marionette_task_t *task) {
+            const char *url = marionette_text(&task->request->input);
+            operator_string_t at = task->request->input;
+            uint64_t size, length = 7;
+            blob_own_reader_t reader;
+            blob_blob_error_t error;
+            if (!blob_size(&at, &size, &error) || !blob_open(&at, 2, &length, &reader, &error))
+                return marionette_blob_failed(task, url, error);
+            char *text = marionette_format("%d", (int)size);
+            for (;;) {
+                operator_list_u8_t piece;
+                if (!blob_method_reader_read(blob_borrow_reader(reader), 4, &piece, &error))
+                    return marionette_blob_failed(task, url, error);
+                if (piece.len == 0) return marionette_return(task, "%s", text);
+                text = marionette_format("%s %s", text, marionette_text_of(&piece));
+            }
+        }
+        MARIONETTE_OPERATORS({"Fails", fails}, {"Traps", traps}, {"Reads", reads})
     "#;
-    assert_eq!(
-        failure_of("fails.c", source)
-            .await
-            .as_deref()
-            .unwrap_or("attempt 1 failed"),
-        "attempt 1 failed"
-    );
+    let Some(file) = OneFile::built("fails.c", source).await else {
+        return;
+    };
+    file.fails_with("Fails", "", &["attempt 1 failed"]).await;
+    let trace = ["trapped: ", "deeper < ", "traps"];
+    file.fails_with("Traps", "", &trace).await;
+    file.reads_blobs().await;
 }
 
 #[tokio::test]
@@ -242,8 +296,11 @@ async fn one_file_of_rust_builds_and_a_panic_says_where() {
         }
         marionette_sdk::operators! { "Fails" => fails }
     "#;
-    let error = failure_of("fails.rs", source).await;
-    contains_all(error, &["on purpose", "fails.rs:4"]);
+    let Some(file) = OneFile::built("fails.rs", source).await else {
+        return;
+    };
+    let parts = ["on purpose", "fails.rs:4"];
+    file.fails_with("Fails", "", &parts).await;
 }
 
 #[test]
