@@ -13,7 +13,12 @@ const SEEDS: u64 = 2_000;
 const DURATION_MS: u64 = 5_000;
 
 /// Seeds that have found something, with the faults and what it was.
-const REGRESSIONS: [(u64, Profile, &str); 12] = [
+const REGRESSIONS: [(u64, Profile, &str); 13] = [
+    (
+        18_890,
+        Profile::Harsh,
+        "a replica took what others had discarded for what it had yet to get",
+    ),
     (
         12_222,
         Profile::Harsh,

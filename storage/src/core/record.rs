@@ -204,12 +204,14 @@ impl Record {
         }
     }
 
-    /// Equal at all replicas that hold the same versions and know the same updates to be decided.
+    /// Equal at all replicas that hold the same versions, have discarded the same ones, and know the same updates to be
+    /// decided.
     pub fn hash(&self, record: &str) -> u64 {
         let mut hasher = Xxh3::new();
         hasher.update(record.as_bytes());
         hasher.update(&self.updates().decided.to_le_bytes());
-        for RecordVersion { version, .. } in &self.versions {
+        let versions = self.versions.iter().map(|made| made.version);
+        for version in versions.chain([self.floor]) {
             hasher.update(&version.number.to_le_bytes());
             hasher.update(&version.replica.to_le_bytes());
             hasher.update(&version.step.to_le_bytes());
