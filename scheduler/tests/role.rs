@@ -9,7 +9,7 @@ use common::fabric::{Address, FabricHandle, LocalFabric, Router, Serving, Task};
 use common::proto::{self, Empty, RunState, node, puppetmaster, scheduler, stage_report, worker};
 use common::status::{Kind, Status};
 use common::types::{CommitMode, ComponentHash, Ring};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,7 +54,33 @@ impl puppetmaster::Service for Played {
     }
 }
 
+/// A second worker, w2, which gets ready for a component when it is let, and says when it is asked.
+struct Slow {
+    asked: mpsc::UnboundedSender<bytes::Bytes>,
+    may_answer: Arc<Semaphore>,
+}
+
+impl worker::Service for Slow {
+    async fn execute(&self, _: proto::Task) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn cancel_run(&self, _: proto::CancelRunRequest) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn prepare(
+        &self,
+        request: proto::PrepareRequest,
+    ) -> Result<proto::PrepareResponse, Status> {
+        self.asked.send(request.component).unwrap();
+        let _permit = self.may_answer.acquire().await.unwrap();
+        Ok(proto::PrepareResponse::default())
+    }
+}
+
 struct Stage {
+    fabric: FabricHandle,
     client: scheduler::Client,
     node: node::Client,
     played: Serving,
@@ -99,8 +125,9 @@ impl Stage {
         }));
         let at = is_ready.await.unwrap();
         let client = scheduler::Client::new(fabric.clone(), at.clone(), PATIENCE);
-        let node = node::Client::new(fabric, at, PATIENCE);
+        let node = node::Client::new(fabric.clone(), at, PATIENCE);
         Self {
+            fabric,
             client,
             node,
             played,
@@ -129,14 +156,24 @@ impl Stage {
     }
 
     async fn beat(&self) -> proto::HeartbeatResponse {
+        self.beat_of(self.me()).await
+    }
+
+    async fn beat_of(&self, worker: proto::WorkerAddress) -> proto::HeartbeatResponse {
         let classes = ["B", "A"].map(str::to_owned).to_vec();
         let request = proto::HeartbeatRequest {
-            worker: Some(self.me()),
+            worker: Some(worker),
             incarnation: 7,
             classes,
             slots: 4,
         };
         self.client.heartbeat(&request).await.unwrap()
+    }
+
+    async fn deploy(&self, text: &str) -> Result<proto::DeployResponse, Status> {
+        let component = component(text);
+        let request = proto::DeployRequest { component };
+        self.client.deploy(&request).await
     }
 
     async fn submit(&self, application: &str) -> Result<u64, Status> {
@@ -469,13 +506,8 @@ async fn changes_of_runs_are_told_to_whoever_debugs_and_status_counts_them() {
 #[tokio::test]
 async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
     let mut stage = Stage::ready().await;
-    let deploy = async |stage: &Stage, text| {
-        let component = component(text);
-        let request = proto::DeployRequest { component };
-        stage.client.deploy(&request).await
-    };
     for text in ["one", "two"] {
-        let deployed = deploy(&stage, text).await.unwrap().classes;
+        let deployed = stage.deploy(text).await.unwrap().classes;
         let [class] = deployed.as_slice() else {
             panic!("{deployed:?}")
         };
@@ -485,7 +517,7 @@ async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
         let task = stage.tasks.recv().await.unwrap();
         assert_eq!(task.chain[0].component, Some(component(text)));
     }
-    let refused = deploy(&stage, "bad").await.unwrap_err();
+    let refused = stage.deploy("bad").await.unwrap_err();
     assert_eq!(refused.message, "it is no operator component");
     let request = proto::RollbackRequest {
         class: "Mine".to_owned(),
@@ -506,4 +538,43 @@ async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
     assert_eq!(pinned, [(false, vec![2]), (true, vec![1, 3])]);
     let nothing_left = stage.client.rollback(&request).await.unwrap_err();
     assert_eq!(nothing_left.kind, Kind::Refused);
+}
+
+#[tokio::test]
+async fn no_run_uses_what_is_deployed_before_all_workers_are_ready_for_it() {
+    let mut stage = Stage::ready().await;
+    stage.deploy("one").await.unwrap();
+    let (asked_in, mut asked) = mpsc::unbounded_channel();
+    let may_answer = Arc::new(Semaphore::new(0));
+    let slow = Slow {
+        asked: asked_in,
+        may_answer: may_answer.clone(),
+    };
+    let router = Router::default().with(worker::Server(Arc::new(slow)));
+    let slow = stage.fabric.serve(&address(0), router).await.unwrap();
+    let at = proto::WorkerAddress {
+        name: "w2".to_owned(),
+        url: slow.address.to_string(),
+    };
+    stage.beat_of(at).await;
+    assert_eq!(asked.recv().await, Some(component("one")));
+    let deploying = stage.deploy("two");
+    let meanwhile = async {
+        assert_eq!(asked.recv().await, Some(component("two")));
+        stage.submit("operator Mine 0").await.unwrap();
+        may_answer.add_permits(1);
+    };
+    let (deployed, ()) = tokio::join!(deploying, meanwhile);
+    deployed.unwrap();
+    let first = stage.tasks.recv().await.unwrap();
+    assert_eq!(first.chain[0].component, Some(component("one")));
+    stage
+        .client
+        .stage_done(&stage.report(&first, returned("x")))
+        .await
+        .unwrap();
+    stage.submit("operator Mine 0").await.unwrap();
+    stage.submit("operator Mine 0").await.unwrap();
+    let second = stage.tasks.recv().await.unwrap();
+    assert_eq!(second.chain[0].component, Some(component("two")));
 }
