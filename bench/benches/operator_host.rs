@@ -37,7 +37,7 @@ struct Options {
     /// Components to measure besides the standard one
     components: Vec<PathBuf>,
     /// Tasks of each kind, at most
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 20_000)]
     tasks: usize,
     /// Seconds for tasks of each kind, at most
     #[arg(long, default_value_t = 15)]

@@ -60,6 +60,32 @@ struct Slow {
     may_answer: Arc<Semaphore>,
 }
 
+impl Slow {
+    /// Registers it; what it is asked for, how it is let, and what keeps it there.
+    async fn join(
+        stage: &Stage,
+    ) -> (
+        mpsc::UnboundedReceiver<bytes::Bytes>,
+        Arc<Semaphore>,
+        Serving,
+    ) {
+        let (asked_in, asked) = mpsc::unbounded_channel();
+        let may_answer = Arc::new(Semaphore::new(0));
+        let slow = Self {
+            asked: asked_in,
+            may_answer: may_answer.clone(),
+        };
+        let router = Router::default().with(worker::Server(Arc::new(slow)));
+        let serving = stage.fabric.serve(&address(0), router).await.unwrap();
+        let at = proto::WorkerAddress {
+            name: "w2".to_owned(),
+            url: serving.address.to_string(),
+        };
+        stage.beat_of(at).await;
+        (asked, may_answer, serving)
+    }
+}
+
 impl worker::Service for Slow {
     async fn execute(&self, _: proto::Task) -> Result<Empty, Status> {
         Ok(Empty {})
@@ -94,6 +120,10 @@ struct Stage {
 impl Stage {
     /// A scheduler without a ring, and a worker w1 that has not registered.
     async fn set() -> Self {
+        Self::set_with(true).await
+    }
+
+    async fn set_with(warm_up: bool) -> Self {
         let fabric: FabricHandle = Arc::new(LocalFabric::default());
         let (tasks_in, tasks) = mpsc::unbounded_channel();
         let (cancelled_in, cancelled) = mpsc::unbounded_channel();
@@ -114,7 +144,7 @@ impl Stage {
             name: "sc1".to_owned(),
             address: address(0),
             ring: None,
-            warm_up: true,
+            warm_up,
         };
         let storage = start_storage(&fabric);
         let network = fabric.clone();
@@ -141,7 +171,11 @@ impl Stage {
 
     /// The same with a ring and a registered worker that has A and B.
     async fn ready() -> Self {
-        let stage = Self::set().await;
+        Self::ready_with(true).await
+    }
+
+    async fn ready_with(warm_up: bool) -> Self {
+        let stage = Self::set_with(warm_up).await;
         stage.client.set_ring(&set_ring(1)).await.unwrap();
         let response = stage.beat().await;
         assert_eq!(response.ring, set_ring(1).ring);
@@ -544,19 +578,7 @@ async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
 async fn no_run_uses_what_is_deployed_before_all_workers_are_ready_for_it() {
     let mut stage = Stage::ready().await;
     stage.deploy("one").await.unwrap();
-    let (asked_in, mut asked) = mpsc::unbounded_channel();
-    let may_answer = Arc::new(Semaphore::new(0));
-    let slow = Slow {
-        asked: asked_in,
-        may_answer: may_answer.clone(),
-    };
-    let router = Router::default().with(worker::Server(Arc::new(slow)));
-    let slow = stage.fabric.serve(&address(0), router).await.unwrap();
-    let at = proto::WorkerAddress {
-        name: "w2".to_owned(),
-        url: slow.address.to_string(),
-    };
-    stage.beat_of(at).await;
+    let (mut asked, may_answer, _slow) = Slow::join(&stage).await;
     assert_eq!(asked.recv().await, Some(component("one")));
     let deploying = stage.deploy("two");
     let meanwhile = async {
@@ -577,4 +599,12 @@ async fn no_run_uses_what_is_deployed_before_all_workers_are_ready_for_it() {
     stage.submit("operator Mine 0").await.unwrap();
     let second = stage.tasks.recv().await.unwrap();
     assert_eq!(second.chain[0].component, Some(component("two")));
+}
+
+#[tokio::test]
+async fn without_warm_up_a_deployment_asks_one_worker_only() {
+    let stage = Stage::ready_with(false).await;
+    let (mut asked, _, _slow) = Slow::join(&stage).await;
+    stage.deploy("one").await.unwrap();
+    assert!(asked.try_recv().is_err());
 }
