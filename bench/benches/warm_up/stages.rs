@@ -19,7 +19,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Rust without any toolchain, and JavaScript where it can be built: QuickJS makes its components ten times as large.
+    /// Rust without any toolchain, and JavaScript where it can be built: `QuickJS` makes its components ten times as large.
     pub fn all(count: u8) -> Result<Vec<Self>> {
         let mut all = vec![Self::of_standard(count)?];
         all.extend(Self::of_javascript(count)?);
