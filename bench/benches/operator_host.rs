@@ -3,10 +3,14 @@
 //! For each component: how long its compilation and its loading from the cache take, and what one task takes in a fresh
 //! and in a reused instance, in the host and in a bare loop of wasmtime: the same engine, `InstancePre`, the call of `run`,
 //! and a map for records; no deadline, limits, session, slots or threads. Both in turns, in one run, so that the machine's
-//! mood hits both alike. Besides the components named, the operators that ship and the examples that are built.
+//! mood hits both alike. Measured are the operators that ship, and the components named or else the example in every
+//! language, built for this. A language whose toolchain is missing is said to be left out.
 
 #[path = "operator_host/bare.rs"]
 mod bare;
+#[path = "components/mod.rs"]
+#[allow(dead_code, reason = "another benchmark needs the rest")]
+mod components;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +19,8 @@ use bare::Bare;
 use bench::speed::Result;
 use clap::Parser;
 use common::types::Item;
+use components::{STANDARD, example, repository};
+use operator_tool::language::Language;
 use worker::host::{
     HostConfig, MemoryStorage, OperatorHost, OperatorRequest, Ran, Source, StorageCalls,
 };
@@ -22,18 +28,20 @@ use worker::host::{
 /// "The host's overhead over bare wasmtime is at most 25 % for a fresh instance", "under 40 µs".
 const AIM_RATIO: f64 = 1.25;
 const AIM_RUST: Duration = Duration::from_micros(40);
-const STANDARD: &str = "operators/std/std.wasm";
-const EXAMPLES: &str = "operators/examples";
-const TURN: usize = 50;
+/// Tasks here, then as many there.
+const TURN: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Parser)]
 struct Options {
     /// Components to measure besides the standard one
     components: Vec<PathBuf>,
-    /// Tasks of each kind
-    #[arg(long, default_value_t = 5_000)]
+    /// Tasks of each kind, at most
+    #[arg(long, default_value_t = 20_000)]
     tasks: usize,
+    /// Seconds for tasks of each kind, at most
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -42,11 +50,15 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut components = vec![repository.join(STANDARD)];
+    let scratch = tempfile::tempdir()?;
+    let examples = scratch.path().join("examples");
+    std::fs::create_dir(&examples)?;
+    let mut components = vec![repository().join(STANDARD)];
     components.extend(options.components.clone());
     if options.components.is_empty() {
-        components.extend(examples(&repository.join(EXAMPLES)));
+        for language in Language::ALL {
+            components.extend(example(language, &examples)?);
+        }
     }
     println!(
         "{:<28} {:>9} {:>9}  {:<8} {:>17} {:>17} {:>6}",
@@ -54,31 +66,14 @@ async fn main() -> Result<()> {
     );
     let mut verdicts = Vec::new();
     for component in components {
-        verdicts.extend(measure(&component, options.tasks).await?);
+        verdicts.extend(measure(&component, &options).await?);
     }
     println!("\n{}", verdicts.join("\n"));
     Ok(())
 }
 
-/// What has been built of the examples.
-fn examples(directory: &Path) -> Vec<PathBuf> {
-    let listed = |directory: &Path| {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let files = listed(directory).into_iter().flat_map(|path| listed(&path));
-    let mut found: Vec<PathBuf> = files
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "wasm")
-        })
-        .collect();
-    found.sort();
-    found
-}
-
 /// One component; its lines are printed, its verdicts returned.
-async fn measure(component: &Path, tasks: usize) -> Result<Vec<String>> {
+async fn measure(component: &Path, options: &Options) -> Result<Vec<String>> {
     // With one more section, an empty one, it is not the component that every host has compiled at its start.
     let bytes = [std::fs::read(component)?.as_slice(), &[0, 2, 1, b'-']].concat();
     let scratch = tempfile::tempdir()?;
@@ -95,7 +90,7 @@ async fn measure(component: &Path, tasks: usize) -> Result<Vec<String>> {
     let name = name_of(component);
     let mut verdicts = Vec::new();
     for reuse in [false, true] {
-        let (hosted, alone) = in_turns(&host, &bare, &request(&class, reuse), tasks).await?;
+        let (hosted, alone) = in_turns(&host, &bare, &request(&class, reuse), options).await?;
         let ratio = hosted.percentile(50).as_secs_f64() / alone.percentile(50).as_secs_f64();
         let (took, instance) = if reuse {
             (String::new(), "reused")
@@ -197,13 +192,17 @@ async fn in_turns(
     host: &OperatorHost,
     bare: &Bare,
     request: &OperatorRequest,
-    tasks: usize,
+    options: &Options,
 ) -> Result<(Took, Took)> {
+    let begun = Instant::now();
     let mut storage: Box<dyn StorageCalls> = Box::new(MemoryStorage::default());
     let mut alone = bare.reused(request);
     let (mut hosted_took, mut alone_took) = (Took::default(), Took::default());
-    // The first turn warms up.
-    for turn in 0..=tasks.div_ceil(TURN) {
+    for turn in 0..=options.tasks.div_ceil(TURN) {
+        // The first turn warms up, one at least is measured.
+        if turn > 1 && begun.elapsed().as_secs() >= options.seconds {
+            break;
+        }
         for _ in 0..TURN {
             let request = request.clone();
             let begun = Instant::now();

@@ -377,19 +377,30 @@ impl Cluster {
         Ok(())
     }
 
+    /// What all nodes are told of the ring, and a scheduler is too.
+    pub fn ring_arguments(&self) -> [String; 8] {
+        let member = |node: &common::types::RingNode| format!("{}={}", node.name, node.address);
+        let nodes: Vec<_> = self.ring.nodes.iter().map(member).collect();
+        [
+            "--ring".to_owned(),
+            nodes.join(","),
+            "--replication".to_owned(),
+            self.ring.replication.to_string(),
+            "--max-versions".to_owned(),
+            self.ring.max_versions.to_string(),
+            "--commit".to_owned(),
+            commit_name(self.ring.commit).to_owned(),
+        ]
+    }
+
     fn command(&self, replica: ReplicaId) -> Result<Command, ClusterError> {
         let Settings { binary, .. } = &self.settings;
         let place = &self.node(replica)?.place;
         let name = format!("s{replica}");
-        let member = |node: &common::types::RingNode| format!("{}={}", node.name, node.address);
-        let ring: Vec<_> = self.ring.nodes.iter().map(member).collect();
         let mut command = Command::new(binary);
         command.args(["storage", &name, place.address.url()]);
         command.arg(self.settings.gossip_delay_ms.to_string());
-        command.args(["--ring", &ring.join(",")]);
-        command.args(["--replication", &self.ring.replication.to_string()]);
-        command.args(["--max-versions", &self.ring.max_versions.to_string()]);
-        command.args(["--commit", commit_name(self.ring.commit)]);
+        command.args(self.ring_arguments());
         if let Some(sync) = &self.settings.sync {
             let own = self.directory.path().join(&name);
             let data = place.data.clone().unwrap_or(own);

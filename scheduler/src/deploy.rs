@@ -1,7 +1,9 @@
 //! Deploys operators: has a worker look at a component, enters it into the catalog in the storage, and tells the machine.
 //!
-//! Promises: when a call has returned, runs submitted from then on use what it says. The catalog that the machine has is
-//! one that the storage had; nothing is submitted before the first one is there.
+//! Promises: when a call has returned, runs submitted from then on use what it says; before, none does. By then the workers
+//! are ready for it, unless one takes longer than [`WARM_UP_MAX`] or cannot: so no run meets a cold one, neither the first
+//! run after a deployment nor those that are submitted meanwhile. The catalog that the machine has is one that the storage
+//! had; nothing is submitted before the first one is there.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +23,9 @@ use crate::server::{PREPARE_TIMEOUT, ServerHandle};
 
 /// How long the storage may take to read or change the catalog.
 const STORAGE_MS: u64 = 10_000;
+/// How long a change of the catalog waits for the workers to be ready for it; those that are not by then get ready while
+/// runs use it.
+const WARM_UP_MAX: Duration = Duration::from_secs(15);
 /// Pause between attempts to read the first catalog.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long a submission waits for the first catalog.
@@ -93,7 +98,9 @@ impl Deployer {
     pub async fn deploy(&self, hash: ComponentHash) -> Result<(Vec<String>, Catalog), Status> {
         let _one_at_a_time = self.changing.lock().await;
         self.loaded().await?;
+        // One first: it may refuse, and others may find what it has compiled.
         let info = self.prepare_somewhere(hash).await?;
+        self.warm_up(hash).await?;
         let deployment = Deployment {
             component: hash.bytes().to_vec().into(),
             component_bytes: info.component_bytes,
@@ -111,6 +118,11 @@ impl Deployer {
     pub async fn roll_back(&self, class: &str) -> Result<Catalog, Status> {
         let _one_at_a_time = self.changing.lock().await;
         self.loaded().await?;
+        let mut coming = self.read().await?;
+        catalog::roll_back(&mut coming, class)?;
+        if let Some(hash) = catalog::current(&coming)?.get(class) {
+            self.warm_up(*hash).await?;
+        }
         self.change(|catalog| catalog::roll_back(catalog, class))
             .await
     }
@@ -156,16 +168,30 @@ impl Deployer {
         let mut none = Status::unavailable("no worker is active that could look at the component");
         for at in self.server.inspect(idle_first).await? {
             let client = worker::Client::new(self.fabric.clone(), at.address, PREPARE_TIMEOUT);
-            let request = PrepareRequest {
-                component: hash.bytes().to_vec().into(),
-            };
-            match client.prepare(&request).await {
+            match client.prepare(&prepare_request(hash)).await {
                 Ok(info) => return Ok(info),
                 Err(status) if status.kind == Kind::Refused => return Err(status),
                 Err(status) => none = status,
             }
         }
         Err(none)
+    }
+
+    /// Returns when all workers are ready for a component, those that can be in time.
+    async fn warm_up(&self, hash: ComponentHash) -> Result<(), Status> {
+        if !self.server.inspect(|core, _| core.warms_up()).await? {
+            return Ok(());
+        }
+        let workers = self.server.inspect(idle_first).await?;
+        let prepared = workers.into_iter().map(async |at| {
+            let client = worker::Client::new(self.fabric.clone(), at.address, WARM_UP_MAX);
+            if let Err(failure) = client.prepare(&prepare_request(hash)).await {
+                let worker = at.name;
+                tracing::warn!(worker, component = ?hash, %failure, "a worker is not ready for what is deployed");
+            }
+        });
+        futures::future::join_all(prepared).await;
+        Ok(())
     }
 
     async fn publish(&self, catalog: &Catalog) -> Result<(), Status> {
@@ -194,6 +220,12 @@ impl Deployer {
             only: None,
             deadline_ms: self.fabric.now_ms() + STORAGE_MS,
         }
+    }
+}
+
+fn prepare_request(hash: ComponentHash) -> PrepareRequest {
+    PrepareRequest {
+        component: hash.bytes().to_vec().into(),
     }
 }
 

@@ -9,7 +9,7 @@ use common::fabric::{Address, FabricHandle, LocalFabric, Router, Serving, Task};
 use common::proto::{self, Empty, RunState, node, puppetmaster, scheduler, stage_report, worker};
 use common::status::{Kind, Status};
 use common::types::{CommitMode, ComponentHash, Ring};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,7 +54,59 @@ impl puppetmaster::Service for Played {
     }
 }
 
+/// A second worker, w2, which gets ready for a component when it is let, and says when it is asked.
+struct Slow {
+    asked: mpsc::UnboundedSender<bytes::Bytes>,
+    may_answer: Arc<Semaphore>,
+}
+
+impl Slow {
+    /// Registers it; what it is asked for, how it is let, and what keeps it there.
+    async fn join(
+        stage: &Stage,
+    ) -> (
+        mpsc::UnboundedReceiver<bytes::Bytes>,
+        Arc<Semaphore>,
+        Serving,
+    ) {
+        let (asked_in, asked) = mpsc::unbounded_channel();
+        let may_answer = Arc::new(Semaphore::new(0));
+        let slow = Self {
+            asked: asked_in,
+            may_answer: may_answer.clone(),
+        };
+        let router = Router::default().with(worker::Server(Arc::new(slow)));
+        let serving = stage.fabric.serve(&address(0), router).await.unwrap();
+        let at = proto::WorkerAddress {
+            name: "w2".to_owned(),
+            url: serving.address.to_string(),
+        };
+        stage.beat_of(at).await;
+        (asked, may_answer, serving)
+    }
+}
+
+impl worker::Service for Slow {
+    async fn execute(&self, _: proto::Task) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn cancel_run(&self, _: proto::CancelRunRequest) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn prepare(
+        &self,
+        request: proto::PrepareRequest,
+    ) -> Result<proto::PrepareResponse, Status> {
+        self.asked.send(request.component).unwrap();
+        let _permit = self.may_answer.acquire().await.unwrap();
+        Ok(proto::PrepareResponse::default())
+    }
+}
+
 struct Stage {
+    fabric: FabricHandle,
     client: scheduler::Client,
     node: node::Client,
     played: Serving,
@@ -68,6 +120,10 @@ struct Stage {
 impl Stage {
     /// A scheduler without a ring, and a worker w1 that has not registered.
     async fn set() -> Self {
+        Self::set_with(true).await
+    }
+
+    async fn set_with(warm_up: bool) -> Self {
         let fabric: FabricHandle = Arc::new(LocalFabric::default());
         let (tasks_in, tasks) = mpsc::unbounded_channel();
         let (cancelled_in, cancelled) = mpsc::unbounded_channel();
@@ -88,7 +144,7 @@ impl Stage {
             name: "sc1".to_owned(),
             address: address(0),
             ring: None,
-            warm_up: true,
+            warm_up,
         };
         let storage = start_storage(&fabric);
         let network = fabric.clone();
@@ -99,8 +155,9 @@ impl Stage {
         }));
         let at = is_ready.await.unwrap();
         let client = scheduler::Client::new(fabric.clone(), at.clone(), PATIENCE);
-        let node = node::Client::new(fabric, at, PATIENCE);
+        let node = node::Client::new(fabric.clone(), at, PATIENCE);
         Self {
+            fabric,
             client,
             node,
             played,
@@ -114,7 +171,11 @@ impl Stage {
 
     /// The same with a ring and a registered worker that has A and B.
     async fn ready() -> Self {
-        let stage = Self::set().await;
+        Self::ready_with(true).await
+    }
+
+    async fn ready_with(warm_up: bool) -> Self {
+        let stage = Self::set_with(warm_up).await;
         stage.client.set_ring(&set_ring(1)).await.unwrap();
         let response = stage.beat().await;
         assert_eq!(response.ring, set_ring(1).ring);
@@ -129,14 +190,24 @@ impl Stage {
     }
 
     async fn beat(&self) -> proto::HeartbeatResponse {
+        self.beat_of(self.me()).await
+    }
+
+    async fn beat_of(&self, worker: proto::WorkerAddress) -> proto::HeartbeatResponse {
         let classes = ["B", "A"].map(str::to_owned).to_vec();
         let request = proto::HeartbeatRequest {
-            worker: Some(self.me()),
+            worker: Some(worker),
             incarnation: 7,
             classes,
             slots: 4,
         };
         self.client.heartbeat(&request).await.unwrap()
+    }
+
+    async fn deploy(&self, text: &str) -> Result<proto::DeployResponse, Status> {
+        let component = component(text);
+        let request = proto::DeployRequest { component };
+        self.client.deploy(&request).await
     }
 
     async fn submit(&self, application: &str) -> Result<u64, Status> {
@@ -509,13 +580,8 @@ async fn changes_of_runs_are_told_to_whoever_debugs_and_status_counts_them() {
 #[tokio::test]
 async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
     let mut stage = Stage::ready().await;
-    let deploy = async |stage: &Stage, text| {
-        let component = component(text);
-        let request = proto::DeployRequest { component };
-        stage.client.deploy(&request).await
-    };
     for text in ["one", "two"] {
-        let deployed = deploy(&stage, text).await.unwrap().classes;
+        let deployed = stage.deploy(text).await.unwrap().classes;
         let [class] = deployed.as_slice() else {
             panic!("{deployed:?}")
         };
@@ -525,7 +591,7 @@ async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
         let task = stage.tasks.recv().await.unwrap();
         assert_eq!(task.chain[0].component, Some(component(text)));
     }
-    let refused = deploy(&stage, "bad").await.unwrap_err();
+    let refused = stage.deploy("bad").await.unwrap_err();
     assert_eq!(refused.message, "it is no operator component");
     let request = proto::RollbackRequest {
         class: "Mine".to_owned(),
@@ -546,4 +612,39 @@ async fn what_is_deployed_is_pinned_by_runs_and_rolled_back_for_the_next_one() {
     assert_eq!(pinned, [(false, vec![2]), (true, vec![1, 3])]);
     let nothing_left = stage.client.rollback(&request).await.unwrap_err();
     assert_eq!(nothing_left.kind, Kind::Refused);
+}
+
+#[tokio::test]
+async fn no_run_uses_what_is_deployed_before_all_workers_are_ready_for_it() {
+    let mut stage = Stage::ready().await;
+    stage.deploy("one").await.unwrap();
+    let (mut asked, may_answer, _slow) = Slow::join(&stage).await;
+    assert_eq!(asked.recv().await, Some(component("one")));
+    let deploying = stage.deploy("two");
+    let meanwhile = async {
+        assert_eq!(asked.recv().await, Some(component("two")));
+        stage.submit("operator Mine 0").await.unwrap();
+        may_answer.add_permits(1);
+    };
+    let (deployed, ()) = tokio::join!(deploying, meanwhile);
+    deployed.unwrap();
+    let first = stage.tasks.recv().await.unwrap();
+    assert_eq!(first.chain[0].component, Some(component("one")));
+    stage
+        .client
+        .stage_done(&stage.report(&first, returned("x")))
+        .await
+        .unwrap();
+    stage.submit("operator Mine 0").await.unwrap();
+    stage.submit("operator Mine 0").await.unwrap();
+    let second = stage.tasks.recv().await.unwrap();
+    assert_eq!(second.chain[0].component, Some(component("two")));
+}
+
+#[tokio::test]
+async fn without_warm_up_a_deployment_asks_one_worker_only() {
+    let stage = Stage::ready_with(false).await;
+    let (mut asked, _, _slow) = Slow::join(&stage).await;
+    stage.deploy("one").await.unwrap();
+    assert!(asked.try_recv().is_err());
 }

@@ -105,6 +105,11 @@ impl Core {
         }
     }
 
+    /// Whether workers are told to get ready for what they will need.
+    pub fn warms_up(&self) -> bool {
+        self.warms_up
+    }
+
     pub fn ring(&self) -> Option<&Arc<Ring>> {
         self.ring.as_ref()
     }

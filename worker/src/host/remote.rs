@@ -38,13 +38,14 @@ pub(super) enum Call {
 /// The operator's end. Every call fails as cancelled when the other end is gone, and as beyond its limit when the task
 /// has made too many or has written too much.
 pub(super) struct RemoteCalls {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<Box<Call>>,
     made: u32,
     written_bytes: u64,
 }
 
-/// Both ends. One place is enough: an operator makes one call at a time.
-pub(super) fn remote_calls() -> (RemoteCalls, mpsc::Receiver<Call>) {
+/// Both ends. One place is enough: an operator makes one call at a time. Calls are boxed since a channel begins with room
+/// for 32 of them, which each task would have to get and give back.
+pub(super) fn remote_calls() -> (RemoteCalls, mpsc::Receiver<Box<Call>>) {
     let (calls, pending) = mpsc::channel(1);
     let remote = RemoteCalls {
         calls,
@@ -56,16 +57,18 @@ pub(super) fn remote_calls() -> (RemoteCalls, mpsc::Receiver<Call>) {
 
 /// Performs the calls of an operator until it has ended: on its session, and on the blobs that it may open.
 pub(super) async fn serve<T>(
-    mut pending: mpsc::Receiver<Call>,
+    mut pending: mpsc::Receiver<Box<Call>>,
     ended: impl Future<Output = T>,
     storage: &mut dyn StorageCalls,
     mut blobs: Blobs,
 ) -> T {
     let mut ended = std::pin::pin!(ended);
     loop {
+        // The operator first: a call that it makes on this thread is then found at once, without waking anybody.
         tokio::select! {
-            Some(call) = pending.recv() => perform(call, storage, &mut blobs).await,
+            biased;
             result = &mut ended => return result,
+            Some(call) = pending.recv() => perform(*call, storage, &mut blobs).await,
         }
     }
 }
@@ -143,7 +146,7 @@ impl RemoteCalls {
         self.made += 1;
         let (answer, answered) = oneshot::channel();
         // When nobody takes it, the answer's other end is gone with it.
-        let _ = self.calls.send(call(answer)).await;
+        let _ = self.calls.send(Box::new(call(answer))).await;
         answered.await.unwrap_or_else(|_| Err(E::cancelled()))
     }
 
@@ -217,7 +220,7 @@ impl RemoteCalls {
 
     pub(super) async fn close_blob(&self, reader: u64) {
         // Whoever does not take it has closed all.
-        let _ = self.calls.send(Call::CloseBlob(reader)).await;
+        let _ = self.calls.send(Box::new(Call::CloseBlob(reader))).await;
     }
 }
 

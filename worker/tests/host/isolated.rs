@@ -1,11 +1,17 @@
 //! Native operators in processes of their own: `operators/hostile`, run by this test program itself.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use common::node::PARENT_VARIABLE;
+use common::types::{Item, Record, Version};
+use tokio::sync::Barrier;
 use worker::host::{
-    ChildCommand, HostConfig, OperatorFailure, OperatorHost, Ran, serve_native_tasks,
+    ChildCommand, HostConfig, OperatorFailure, OperatorHost, Ran, StorageCalls, StorageError,
+    UpdateError, serve_native_tasks,
 };
 
 use crate::native::library;
@@ -72,11 +78,47 @@ async fn counted(host: &OperatorHost) -> (String, String) {
     } = host
         .run(request("CountsTasks", "", &[]), storage, PLENTY)
         .await;
-    let items = result.unwrap();
+    assert!(records(storage).contains_key("kept"), "its calls arrive");
+    process_and_count(&result.unwrap())
+}
+
+fn process_and_count(items: &[Item]) -> (String, String) {
     let text = String::from_utf8(items.first().unwrap().value.to_vec()).unwrap();
     let (process, tasks) = text.split_once(' ').unwrap();
-    assert!(records(storage).contains_key("kept"), "its calls arrive");
     (process.to_owned(), tasks.to_owned())
+}
+
+/// A storage in which a write ends when there are as many as the barrier waits for.
+struct Meeting(Arc<Barrier>);
+
+#[async_trait]
+impl StorageCalls for Meeting {
+    async fn read(&mut self, _: &str) -> Result<Record, StorageError> {
+        Err(StorageError::NotFound)
+    }
+
+    async fn write(&mut self, _: &str, _: Bytes) -> Result<Version, StorageError> {
+        self.0.wait().await;
+        Ok(Version::NULL)
+    }
+
+    async fn update_if_value_is(
+        &mut self,
+        _: &str,
+        _: Option<Bytes>,
+        _: Bytes,
+    ) -> Result<Version, UpdateError> {
+        Err(UpdateError::Storage(StorageError::NotFound))
+    }
+
+    async fn update_if_version_is(
+        &mut self,
+        _: &str,
+        _: Version,
+        _: Bytes,
+    ) -> Result<Version, UpdateError> {
+        Err(UpdateError::Storage(StorageError::NotFound))
+    }
 }
 
 #[tokio::test]
@@ -86,8 +128,14 @@ async fn tasks_run_in_a_process_that_is_kept() {
     assert_ne!(process, std::process::id().to_string());
     assert_eq!(first, "1");
     assert_eq!(counted(&host).await, (process, "2".to_owned()));
-    let (one, other) = tokio::join!(counted(&host), counted(&host));
-    assert_ne!(one.0, other.0, "one task at a time");
+    let barrier = Arc::new(Barrier::new(2));
+    let at_once = || {
+        let meeting = Box::new(Meeting(barrier.clone()));
+        host.run(request("CountsTasks", "", &[]), meeting, PLENTY)
+    };
+    let (one, other) = tokio::join!(at_once(), at_once());
+    let process = |ran: Ran| process_and_count(&ran.result.unwrap()).0;
+    assert_ne!(process(one), process(other), "one task at a time");
     assert!(children("kept") <= 2);
 }
 
