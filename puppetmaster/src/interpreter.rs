@@ -26,9 +26,9 @@ use crate::debug;
 use crate::language::check::check_command;
 use crate::language::files::{Disk, find, find_directory};
 use crate::language::help::help;
-use crate::language::{Command, Name, Setting, Statement};
+use crate::language::{Command, Name, OfRun, Setting, Statement};
 use crate::outcome::{Failure, Outcome};
-use crate::output::{Event, run_output};
+use crate::output::{Event, Told, run_output};
 use common::diagnostic::Line;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
@@ -163,7 +163,7 @@ impl Interpreter {
             }
             Command::Run { input, application } => self.run(line, input, application).await?,
             Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
-            Command::Cancel { run, .. } => self.runs.cancel(*run).await?,
+            Command::OfRun { run, what, .. } => self.of_run(*run, *what).await?,
             Command::Populate { file } => self.populate(line, file).await?,
             Command::Backup { file } => self.backup(line, file).await?,
             Command::Restore { file } => self.restore(line, file).await?,
@@ -268,6 +268,16 @@ impl Interpreter {
             .submit(line, input, application, Counted::ByTheCommand)
             .await?;
         completed(&self.runs.outcome_of(run).await)
+    }
+
+    async fn of_run(&self, run: u64, what: OfRun) -> Result<(), Failure> {
+        let told = match what {
+            OfRun::Cancel => return self.runs.cancel(run).await,
+            OfRun::Trace => Told::Tasks(self.runs.trace(run).await?.tasks),
+            OfRun::Why => Told::WaitsFor(self.runs.trace(run).await?.waits_for),
+        };
+        self.cluster.output.say(&Event::OfRun(run, told));
+        Ok(())
     }
 
     async fn expect_run(&self, run: u64, output: &str) -> Result<(), Failure> {

@@ -23,6 +23,6 @@ pub mod parse;
 pub mod table;
 
 pub use command::{
-    Command, Condition, Durability, Fault, Name, Native, NewNode, Role, Setting, Target,
+    Command, Condition, Durability, Fault, Name, Native, NewNode, OfRun, Role, Setting, Target,
 };
 pub use parse::Statement;

@@ -6,10 +6,12 @@
 mod deployment;
 mod event;
 mod text;
+mod trace;
 
 pub use deployment::{Deployment, OperatorRow};
 pub use event::{Event, RecordRow};
 pub use text::{printable, run_output};
+pub use trace::Told;
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use common::status::Status;
 use common::types::{Item, Pin, WorkerAddress, required};
 
 use crate::core::{
-    Checkpoint, Dispatch, Heartbeat, Run, RunNumber, RunState, Stage, StageEnd, StageReport, Worker,
+    Checkpoint, Dispatch, Heartbeat, Run, RunNumber, RunState, Stage, StageEnd, StageReport,
+    TracedTask, Worker,
 };
 
 /// A node's name.
@@ -84,6 +85,7 @@ pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
         queue_ms: report.queue_ms,
         run_ms: report.run_ms,
         cold_ms: report.cold_ms,
+        calls: report.calls.unwrap_or_default().into(),
         end,
     })
 }
@@ -172,6 +174,28 @@ fn stage_summary(stage: &Stage) -> proto::StageSummary {
         run_ms: times_ms.run,
         cold_ms: times_ms.cold,
         done: stage.done,
+    }
+}
+
+/// What became of the run's tasks; `waits_for` is for people.
+pub fn trace(run: &Run, waits_for: String) -> proto::TraceResponse {
+    let task = |task: &TracedTask| {
+        let spec = run.stages.get(task.stage).map(|stage| &stage.spec);
+        proto::TracedTask {
+            order: spec.map_or(0, |spec| spec.order),
+            class: spec.map(|spec| spec.class.clone()).unwrap_or_default(),
+            worker: task.worker.clone(),
+            attempt: task.attempt,
+            queue_ms: task.times_ms.queue,
+            cold_ms: task.times_ms.cold,
+            run_ms: task.times_ms.run,
+            error: task.error.clone().unwrap_or_default(),
+            calls: Some(task.calls.clone().into()),
+        }
+    };
+    proto::TraceResponse {
+        tasks: run.trace.iter().map(task).collect(),
+        waits_for,
     }
 }
 

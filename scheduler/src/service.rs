@@ -129,6 +129,16 @@ impl scheduler::Service for Service {
         Ok(Empty {})
     }
 
+    async fn trace(&self, request: proto::TraceRequest) -> Result<proto::TraceResponse, Status> {
+        let number = request.run;
+        let look = move |core: &Core, now_ms| {
+            let waits_for = core.waits_for(now_ms, number)?;
+            core.run(number).map(|run| convert::trace(run, waits_for))
+        };
+        let traced = self.server.inspect(look).await?;
+        traced.ok_or_else(|| convert::unknown_run(number))
+    }
+
     async fn runs(&self, request: proto::RunsRequest) -> Result<proto::RunsResponse, Status> {
         let limit = match usize::try_from(request.limit) {
             Ok(limit @ 1..=RUNS_LISTED_MAX) => limit,

@@ -239,6 +239,7 @@ impl Stage {
             queue_ms: 1,
             run_ms: 2,
             cold_ms: 0,
+            calls: None,
             end: Some(end),
             permanent: false,
             scheduler_incarnation: meta.scheduler_incarnation,

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::core::{Core, Ended, Input, Output, Refusal, Task, TaskKey};
+use crate::core::{Account, Core, Ended, Input, Output, Refusal, Task, TaskKey};
 use crate::courier::Courier;
 use crate::host::{OperatorHost, OperatorRequest, Ran};
 use crate::ring::RingWatch;
@@ -138,26 +138,26 @@ impl Server {
             let lost = |_| {
                 let reason = "the worker lost the task".to_owned();
                 let permanent = false;
-                (Ended::Failed { reason, permanent }, 0)
+                (Ended::Failed { reason, permanent }, Account::default())
             };
-            let (end, cold_ms) = end.await.unwrap_or_else(lost);
-            Input::Ended { key, end, cold_ms }
+            let (end, account) = end.await.unwrap_or_else(lost);
+            Input::Ended { key, end, account }
         }));
     }
 }
 
-/// How the stage ended, and how long its operator was not ready.
+/// How the stage ended, and what it took.
 async fn run_stage(
     host: Arc<OperatorHost>,
     ring: RingWatch,
     task: Arc<Task>,
     now_ms: u64,
     time_ms: u64,
-) -> (Ended, u64) {
+) -> (Ended, Account) {
     let Some(link) = task.link() else {
         let reason = "the chain has no such stage".to_owned();
         let permanent = true;
-        return (Ended::Failed { reason, permanent }, 0);
+        return (Ended::Failed { reason, permanent }, Account::default());
     };
     let request = OperatorRequest {
         class: link.class.clone(),
@@ -178,5 +178,6 @@ async fn run_stage(
     let deadline = Duration::from_millis(time_ms);
     let Ran { result, cold, .. } = host.run(request, Box::new(session), deadline).await;
     let cold_ms = u64::try_from(cold.as_millis()).unwrap_or(u64::MAX);
-    (afterwards.end(result), cold_ms)
+    let calls = afterwards.calls();
+    (afterwards.end(result), Account { cold_ms, calls })
 }

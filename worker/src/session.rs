@@ -15,8 +15,8 @@ use common::client::{self, Condition, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Detail, Kind, Status};
 use common::types::{
-    self, Item, Pin, RESERVED_PREFIX, Record, RecordId, RecordVersion, UpdateId, VALUE_BYTES_MAX,
-    Version, Wanted,
+    self, CallKind, Item, Pin, RESERVED_PREFIX, Record, RecordId, RecordVersion, UpdateId,
+    VALUE_BYTES_MAX, Version, Wanted,
 };
 
 use crate::core::{Ended, Task};
@@ -45,6 +45,7 @@ struct Seen {
     floors: BTreeMap<RecordId, Version>,
     /// A record whose pinned version is gone.
     discarded: Option<RecordId>,
+    calls: types::StorageCalls,
 }
 
 /// What remains of a session when its stage has ended.
@@ -62,6 +63,7 @@ impl Session {
             pins: versions(pins),
             floors: versions(floors),
             discarded: None,
+            calls: types::StorageCalls::default(),
         }));
         let (run, stage) = (task.key.run, task.key.stage);
         let origin = format!("{:016x}/{}/{stage}", run.scheduler_incarnation, run.number);
@@ -136,7 +138,59 @@ impl Session {
         Ok(pin)
     }
 
+    async fn read_pinned(&mut self, id: &str) -> Result<Record, StorageError> {
+        let pin = self.begin(id)?;
+        if pin.is_some_and(Version::is_null) {
+            return Err(StorageError::NotFound);
+        }
+        let not_older = self.floor(id);
+        let wanted = pin.map_or(Wanted::Newest { not_older }, Wanted::Exactly);
+        let found = self.client().await?.read(id, wanted, self.route()).await;
+        let found: RecordVersion = found.map_err(|status| self.error(id, status))?;
+        if found.version < not_older {
+            tracing::warn!(record = id, seen = %not_older, "a version that was seen is lost");
+        }
+        self.pin(id, found.version);
+        found.existing().ok_or(StorageError::NotFound)
+    }
+
+    async fn write_above(
+        &mut self,
+        id: &str,
+        value: bytes::Bytes,
+    ) -> Result<Version, StorageError> {
+        let above = self.begin(id)?.unwrap_or_else(|| self.floor(id));
+        check_value(&value)?;
+        let client = self.client().await?;
+        let update = self.next_update();
+        let written = client
+            .write(update, id, Some(value), Level::One, above, self.route())
+            .await;
+        let version = written.map_err(|status| self.error(id, status))?;
+        self.pin(id, version);
+        Ok(version)
+    }
+
+    /// Notes what came of a call, with the version that the run sees of the record from now on.
+    fn note<T, E: std::fmt::Display>(&self, kind: CallKind, id: &str, result: &Result<T, E>) {
+        let mut seen = self.seen();
+        let version = seen.pins.get(id).copied();
+        let error = result.as_ref().err().map(E::to_string);
+        seen.calls.note(kind, id, version, error);
+    }
+
     async fn update_if(
+        &mut self,
+        id: &str,
+        condition: Condition,
+        new: bytes::Bytes,
+    ) -> Result<Version, UpdateError> {
+        let updated = self.compare_and_swap(id, condition, new).await;
+        self.note(CallKind::Update, id, &updated);
+        updated
+    }
+
+    async fn compare_and_swap(
         &mut self,
         id: &str,
         condition: Condition,
@@ -200,32 +254,15 @@ fn check_value(value: &bytes::Bytes) -> Result<(), StorageError> {
 #[async_trait]
 impl StorageCalls for Session {
     async fn read(&mut self, id: &str) -> Result<Record, StorageError> {
-        let pin = self.begin(id)?;
-        if pin.is_some_and(Version::is_null) {
-            return Err(StorageError::NotFound);
-        }
-        let not_older = self.floor(id);
-        let wanted = pin.map_or(Wanted::Newest { not_older }, Wanted::Exactly);
-        let found = self.client().await?.read(id, wanted, self.route()).await;
-        let found: RecordVersion = found.map_err(|status| self.error(id, status))?;
-        if found.version < not_older {
-            tracing::warn!(record = id, seen = %not_older, "a version that was seen is lost");
-        }
-        self.pin(id, found.version);
-        found.existing().ok_or(StorageError::NotFound)
+        let read = self.read_pinned(id).await;
+        self.note(CallKind::Read, id, &read);
+        read
     }
 
     async fn write(&mut self, id: &str, value: bytes::Bytes) -> Result<Version, StorageError> {
-        let above = self.begin(id)?.unwrap_or_else(|| self.floor(id));
-        check_value(&value)?;
-        let client = self.client().await?;
-        let update = self.next_update();
-        let written = client
-            .write(update, id, Some(value), Level::One, above, self.route())
-            .await;
-        let version = written.map_err(|status| self.error(id, status))?;
-        self.pin(id, version);
-        Ok(version)
+        let written = self.write_above(id, value).await;
+        self.note(CallKind::Write, id, &written);
+        written
     }
 
     async fn update_if_value_is(
@@ -248,6 +285,12 @@ impl StorageCalls for Session {
 }
 
 impl Afterwards {
+    /// What the operator asked of the storage.
+    pub fn calls(&self) -> types::StorageCalls {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut seen.calls)
+    }
+
     /// How the stage ended, given what the operator said.
     pub fn end(self, result: Result<Vec<Item>, OperatorError>) -> Ended {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);

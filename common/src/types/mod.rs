@@ -1,5 +1,6 @@
 //! Versions, records, items and ids, with their bounds; and their conversion from and to `proto`.
 
+mod calls;
 mod chain;
 mod convert;
 mod hash;
@@ -7,6 +8,7 @@ mod ring;
 mod sync;
 mod version;
 
+pub use calls::{CALLS_TOLD_MAX, CallKind, StorageCall, StorageCalls};
 pub use chain::{Link, WorkerAddress};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use hash::ComponentHash;

@@ -5,7 +5,9 @@ use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::timeout;
-use common::proto::{AwaitRunRequest, CancelRequest, RunReport, RunState, SubmitRequest};
+use common::proto::{
+    AwaitRunRequest, CancelRequest, RunReport, RunState, SubmitRequest, TraceRequest, TraceResponse,
+};
 use common::status::{Kind, Status};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,6 +165,12 @@ impl Runs {
                 return Ok(report);
             }
         }
+    }
+
+    /// What the scheduler knows of the tasks of a run.
+    pub async fn trace(&self, run: u64) -> Result<TraceResponse, Failure> {
+        let client = self.cluster.scheduler(CALL_MAX).await?;
+        Ok(client.trace(&TraceRequest { run }).await?)
     }
 
     /// Cancels a run, and waits for its outcome if it was submitted from here.

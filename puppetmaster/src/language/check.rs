@@ -253,7 +253,7 @@ pub fn check_command(
         Command::Partition { groups } => check.groups(groups),
         Command::Fault { from, to, .. } => check.link(from, to),
         Command::Set(setting) => check.setting(setting),
-        Command::ExpectRun { run, run_word, .. } | Command::Cancel { run, run_word } => {
+        Command::ExpectRun { run, run_word, .. } | Command::OfRun { run, run_word, .. } => {
             [check.scheduler(), check.run(*run, run_word)].concat()
         }
         // What is wrong about the inner command is what the script expects; an include cannot be undone by halves.

@@ -189,6 +189,17 @@ pub enum Fault {
     Loss { percent: u32 },
 }
 
+/// What is asked of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfRun {
+    /// What became of its tasks.
+    Trace,
+    /// What it waits for.
+    Why,
+    /// Its end.
+    Cancel,
+}
+
 /// One command of a script or of a person at the prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -307,10 +318,10 @@ pub enum Command {
         command: Box<Command>,
     },
     Runs,
-    /// Ends a run.
-    Cancel {
+    OfRun {
         run: u64,
         run_word: Name,
+        what: OfRun,
     },
     Repeat {
         count: u32,
@@ -369,7 +380,7 @@ impl Command {
             | Self::Set(_)
             | Self::Await { .. }
             | Self::ExpectRun { .. }
-            | Self::Cancel { .. }
+            | Self::OfRun { .. }
             | Self::Runs
             | Self::Include { .. }
             | Self::Echo { .. }

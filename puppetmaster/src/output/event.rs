@@ -1,6 +1,7 @@
 //! What can be said, as data.
 
 use super::deployment::Deployment;
+use super::trace::Told;
 use super::{Channel, run_output};
 use common::diagnostic::{Diagnostic, Severity};
 use common::proto::{NodeStatus, RunReport, RunState};
@@ -42,6 +43,8 @@ pub enum Event {
     Run(RunReport),
     /// `runs`.
     Runs(Vec<RunReport>),
+    /// `trace`, `why`.
+    OfRun(u64, Told),
     Populated {
         records: usize,
         file: String,
@@ -93,6 +96,7 @@ impl Event {
             | Self::Nodes(_)
             | Self::Run(_)
             | Self::Runs(_)
+            | Self::OfRun(..)
             | Self::Populated { .. }
             | Self::Copied { .. }
             | Self::Restored { .. }
@@ -147,6 +151,7 @@ impl Event {
                 let reports: Vec<Value> = reports.iter().map(run_json).collect();
                 json!({"event": "runs", "runs": reports})
             }
+            Self::OfRun(run, told) => told.to_json(*run),
             Self::Populated { records, file } => {
                 json!({"event": "populated", "records": records, "file": file})
             }

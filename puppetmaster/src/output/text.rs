@@ -30,6 +30,7 @@ pub fn render(event: &Event, colour: bool) -> String {
         Event::Nodes(rows) => nodes(rows),
         Event::Run(report) => outcome(report),
         Event::Runs(reports) => runs(reports),
+        Event::OfRun(run, told) => told.text(*run),
         Event::Populated { records, file } => format!("{records} records of {file} written"),
         Event::Copied {
             records,
@@ -159,7 +160,7 @@ fn outcome(report: &RunReport) -> String {
     }
 }
 
-fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_style(UTF8_FULL_CONDENSED)

@@ -618,6 +618,10 @@ mod scheduler_toy {
             report.ok_or_else(|| Status::not_found(format!("there is no run {}", request.run)))
         }
 
+        async fn trace(&self, _: TraceRequest) -> Result<TraceResponse, Status> {
+            Ok(TraceResponse::default())
+        }
+
         async fn cancel(&self, request: CancelRequest) -> Result<Empty, Status> {
             let ended = format!("run {} has ended: completed", request.run);
             Err(Status::refused(ended))

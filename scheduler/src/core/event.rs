@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::types::{ComponentHash, Link, Pin, Ring, WorkerAddress};
+use common::types::{ComponentHash, Link, Pin, Ring, StorageCalls, WorkerAddress};
 use thiserror::Error;
 
 use super::run::{Checkpoint, RunNumber, RunState};
@@ -158,6 +158,7 @@ pub struct StageReport {
     pub run_ms: u64,
     /// Of `run_ms`: until the operator was ready to run.
     pub cold_ms: u64,
+    pub calls: StorageCalls,
     pub end: StageEnd,
 }
 
@@ -169,6 +170,16 @@ pub enum StageEnd {
         /// No other attempt can end otherwise.
         permanent: bool,
     },
+}
+
+impl StageEnd {
+    /// Why it failed.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Returned(_) => None,
+            Self::Failed { reason, .. } => Some(reason),
+        }
+    }
 }
 
 /// One task on its way to a worker.

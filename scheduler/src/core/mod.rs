@@ -4,7 +4,7 @@
 //!
 //! - [`event`]: inputs and outputs. - [`run`]: a run and its stages. - [`runs`]: all runs, in flight and finished.
 //! - [`workers`]: who is active, and the choice among them. - [`submission`]: what is refused, first placement.
-//! - [`catalog`]: deployed operators. - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
+//! - [`trace`]: what a run did and waits for. - [`catalog`]: deployed operators. - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
 
 mod catalog;
 mod event;
@@ -13,6 +13,7 @@ mod recovery;
 mod run;
 mod runs;
 mod submission;
+mod trace;
 mod workers;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use event::{
     StageEnd, StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WrongStage,
 };
 pub use run::{Checkpoint, Run, RunNumber, RunState, Stage};
+pub use trace::TracedTask;
 pub use workers::{Presence, Worker};
 
 use runs::Runs;

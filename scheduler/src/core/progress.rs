@@ -8,6 +8,7 @@ use common::types::WorkerAddress;
 use super::Core;
 use super::event::{CancelError, Change, Output, StageEnd, StageReport};
 use super::run::{Checkpoint, RunNumber, RunState, TimesMs};
+use super::trace::TracedTask;
 
 impl Core {
     /// Notes the end of a stage, unless the report is about an older attempt or is a repeat.
@@ -17,11 +18,11 @@ impl Core {
         report: StageReport,
         outputs: &mut Vec<Output>,
     ) {
-        let Some(run) = self.runs.get_mut(report.run) else {
+        let Some(run) = self.runs.get(report.run) else {
             return;
         };
         let (running, frontier) = (run.is_running(), run.frontier());
-        let Some(stage) = run.stages.get_mut(report.stage) else {
+        let Some(stage) = run.stages.get(report.stage) else {
             return;
         };
         let expected =
@@ -29,40 +30,64 @@ impl Core {
         if !expected || stage.times_ms.is_some() {
             return;
         }
+        let is_done = stage.done;
+        let times_ms = TimesMs {
+            queue: report.queue_ms,
+            run: report.run_ms,
+            cold: report.cold_ms,
+        };
+        let traced = TracedTask {
+            stage: report.stage,
+            attempt: report.attempt,
+            worker: report.worker,
+            times_ms,
+            error: report.end.reason().map(str::to_owned),
+            calls: report.calls,
+        };
+        self.runs.trace(report.run, traced);
         match report.end {
             StageEnd::Returned(checkpoint) => {
-                stage.times_ms = Some(TimesMs {
-                    queue: report.queue_ms,
-                    run: report.run_ms,
-                    cold: report.cold_ms,
-                });
-                let change = Change::StageDone {
-                    order: stage.spec.order,
-                    class: stage.spec.class.clone(),
-                    worker: report.worker,
-                    run_ms: report.run_ms,
-                };
+                let change = self.note_returned(report.run, report.stage, times_ms);
+                outputs.extend(change);
                 // A report overtaken by that of a later stage only completes the record.
-                let news = running && !stage.done;
-                outputs.push(Output::Changed {
-                    run: report.run,
-                    change,
-                });
-                if news {
+                if running && !is_done {
                     self.advance(now_ms, report.run, report.stage, checkpoint, outputs);
                 }
             }
-            StageEnd::Failed { .. } if !running || stage.done => {}
+            StageEnd::Failed { .. } if !running || is_done => {}
             // It has overtaken the report of the stage before, without which nothing can be tried again.
             StageEnd::Failed {
                 reason,
                 permanent: false,
-            } if report.stage > frontier => stage.failure = Some(reason),
+            } if report.stage > frontier => {
+                if let Some(stage) = self.runs.stage_mut(report.run, report.stage) {
+                    stage.failure = Some(reason);
+                }
+            }
             StageEnd::Failed { reason, permanent } => {
                 let (run, stage) = (report.run, report.stage);
                 self.stage_failed(now_ms, run, stage, &reason, permanent, outputs);
             }
         }
+    }
+
+    fn note_returned(
+        &mut self,
+        number: RunNumber,
+        stage: usize,
+        times_ms: TimesMs,
+    ) -> Option<Output> {
+        let stage = self.runs.stage_mut(number, stage)?;
+        stage.times_ms = Some(times_ms);
+        Some(Output::Changed {
+            run: number,
+            change: Change::StageDone {
+                order: stage.spec.order,
+                class: stage.spec.class.clone(),
+                worker: stage.worker.clone().unwrap_or_default(),
+                run_ms: times_ms.run,
+            },
+        })
     }
 
     /// The stage is done, and so are all before it: their reports may come later. The worker forwards the request to

@@ -3,10 +3,11 @@
 //! A task that is sent to the same worker keeps its attempt number, and the worker ignores the repeat if it has it
 //! already. A task that goes to another worker gets a new number, and so do all later stages.
 
-use common::types::Link;
+use common::types::{Link, StorageCalls};
 
 use super::event::{Change, Dispatch, Output, ReassignError, Reassignment};
-use super::run::{Resend, Run, RunNumber, RunState};
+use super::run::{Resend, Run, RunNumber, RunState, TimesMs};
+use super::trace::TracedTask;
 use super::{Core, workers::Workers};
 
 /// Pause before a task that did not reach its worker is sent again; doubled up to the maximum.
@@ -58,6 +59,15 @@ impl Core {
                 .and_then(|stage| stage.worker.as_deref())
         };
         if worker_of(frontier) == Some(name) {
+            let lost = TracedTask {
+                stage: frontier,
+                attempt: run.stages.get(frontier).map_or(0, |stage| stage.attempt),
+                worker: name.to_owned(),
+                times_ms: TimesMs::default(),
+                error: Some(format!("the worker {cause}")),
+                calls: StorageCalls::default(),
+            };
+            self.runs.trace(number, lost);
             self.stage_failed(
                 now_ms,
                 number,

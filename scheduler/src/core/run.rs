@@ -4,11 +4,13 @@
 //! along the chain, and a stage that gets another worker gets another attempt number: one (run, attempt, stage) is
 //! given to one worker only. Once there is an outcome, the state does not change any more.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use common::types::{Item, Pin};
 
 use super::event::{StageSpec, Submission};
+use super::trace::TracedTask;
 
 /// From 1, counted by one scheduler.
 pub type RunNumber = u64;
@@ -120,6 +122,8 @@ pub struct Run {
     pub resend: Option<Resend>,
     /// How often its next task has not reached a worker.
     pub unreached: u32,
+    /// The attempts that have ended, the newest last.
+    pub trace: VecDeque<TracedTask>,
 }
 
 impl Run {
@@ -154,6 +158,7 @@ impl Run {
             }),
             resend: None,
             unreached: 0,
+            trace: VecDeque::new(),
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::event::SubmitError;
-use super::run::{Checkpoint, Run, RunNumber, RunState};
+use super::run::{Checkpoint, Run, RunNumber, RunState, Stage};
+use super::trace::{TRACED_TASKS_MAX, TracedTask};
 
 /// Runs without an outcome.
 pub const IN_FLIGHT_RUNS_MAX: usize = 10_000;
@@ -37,8 +38,8 @@ impl Runs {
         self.known.get(&number)
     }
 
-    pub fn get_mut(&mut self, number: RunNumber) -> Option<&mut Run> {
-        self.known.get_mut(&number)
+    pub fn stage_mut(&mut self, number: RunNumber, stage: usize) -> Option<&mut Stage> {
+        self.known.get_mut(&number)?.stages.get_mut(stage)
     }
 
     /// The run, unless it has its outcome.
@@ -118,6 +119,29 @@ impl Runs {
         true
     }
 
+    /// Remembers what became of a task, once.
+    pub fn trace(&mut self, number: RunNumber, task: TracedTask) {
+        let Some(run) = self.known.get_mut(&number) else {
+            return;
+        };
+        let is_known =
+            |known: &TracedTask| (known.stage, known.attempt) == (task.stage, task.attempt);
+        if run.trace.iter().any(is_known) {
+            return;
+        }
+        let before = bytes_of(run);
+        if run.trace.len() >= TRACED_TASKS_MAX {
+            run.trace.pop_front();
+        }
+        run.trace.push_back(task);
+        let bytes = if run.is_running() {
+            &mut self.in_flight_bytes
+        } else {
+            &mut self.history_bytes
+        };
+        *bytes = *bytes - before + bytes_of(run);
+    }
+
     pub fn past_deadline(&self, now_ms: u64) -> Vec<RunNumber> {
         let past = self
             .deadlines
@@ -157,5 +181,6 @@ fn bytes_of(run: &Run) -> usize {
         RunState::Failed(reason) | RunState::Expired(reason) => reason.len(),
         RunState::Cancelled => 0,
     };
-    run.input.len() + items
+    let trace: usize = run.trace.iter().map(TracedTask::bytes).sum();
+    run.input.len() + items + trace
 }

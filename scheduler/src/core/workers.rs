@@ -72,6 +72,11 @@ impl Workers {
         self.active.is_empty()
     }
 
+    /// The active worker with this name.
+    pub fn named(&self, name: &str) -> Option<&Worker> {
+        self.active.get(name)
+    }
+
     pub fn address(&self, name: &str) -> Option<WorkerAddress> {
         self.active.get(name).map(|worker| worker.at.clone())
     }

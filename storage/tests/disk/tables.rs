@@ -179,11 +179,7 @@ fn an_older_value_that_sled_has_kept_is_noticed() {
     let mut table = sled(directory.path()).unwrap();
     table.apply(&[put("a", "old")]).unwrap();
     drop(table);
-    let old = sled::open(directory.path())
-        .unwrap()
-        .get(A)
-        .unwrap()
-        .unwrap();
+    let old = raw(directory.path()).get(A).unwrap().unwrap();
     let mut table = sled(directory.path()).unwrap();
     table.apply(&[put("a", "new")]).unwrap();
     drop(table);

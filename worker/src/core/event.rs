@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::types::{Item, Pin};
+use common::types::{Item, Pin, StorageCalls};
 use thiserror::Error;
 
 use super::task::{RunKey, Task, TaskKey};
@@ -16,8 +16,7 @@ pub enum Input {
     Ended {
         key: TaskKey,
         end: Ended,
-        /// Until its operator was ready to run.
-        cold_ms: u64,
+        account: Account,
     },
     CancelRun(RunKey),
     /// A report or a forward is over, whatever came of it.
@@ -70,13 +69,21 @@ pub enum Ended {
     },
 }
 
+/// What a stage took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Until its operator was ready to run.
+    pub cold_ms: u64,
+    pub calls: StorageCalls,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     pub task: Arc<Task>,
     pub queue_ms: u64,
     pub run_ms: u64,
-    /// Of `run_ms`: until the operator was ready to run.
-    pub cold_ms: u64,
+    /// Its `cold_ms` is a part of `run_ms`.
+    pub account: Account,
     pub end: Arc<Ended>,
 }
 

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-pub use event::{Ended, Forward, Input, Output, Refusal, Report};
+pub use event::{Account, Ended, Forward, Input, Output, Refusal, Report};
 pub use task::{RunKey, Task, TaskKey};
 
 use memory::Memory;
@@ -59,7 +59,7 @@ impl Core {
                 let result = self.execute(now_ms, task, outputs);
                 outputs.push(Output::Answer(result));
             }
-            Input::Ended { key, end, cold_ms } => self.ended(now_ms, key, end, cold_ms, outputs),
+            Input::Ended { key, end, account } => self.ended(now_ms, key, end, account, outputs),
             Input::CancelRun(run) => {
                 self.memory.cancel(run);
                 self.stop(outputs, |key| key.run == run);
@@ -131,7 +131,7 @@ impl Core {
         now_ms: u64,
         key: TaskKey,
         end: Ended,
-        cold_ms: u64,
+        account: Account,
         outputs: &mut Vec<Output>,
     ) {
         // Stopped meanwhile: nobody waits for it.
@@ -143,7 +143,7 @@ impl Core {
             task: task.clone(),
             queue_ms: started_ms.saturating_sub(task.arrived_ms),
             run_ms: now_ms.saturating_sub(started_ms),
-            cold_ms,
+            account,
             end: end.clone(),
         }));
         self.deliveries += 1;

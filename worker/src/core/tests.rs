@@ -39,7 +39,7 @@ impl Machine {
             pins: vec![],
         };
         self.step(Input::Ended {
-            cold_ms: 0,
+            account: Account::default(),
             key: key(name),
             end,
         })
@@ -51,7 +51,7 @@ impl Machine {
             permanent: false,
         };
         self.step(Input::Ended {
-            cold_ms: 0,
+            account: Account::default(),
             key: key(name),
             end,
         })
@@ -118,7 +118,7 @@ fn show(output: &Output) -> String {
         Output::Stop { key } => format!("stop {}", show_key(*key)),
         Output::Report(Report {
             task,
-            cold_ms: _,
+            account: _,
             queue_ms,
             run_ms,
             end,

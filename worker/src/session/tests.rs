@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::client::StorageClient;
 use common::fabric::{Address, FabricHandle, LocalFabric};
-use common::types::{CommitMode, Link, Ring};
+use common::types::{CALLS_TOLD_MAX, CallKind, CommitMode, Link, Ring, StorageCall};
 
 use super::*;
 use crate::core::{RunKey, TaskKey};
@@ -153,6 +153,41 @@ async fn the_first_read_pins_the_version_for_all_later_stages() {
     assert_eq!(carried, [pin(version)]);
     let (mut later, _) = fixture.session(carried);
     assert_eq!(later.read("x").await.unwrap().value, "old");
+}
+
+#[tokio::test]
+async fn each_call_is_noted_with_the_version_that_the_run_then_sees() {
+    let mut fixture = Fixture::start().await;
+    let version = fixture.write("x", "old").await;
+    let (mut session, afterwards) = fixture.session(vec![]);
+    session.read("x").await.unwrap();
+    session.read("absent").await.unwrap_err();
+    let written = session.write("y", "1".into()).await.unwrap();
+    let swap = session.update_if_value_is("x", Some("other".into()), "new".into());
+    swap.await.unwrap_err();
+    session.read("_marionette/x").await.unwrap_err();
+    for _ in 0..CALLS_TOLD_MAX {
+        session.read("x").await.unwrap();
+    }
+    let calls = afterwards.calls();
+    assert_eq!(calls.count, 5 + CALLS_TOLD_MAX as u64);
+    assert_eq!(calls.first.len(), CALLS_TOLD_MAX);
+    let told = |call: &StorageCall| (call.kind, call.record.clone(), call.version);
+    let told: Vec<_> = calls.first.iter().take(5).map(told).collect();
+    let expected = [
+        (CallKind::Read, "x", Some(version)),
+        (CallKind::Read, "absent", Some(Version::NULL)),
+        (CallKind::Write, "y", Some(written)),
+        (CallKind::Update, "x", Some(version)),
+        (CallKind::Read, "_marionette/x", None),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(kind, record, version)| (kind, record.to_owned(), version))
+    );
+    let failed = calls.first.iter().map(|call| call.error.is_some());
+    let failed: Vec<_> = failed.take(5).collect();
+    assert_eq!(failed, [false, true, false, true, true]);
 }
 
 #[tokio::test]

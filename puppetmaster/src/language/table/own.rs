@@ -1,7 +1,7 @@
 //! Marionette's own commands, but for those that harm.
 
 use super::{APP_FILE, Argument, Entry, INPUT, Kind, optional, required};
-use crate::language::command::Command;
+use crate::language::command::{Command, OfRun};
 
 const KEY: Argument = required("KEY", Kind::Free);
 const PREFIX: Argument = optional("PREFIX", Kind::Free);
@@ -227,6 +227,38 @@ pub(super) static TABLE: &[Entry] = &[
         read: |_| Ok(Command::Runs),
     },
     Entry {
+        name: "trace",
+        aliases: &[],
+        arguments: &[required("N", Kind::Free)],
+        help: "Shows each task of run N that has ended: worker, attempt, times, and its storage calls with their versions.",
+        example: "trace 1",
+        read: |a| {
+            let (run, run_word) = a.run()?;
+            let what = OfRun::Trace;
+            Ok(Command::OfRun {
+                run,
+                run_word,
+                what,
+            })
+        },
+    },
+    Entry {
+        name: "why",
+        aliases: &[],
+        arguments: &[required("N", Kind::Free)],
+        help: "Says what run N waits for.",
+        example: "why 1",
+        read: |a| {
+            let (run, run_word) = a.run()?;
+            let what = OfRun::Why;
+            Ok(Command::OfRun {
+                run,
+                run_word,
+                what,
+            })
+        },
+    },
+    Entry {
         name: "cancel",
         aliases: &[],
         arguments: &[required("N", Kind::Free)],
@@ -234,7 +266,12 @@ pub(super) static TABLE: &[Entry] = &[
         example: "cancel 1",
         read: |a| {
             let (run, run_word) = a.run()?;
-            Ok(Command::Cancel { run, run_word })
+            let what = OfRun::Cancel;
+            Ok(Command::OfRun {
+                run,
+                run_word,
+                what,
+            })
         },
     },
     Entry {

@@ -199,3 +199,74 @@ fn a_key_means_one_run_however_often_it_comes() {
         "refused: the key belongs to run 1, which has another input or application\n"
     );
 }
+
+/// What is known of the tasks of a run that have ended.
+fn traced(cluster: &Cluster, run: RunNumber) -> String {
+    let tasks = cluster.core.run(run).unwrap().trace.iter();
+    let line = |task: &TracedTask| {
+        let end = task.error.as_deref().unwrap_or("done");
+        format!(
+            "{}/{}/{} {}: {end}\n",
+            run, task.attempt, task.stage, task.worker
+        )
+    };
+    tasks.map(line).collect()
+}
+
+#[test]
+fn every_attempt_that_has_ended_is_remembered_once() {
+    let mut cluster = Cluster::with(&["w1", "w2"]);
+    cluster.submit("A B:1");
+    cluster.failed("1/1/0", "w1", false);
+    cluster.done("1/2/0", "w2");
+    cluster.done("1/2/0", "w2");
+    cluster.dies("w2");
+    cluster.failed("1/3/1", "w1", true);
+    cluster.failed("1/3/1", "w1", true);
+    check(
+        &traced(&cluster, 1),
+        expect![[r"
+        1/1/0 w1: no luck
+        1/2/0 w2: done
+        1/2/1 w2: the worker died
+    "]],
+    );
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.submit("A:100");
+    for attempt in 1..100 {
+        cluster.failed(&format!("1/{attempt}/0"), "w1", false);
+    }
+    let run = cluster.core.run(1).unwrap();
+    assert_eq!(run.trace.len(), TRACED_TASKS_MAX);
+    assert_eq!(run.trace.back().unwrap().attempt, 99);
+}
+
+#[test]
+fn what_a_run_waits_for_is_told() {
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.submit("A");
+    let why = |cluster: &Cluster| cluster.core.waits_for(cluster.now_ms, 1).unwrap() + "\n";
+    let mut told = why(&cluster);
+    cluster.send_failed("1/1/0");
+    told += &why(&cluster);
+    cluster.tick_at(100);
+    for _ in 0..4 {
+        cluster.submit("A");
+    }
+    told += &why(&cluster);
+    cluster.dies("w1");
+    told += &why(&cluster);
+    cluster.cancel(1);
+    told += &why(&cluster);
+    check(
+        &told,
+        expect![[r"
+        run 1 waits for the end of stage 0 (A) on worker w1, attempt 1; its deadline is in 60000 ms
+        run 1 waits to be sent to worker w1 again, in 100 ms: stage 0 (A) has not reached it; its deadline is in 60000 ms
+        run 1 waits for stage 0 (A) on worker w1, attempt 1: perhaps for a slot, for the worker has 5 tasks and 4 slots; its deadline is in 59900 ms
+        run 1 waits for a worker that has operator A (stage 0); its deadline is in 59900 ms
+        run 1 has ended: cancelled
+    "]],
+    );
+    assert_eq!(cluster.core.waits_for(0, 77), None);
+}

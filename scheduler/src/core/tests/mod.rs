@@ -8,10 +8,11 @@ mod recovery;
 use std::collections::BTreeMap;
 
 use common::fabric::Address;
-use common::types::{CommitMode, Item, Ring, WorkerAddress};
+use common::types::{CommitMode, Item, Ring, StorageCalls, WorkerAddress};
 use expect_test::{Expect, expect};
 
 use super::event::Reassignment;
+use super::trace::TRACED_TASKS_MAX;
 use super::*;
 
 struct Cluster {
@@ -102,6 +103,7 @@ impl Cluster {
             queue_ms: 1,
             run_ms: 2,
             cold_ms: 0,
+            calls: StorageCalls::default(),
             end,
         })))
     }
