@@ -1,5 +1,5 @@
-# A run that would go on for an hour is cancelled: when `cancel` returns, nothing of it starts any more, and the
-# worker is free. `scripts/build-examples` makes the component.
+# A run that would go on for an hour is cancelled: when `cancel` returns, nothing of it starts any more.
+# `scripts/build-examples` makes the component.
 
 set timeout 3600000
 scheduler sc1 http://localhost:4000

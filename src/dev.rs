@@ -1,7 +1,9 @@
 //! `marionette dev`: a whole cluster in this process, which deploys what an author of operators saves.
 //!
 //! The nodes are tasks on the local fabric and listen for gRPC as well, so that other terminals reach them. A thread
-//! builds; the puppetmaster deploys what was built, and takes a person's commands.
+//! builds (`builder`); the puppetmaster deploys what was built, and takes a person's commands.
+
+mod builder;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -10,13 +12,15 @@ use std::sync::Arc;
 
 use common::fabric::{Address, FabricHandle, LocalFabric, OpenFabric};
 use common::node::readiness_line;
-use operator_tool::machine::Machine;
-use operator_tool::watch::{self, News, Outcome};
+use operator_tool::watch;
 use pcs::RunNode;
 use puppetmaster::Surroundings;
 use puppetmaster::develop::{self, Development, Order};
+use puppetmaster::outcome::Outcome;
 use puppetmaster::output::{Format, Output};
 use tokio::sync::mpsc;
+
+use builder::Builder;
 
 use crate::cli;
 use crate::failure::Failure;
@@ -36,6 +40,7 @@ const ORDERS_MAX: usize = 64;
 
 pub async fn run(arguments: cli::Dev) -> Result<ExitCode, Failure> {
     let directory = author_directory(&arguments.directory)?;
+    let (orders, receiver) = mpsc::channel(ORDERS_MAX);
     let local = LocalFabric::default();
     let fabric: FabricHandle = Arc::new(local.another_end());
     let start_node = run_node(local);
@@ -49,11 +54,20 @@ pub async fn run(arguments: cli::Dev) -> Result<ExitCode, Failure> {
     };
     let development = Development {
         setup: setup(&arguments),
-        data: own_directory(&directory)?.join("data"),
-        orders: build_all(directory, &arguments.listen)?,
+        data: data_directory(&directory, &arguments.listen)?,
+        orders: receiver,
         has_prompt: std::io::stdin().is_terminal(),
     };
+    let started = Builder::start(directory, orders, readiness(&arguments.listen));
+    let builder =
+        started.map_err(|error| Failure::other(format!("nothing can be built: {error}")))?;
     let outcome = develop::run(development, surroundings).await;
+    drop(builder);
+    if outcome == Outcome::NodeLost {
+        let listen = &arguments.listen;
+        let failure = Failure::not_started(format!("the cluster at {listen} did not start"));
+        return Err(failure.hint("--listen HOST:PORT takes other ports, with records of their own"));
+    }
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
@@ -69,13 +83,15 @@ fn author_directory(directory: &Path) -> Result<PathBuf, Failure> {
     Ok(absolute)
 }
 
-/// Made when it is not there, and out of the sight of git.
-fn own_directory(directory: &Path) -> Result<PathBuf, Failure> {
+/// Where the records are: made when it is not there, and out of the sight of git. Records belong to the addresses of their
+/// nodes.
+fn data_directory(directory: &Path, listen: &Address) -> Result<PathBuf, Failure> {
     let own = directory.join(OWN_DIRECTORY);
     let failed = |error| Failure::other(format!("{}: {error}", own.display()));
     std::fs::create_dir_all(&own).map_err(failed)?;
     std::fs::write(own.join(".gitignore"), "*\n").map_err(failed)?;
-    Ok(own)
+    let place = format!("{}-{}", listen.host(), listen.port());
+    Ok(own.join("data").join(place))
 }
 
 /// The script that makes the nodes.
@@ -90,7 +106,6 @@ fn setup(arguments: &cli::Dev) -> String {
         let address = first.with_port(first.port() + number);
         lines.push(format!("worker w{number} {address} 0"));
     }
-    lines.push("await ready\n".to_owned());
     lines.join("\n")
 }
 
@@ -106,31 +121,6 @@ fn run_node(local: LocalFabric) -> RunNode {
     })
 }
 
-/// Starts the thread that builds; what it has to say comes from the receiver.
-fn build_all(directory: PathBuf, scheduler: &Address) -> Result<mpsc::Receiver<Order>, Failure> {
-    let (orders, receiver) = mpsc::channel(ORDERS_MAX);
-    let mut ready = Some(readiness(scheduler));
-    let build = move || {
-        let send = |news: Vec<Order>| {
-            let mut news = news.into_iter();
-            news.all(|order| orders.blocking_send(order).is_ok())
-        };
-        let ended = watch::build_all(&directory, &Machine::this(), |news| match news {
-            News::Built(outcome) => send(deployment(outcome)),
-            News::Idle => send(ready.take().unwrap_or_default()),
-        });
-        if let Err(error) = ended {
-            let message = format!("error: changes are not seen any more: {error}");
-            send(vec![Order::Say(message)]);
-        }
-    };
-    std::thread::Builder::new()
-        .name("build".to_owned())
-        .spawn(build)
-        .map_err(|error| Failure::other(format!("a thread could not be started: {error}")))?;
-    Ok(receiver)
-}
-
 /// What is said when everything has been built and deployed once; the line for programs on standard output.
 fn readiness(scheduler: &Address) -> Vec<Order> {
     vec![
@@ -139,19 +129,4 @@ fn readiness(scheduler: &Address) -> Vec<Order> {
         )),
         Order::Execute(format!("echo {}", readiness_line(NAME, scheduler))),
     ]
-}
-
-fn deployment(Outcome { project, built }: Outcome) -> Vec<Order> {
-    match built {
-        Ok(built) => vec![
-            Order::Say(built.to_string()),
-            Order::Execute(format!("deploy \"{}\"", built.file.display())),
-        ],
-        Err(error) => {
-            let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
-            let hint = hint.unwrap_or_default();
-            let project = project.display();
-            vec![Order::Say(format!("error: {project}: {error}{hint}"))]
-        }
-    }
 }

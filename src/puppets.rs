@@ -42,8 +42,8 @@ pub async fn say(
     to: cli::Connected,
     fabric: FabricHandle,
 ) -> Result<ExitCode, Failure> {
-    if let Some(word) = words.iter().find(|word| word.contains(['"', '\n'])) {
-        let message = format!("`{word}` has a double quote or a line break in it");
+    if let Some(word) = words.iter().find(|word| word.contains('\n')) {
+        let message = format!("`{word}` has a line break in it");
         return Err(Failure::usage(message));
     }
     let config = Config {

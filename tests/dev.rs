@@ -90,11 +90,9 @@ fn what_is_saved_is_deployed_and_the_records_stay() {
     std::fs::write(&source, text).unwrap();
     let again = dev(&folder, &listen);
     greets(&folder, &listen, "Hello, Ada! (4)");
-    assert!(
-        again.error().contains("greeting Ada, time 4"),
-        "{}",
-        again.error()
-    );
+    wait_until("the operator's log", || {
+        again.error().contains("greeting Ada, time 4").then_some(())
+    });
     stop(again);
 }
 

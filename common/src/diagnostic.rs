@@ -11,7 +11,7 @@ pub mod line;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-pub use line::{Line, Word, lines};
+pub use line::{Line, Word, lines, quoted};
 
 /// A line longer than this is shown as a window around the place that is meant.
 const SNIPPET_CHARS_MAX: usize = 160;

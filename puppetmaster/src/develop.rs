@@ -5,7 +5,7 @@ use crate::interpreter::Interpreter;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::repl::{self, editor::Printer};
-use crate::{Surroundings, close, interrupt, script};
+use crate::{Surroundings, close, interrupt, say_failure, script};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -55,6 +55,9 @@ pub async fn run(development: Development, surroundings: Surroundings) -> Outcom
         close(&cluster, &mut interrupts).await;
         return outcome;
     }
+    if development.has_prompt {
+        output.message(repl::WELCOME);
+    }
     let obeying = obey(&cluster, &output, development.orders);
     if development.has_prompt {
         tokio::select! {
@@ -85,9 +88,7 @@ async fn set_up(interpreter: &mut Interpreter, setup: &str) -> Option<Outcome> {
     // Others find the storage only when its nodes know one another.
     let cluster = interpreter.cluster();
     let failure = cluster.ready_for_runs().await.err()?;
-    cluster
-        .output
-        .message(format!("error: {}", failure.message()));
+    say_failure(&cluster.output, &failure);
     Some(Outcome::NodeLost)
 }
 

@@ -283,10 +283,7 @@ impl Interpreter {
     async fn expect_run(&self, run: u64, output: &str) -> Result<(), Failure> {
         let report = self.runs.outcome_of_number(run).await?;
         if report.state() != RunState::Completed {
-            return Err(Failure::new(format!(
-                "run {run} did not complete: {}",
-                report.error
-            )));
+            return Err(Failure::new(incomplete(&report)));
         }
         let found = run_output(&report);
         if found != output {
@@ -312,7 +309,15 @@ fn completed(report: &RunReport) -> Result<(), Failure> {
     match report.state() {
         RunState::Completed => Ok(()),
         _ => Err(Failure::Told {
-            message: format!("run {} did not complete: {}", report.run, report.error),
+            message: incomplete(report),
         }),
     }
+}
+
+fn incomplete(report: &RunReport) -> String {
+    let why = match report.state() {
+        RunState::Cancelled => "it was cancelled",
+        _ => report.error.as_str(),
+    };
+    format!("run {} did not complete: {why}", report.run)
 }

@@ -23,7 +23,7 @@ pub mod repl;
 pub mod script;
 
 use cluster::{Cluster, StartPcs};
-use common::diagnostic::Diagnostic;
+use common::diagnostic::{Diagnostic, quoted};
 use common::fabric::{Address, FabricHandle};
 use interpreter::Interpreter;
 use language::files::{Disk, Files, utf8};
@@ -166,15 +166,20 @@ async fn open(
     };
     let connected = Cluster::connect(fabric, output.clone(), scheduler.clone(), start_pcs).await;
     connected.map_err(|failure| {
-        let hint = match &failure {
-            Failure::Failed {
-                hint: Some(hint), ..
-            } => format!("\nhint: {hint}"),
-            _ => String::new(),
-        };
-        output.message(format!("error: {}{hint}", failure.message()));
+        say_failure(&output, &failure);
         Outcome::NodeLost
     })
+}
+
+/// A failure of no line of a script.
+fn say_failure(output: &Output, failure: &Failure) {
+    let hint = match failure {
+        Failure::Failed {
+            hint: Some(hint), ..
+        } => format!("\nhint: {hint}"),
+        _ => String::new(),
+    };
+    output.message(format!("error: {}{hint}", failure.message()));
 }
 
 /// Returns at an interrupt; never, when nobody can send one any more.
@@ -197,7 +202,7 @@ async fn read_script(source: &Source) -> Result<(String, String), Diagnostic> {
     match source {
         Source::File(path) => read_file(path),
         Source::Words(words) => {
-            let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+            let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
             Ok((WORDS_NAME.to_owned(), quoted.join(" ")))
         }
         Source::Stdin | Source::Terminal => {

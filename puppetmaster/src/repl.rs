@@ -12,6 +12,8 @@ use editor::{Editor, Printer, Typed};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
+pub(crate) const WELCOME: &str =
+    "Marionette. `help` lists the commands, `exit` stops all nodes and leaves.";
 /// What the prompt is called in diagnostics.
 const PROMPT_NAME: &str = "<prompt>";
 
@@ -33,7 +35,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
         Ok(cluster) => cluster,
         Err(outcome) => return outcome,
     };
-    output.message("Marionette. `help` lists the commands, `exit` stops all nodes and leaves.");
+    output.message(WELCOME);
     let mut interpreter = Interpreter::new(Arc::clone(&cluster));
     converse(&mut interpreter, printer, &mut interrupts).await;
     if config.keep && config.connect.is_none() {

@@ -23,8 +23,9 @@ Example:
 
 DIR is a project, as `operator new` makes one, or a directory with several. Each is built and deployed
 at the start and whenever its source changes; a build that fails leaves the operators as they are.
-Records, and what was deployed, stay in DIR/.marionette. On a terminal it takes the commands of
-scripts (`help` lists them), such as `run INPUT hello.app`. Ctrl-C stops all nodes.")]
+Records, and what was deployed, stay in DIR/.marionette, apart for each --listen. On a
+terminal it takes the commands of scripts (`help` lists them), such as `run INPUT hello/hello.app`,
+until `exit` or Ctrl-D; otherwise it runs until Ctrl-C or SIGTERM.")]
 pub struct Dev {
     /// A directory with a project of operators, or with several
     #[arg(value_name = "DIR", default_value = ".")]

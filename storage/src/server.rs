@@ -133,7 +133,7 @@ impl Server {
         server
     }
 
-    /// Runs until it is stopped and all is durable, the engine fails for good, or the node must not go on.
+    /// Runs until it is stopped and all is written, the engine fails for good, or the node must not go on.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), Ended> {
         let mut tick = self.fabric.sleep(TICK);
         while !self.is_stopping {
@@ -175,22 +175,27 @@ impl Server {
         }
     }
 
-    /// An orderly end: what nobody waits for, such as the last decisions, is made durable too.
+    /// An orderly end: what nobody waits for, such as the last decisions, is written too, and synced if `sync` says so.
     async fn finish(mut self) -> Result<(), Ended> {
-        if self.writer.is_busy() {
-            let done = self.writer.done().await;
-            self.written(done).await?;
-        }
+        self.drain().await?;
         if let Some(node) = &mut self.node {
             node.make_due();
         }
         self.hand_over()?;
-        if self.writer.is_busy() {
-            let done = self.writer.done().await;
-            self.written(done).await?;
-        }
+        self.drain().await?;
         self.writer.end().await;
         Ok(())
+    }
+
+    /// Waits for the batch under way. There is no next life of this server to recover for.
+    async fn drain(&mut self) -> Result<(), Ended> {
+        if !self.writer.is_busy() {
+            return Ok(());
+        }
+        match self.writer.done().await {
+            Done::Failed(error) => Err(error.into()),
+            done @ Done::Committed(..) => self.written(done).await,
+        }
     }
 
     /// Gives the writer what waits for it, if it has nothing to do, and performs what need not wait.

@@ -41,6 +41,12 @@ impl Word {
     }
 }
 
+/// The word of a line that means this text, whatever it holds but line breaks.
+pub fn quoted(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
+}
+
 /// The lines of a file that hold more than blanks and comments.
 pub fn lines(file: &str, text: &str) -> Vec<Line> {
     let file: Arc<str> = Arc::from(file);
@@ -237,6 +243,14 @@ mod tests {
                 6: scheduler[0@1+9] http://h:1;x[0@11+12]
             "]],
         );
+    }
+
+    #[test]
+    fn what_is_quoted_is_read_as_it_was() {
+        for text in ["", "a b", r#"say "x" # y"#, r"C:\dir\", r#"\""#, "é"] {
+            let line = lines("file", &quoted(text)).remove(0);
+            assert_eq!(line.words().unwrap()[0].text, text);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::launch::Child;
 const LINE_BYTES_MAX: u64 = 16 << 10;
 /// How long the pipes of an ended child are read on, in case that someone else holds them.
 const DRAIN_WAIT: Duration = Duration::from_millis(300);
+
 /// Reports with `Ready` and, last, `Exited` on `inputs`.
 pub fn tend(
     child: tokio::process::Child,

@@ -1,6 +1,5 @@
 //! Stages end, and at last the run.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::types::WorkerAddress;
@@ -143,21 +142,33 @@ impl Core {
         state: RunState,
         outputs: &mut Vec<Output>,
     ) {
+        let is_over = matches!(state, RunState::Completed(_));
         if !self.runs.finish(now_ms, number, state.clone()) {
             return;
         }
-        let Some(run) = self.runs.get(number) else {
-            return;
-        };
-        let open = run.stages.iter().filter(|stage| !stage.done);
-        for worker in open.filter_map(|stage| stage.worker.as_ref()) {
-            self.workers.release(now_ms, worker);
+        if !is_over {
+            for worker in self.involved(number) {
+                outputs.push(Output::CancelRun {
+                    worker,
+                    run: number,
+                });
+            }
         }
-        for worker in self.involved(number) {
-            outputs.push(Output::CancelRun {
-                worker,
-                run: number,
-            });
+        self.tell_end(now_ms, number, state, outputs);
+    }
+
+    fn tell_end(
+        &mut self,
+        now_ms: u64,
+        number: RunNumber,
+        state: RunState,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Some(run) = self.runs.get(number) {
+            let open = run.stages.iter().filter(|stage| !stage.done);
+            for worker in open.filter_map(|stage| stage.worker.as_ref()) {
+                self.workers.release(now_ms, worker);
+            }
         }
         outputs.push(Output::Changed {
             run: number,
@@ -168,7 +179,7 @@ impl Core {
         outputs.push(Output::Finished { run: number, state });
     }
 
-    /// Ends the run at somebody's wish; asked again, it answers alike.
+    /// Ends the run at somebody's wish; who asked tells the workers. Asked again, it answers alike.
     pub(super) fn cancel(
         &mut self,
         now_ms: u64,
@@ -177,7 +188,10 @@ impl Core {
     ) -> Result<Vec<WorkerAddress>, CancelError> {
         let run = self.runs.get(number).ok_or(CancelError::Unknown(number))?;
         match &run.state {
-            RunState::Running => self.finish(now_ms, number, RunState::Cancelled, outputs),
+            RunState::Running => {
+                self.runs.finish(now_ms, number, RunState::Cancelled);
+                self.tell_end(now_ms, number, RunState::Cancelled, outputs);
+            }
             RunState::Cancelled => {}
             state => {
                 return Err(CancelError::Ended {
@@ -189,16 +203,13 @@ impl Core {
         Ok(self.involved(number))
     }
 
-    /// The workers of the stages that are not done, each once.
+    /// The active workers that may have tasks of the run, or get some from one another.
     fn involved(&self, number: RunNumber) -> Vec<WorkerAddress> {
-        let stages = self.runs.get(number).map(|run| run.stages.as_slice());
-        let open = stages
-            .unwrap_or_default()
-            .iter()
-            .filter(|stage| !stage.done);
-        let names: BTreeSet<&String> = open.filter_map(|stage| stage.worker.as_ref()).collect();
-        let address = |name| self.workers.address(name);
-        names.into_iter().filter_map(|name| address(name)).collect()
+        let assigned = self.runs.get(number).map(|run| &run.assigned);
+        let names = assigned.into_iter().flatten();
+        names
+            .filter_map(|name| self.workers.address(name))
+            .collect()
     }
 
     pub(super) fn expire(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {

@@ -140,17 +140,17 @@ impl Core {
             return;
         };
         let frontier = run.frontier();
-        let Some(stage) = run.stages.get_mut(frontier) else {
-            return;
-        };
-        if let Some(worker) = stage.worker.take() {
+        if let Some(worker) = run.assign(frontier, None) {
             self.workers.release(now_ms, &worker);
         }
+        let Some(stage) = run.stages.get(frontier) else {
+            return;
+        };
         let chosen = self
             .workers
             .assign(&stage.spec, avoid)
             .or_else(|| self.workers.assign(&stage.spec, None));
-        stage.worker = chosen.map(|at| at.name);
+        run.assign(frontier, chosen.map(|at| at.name));
         run.resend = None;
         if run
             .stages
@@ -308,7 +308,7 @@ impl Core {
         let asked_by_executor = before.is_some_and(|before| before.attempt == attempt);
         let wanted = run
             .stages
-            .get_mut(stage)
+            .get(stage)
             .filter(|stage| asked_by_executor && !stage.done);
         let asked = wanted.ok_or(ReassignError::NotWanted)?;
         if asked.worker.is_none() || asked.worker.as_deref() == Some(gone) {
@@ -316,7 +316,7 @@ impl Core {
             let other = other.ok_or_else(|| ReassignError::NoOther {
                 class: asked.spec.class.clone(),
             })?;
-            if let Some(worker) = asked.worker.replace(other.name) {
+            if let Some(worker) = run.assign(stage, Some(other.name)) {
                 self.workers.release(now_ms, &worker);
             }
             run.begin_attempt(stage);
@@ -337,15 +337,15 @@ impl Core {
     }
 }
 
-/// Finds workers for later stages that have lost theirs. Only with a new attempt: tasks under way name the old ones.
-fn fill(run: &mut Run, from: usize, workers: &mut Workers) {
-    for stage in run
-        .stages
-        .iter_mut()
-        .skip(from)
-        .filter(|stage| stage.worker.is_none())
-    {
-        stage.worker = workers.assign(&stage.spec, None).map(|at| at.name);
+/// Finds workers for the stages from this one on that have none. Only with a new attempt: tasks under way name the old
+/// ones.
+pub(super) fn fill(run: &mut Run, from: usize, workers: &mut Workers) {
+    for stage in from..run.stages.len() {
+        let Some(lacking) = run.stages.get(stage).filter(|of| of.worker.is_none()) else {
+            continue;
+        };
+        let worker = workers.assign(&lacking.spec, None).map(|at| at.name);
+        run.assign(stage, worker);
     }
 }
 

@@ -4,7 +4,7 @@
 //! along the chain, and a stage that gets another worker gets another attempt number: one (run, attempt, stage) is
 //! given to one worker only. Once there is an outcome, the state does not change any more.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use common::types::{Item, Pin};
@@ -115,6 +115,8 @@ pub struct Run {
     pub ended_ms: Option<u64>,
     pub state: RunState,
     pub stages: Vec<Stage>,
+    /// Every worker that a stage was ever assigned to: it may have got a task of the run, from whomever.
+    pub assigned: BTreeSet<String>,
     /// The newest attempt number given to any stage.
     pub attempt: u32,
     /// Of the last stage that is done, or what the submitter has seen; while the run is running.
@@ -149,6 +151,7 @@ impl Run {
             ended_ms: None,
             state: RunState::Running,
             stages: submission.stages.into_iter().map(stage).collect(),
+            assigned: BTreeSet::new(),
             attempt: 1,
             checkpoint: (!submission.seen.is_empty()).then(|| {
                 Arc::new(Checkpoint {
@@ -160,6 +163,13 @@ impl Run {
             unreached: 0,
             trace: VecDeque::new(),
         }
+    }
+
+    /// Gives a stage to a worker, or to nobody; who had it before.
+    pub fn assign(&mut self, stage: usize, worker: Option<String>) -> Option<String> {
+        let stage = self.stages.get_mut(stage)?;
+        self.assigned.extend(worker.clone());
+        std::mem::replace(&mut stage.worker, worker)
     }
 
     pub fn is_running(&self) -> bool {

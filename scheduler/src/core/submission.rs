@@ -2,6 +2,7 @@
 
 use super::Core;
 use super::event::{Change, Output, StageSpec, Submission, SubmitError, WrongStage};
+use super::recovery::fill;
 use super::run::{Run, RunNumber};
 
 impl Core {
@@ -23,9 +24,7 @@ impl Core {
         let run = self
             .runs
             .insert(|number| Run::new(number, now_ms, submission));
-        for stage in &mut run.stages {
-            stage.worker = self.workers.assign(&stage.spec, None).map(|at| at.name);
-        }
+        fill(run, 0, &mut self.workers);
         let number = run.number;
         let change = Change::Submitted {
             application: run.application.clone(),
@@ -56,7 +55,9 @@ impl Core {
             ..spec.clone()
         };
         let stages = run.stages.iter().map(|stage| written(&stage.spec));
+        // Neither how long it may take nor what its submitter has seen makes it another run.
         let is_same = *run.input == *submission.input
+            && *run.grants == *submission.grants
             && run.application == submission.application
             && stages.eq(submission.stages.iter().map(written));
         if is_same {

@@ -138,6 +138,9 @@ fn contract(project: &Project, machine: &Machine) -> Result<PathBuf, BuildError>
     Ok(kit::unpacked(machine)?.join("wit"))
 }
 
+/// Begins the names of such directories; the number of the process follows.
+const WORKSHOP: &str = "build-";
+
 /// A directory of this process in the cache, gone when this is dropped.
 struct Workshop(PathBuf);
 
@@ -145,10 +148,26 @@ impl Workshop {
     fn new(machine: &Machine) -> Result<Self, BuildError> {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("build-{}-{number}", std::process::id());
+        Self::clear(&machine.cache);
+        let name = format!("{WORKSHOP}{}-{number}", std::process::id());
         let directory = machine.cache.join(name);
         fs::create_dir_all(&directory).map_err(BuildError::io(&directory))?;
         Ok(Self(directory))
+    }
+
+    /// Removes what builds that were killed have left; another one may do so too.
+    fn clear(cache: &Path) {
+        let is_left = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let owner = name
+                .strip_prefix(WORKSHOP)
+                .and_then(|rest| rest.split('-').next());
+            owner.is_some_and(|process| !Path::new("/proc").join(process).exists())
+        };
+        let entries = fs::read_dir(cache).into_iter().flatten().flatten();
+        for left in entries.map(|entry| entry.path()).filter(is_left) {
+            let _ = fs::remove_dir_all(left);
+        }
     }
 
     fn join(&self, name: &str) -> PathBuf {

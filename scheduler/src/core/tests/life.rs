@@ -86,6 +86,7 @@ fn a_failed_task_is_tried_on_another_worker_until_its_attempts_are_used_up() {
         &cluster.failed("1/3/0", "w1", false),
         expect![[r"
             cancel 1 at w1
+            cancel 1 at w2
             run 1 failed: operator A (stage 0) failed on worker w1 in attempt 3: no luck
             finished 1: failed: operator A (stage 0) failed on worker w1 in attempt 3: no luck
         "]],
@@ -161,8 +162,6 @@ fn a_cancelled_run_is_over_when_all_know_who_could_start_something_of_it() {
     check(
         &cluster.cancel(1),
         expect![[r"
-            cancel 1 at w1
-            cancel 1 at w2
             run 1 cancelled
             finished 1: cancelled
             over when w1 and w2 know
@@ -172,6 +171,19 @@ fn a_cancelled_run_is_over_when_all_know_who_could_start_something_of_it() {
     assert_eq!(cluster.cancel(1), "over when w1 and w2 know\n");
     assert!(!cluster.done("1/1/0", "w1").contains("finished"));
     assert!(cluster.reassign("1/1/1", "w2").contains("no longer wanted"));
+}
+
+#[test]
+fn who_had_a_stage_before_another_got_it_is_told_of_a_cancellation_too() {
+    let mut cluster = Cluster::with(&["w1", "w2", "w3"]);
+    cluster.submit("A B");
+    cluster.reassign("1/1/1", "w2");
+    cluster.failed("1/1/0", "w1", false);
+    let told = cluster.cancel(1);
+    assert!(told.contains("over when w1 and w2 and w3 know"), "{told}");
+    cluster.submit("A");
+    cluster.done("2/1/0", "w1");
+    assert!(cluster.cancel(2).contains("has ended"));
 }
 
 #[test]
