@@ -252,3 +252,35 @@ fn a_script_from_standard_input_gives_the_same_as_the_named_file() {
         assert_eq!(even_out(&output), expected);
     }
 }
+
+/// The sum of the primes from `first` to `last`, by the simplest sieve.
+fn sum_of_primes(first: usize, last: usize) -> u64 {
+    let mut is_composite = vec![false; last + 1];
+    let mut sum = 0;
+    for number in 2..=last {
+        if is_composite[number] {
+            continue;
+        }
+        if number >= first {
+            sum += number as u64;
+        }
+        if number <= last.isqrt() {
+            for multiple in (number * number..=last).step_by(number) {
+                is_composite[multiple] = true;
+            }
+        }
+    }
+    sum
+}
+
+#[test]
+fn the_sums_of_primes_are_those_of_a_simple_sieve() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/primes.out");
+    let golden = std::fs::read_to_string(golden).unwrap();
+    assert!(golden.contains("run 1 completed: 10 2500010, 2500011 3700000\n"));
+    for (run, first, last) in [(2, 10, 3_700_000), (3, 1, 20_000_000), (4, 1, 100_000_000)] {
+        let sum = sum_of_primes(first, last);
+        let line = format!("run {run} completed: {sum}\n");
+        assert!(golden.contains(&line), "no {line:?} in\n{golden}");
+    }
+}

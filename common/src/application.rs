@@ -317,6 +317,10 @@ fn parse_option(line: &Line, word: &Word, stage: &mut Stage) -> Result<(), Diagn
             only_for(line, word, stage, StageKind::Reduce)?;
             stage.partitions = Some(parse_number(line, word, value, 1, PARTITIONS_MAX)?);
         }
+        // What it counts is the operator's own business.
+        "chunk" if stage.kind == StageKind::Operator => {
+            parse_number(line, word, value, 1, u32::MAX)?;
+        }
         "chunk" => {
             only_for(line, word, stage, StageKind::Map)?;
             stage.chunk = Some(parse_number(line, word, value, 1, CHUNK_ITEMS_MAX)?);
@@ -430,7 +434,7 @@ mod tests {
     #[test]
     fn every_wrong_line_is_reported() {
         check(
-            "operater A 0\noperator ../evil 1\noperator B x\noperator C\noperator D 4 timeout=2\noperator E 5 retry=3\noperator F 6 chunk=3\noperator G 7 retries=1 retries=2\noperator H 8 fast",
+            "operater A 0\noperator ../evil 1\noperator B x\noperator C\noperator D 4 timeout=2\noperator E 5 retry=3\nreduce F 6 chunk=3\noperator G 7 retries=1 retries=2\noperator H 8 fast",
             &expect![[r"
                 error: unknown kind of stage `operater`
                  --> app:1:1
@@ -474,11 +478,11 @@ mod tests {
                   |              ^^^^^^^
                   = hint: the options are timeout, retries, partitions, chunk, reuse
 
-                error: option `chunk` belongs to `map`, not to `operator`
-                 --> app:7:14
+                error: option `chunk` belongs to `map`, not to `reduce`
+                 --> app:7:12
                   |
-                7 | operator F 6 chunk=3
-                  |              ^^^^^^^
+                7 | reduce F 6 chunk=3
+                  |            ^^^^^^^
 
                 error: option `retries` is given twice
                  --> app:8:24

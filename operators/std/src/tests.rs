@@ -118,3 +118,79 @@ fn an_unknown_class_is_an_error() {
     let outcome = run("NoOperator", "", &[], &mut MemoryHost::default());
     assert_eq!(outcome, Err(OperatorError::UnknownClass));
 }
+
+/// All items, as text.
+fn all(
+    class: &str,
+    input: &str,
+    items: &[&str],
+    options: &[(&str, &str)],
+) -> Result<Vec<String>, OperatorError> {
+    let mut request = request(input, items);
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    request.options = options.iter().map(owned).collect();
+    let mut host = MemoryHost::default();
+    let items = marionette_sdk::run(crate::OPERATORS, class, &request, &mut host)?;
+    items
+        .iter()
+        .map(|item| Ok(item.text()?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_range_is_split_without_gaps() {
+    let parts = all("SplitRange", "[10, 3700000]", &[], &[]).unwrap();
+    assert_eq!(parts, ["10 2500010", "2500011 3700000"]);
+    let parts = all("SplitRange", "1,7", &[], &[("chunk", "2")]).unwrap();
+    assert_eq!(parts, ["1 3", "4 6", "7 7"]);
+    assert_eq!(all("SplitRange", "5 5", &[], &[]).unwrap(), ["5 5"]);
+}
+
+#[test]
+fn what_is_no_range_or_too_many_parts_is_refused() {
+    for wrong in ["", "1", "2 1", "1 2 3", "a b", "-1 2", "0 100000000000001"] {
+        let error = all("SplitRange", wrong, &[], &[]).unwrap_err();
+        assert!(error.to_string().contains("is no range"), "{error}");
+    }
+    let error = all("SplitRange", "1 1000000", &[], &[("chunk", "1")]).unwrap_err();
+    assert!(error.to_string().contains("take a larger chunk"), "{error}");
+    let error = all("SplitRange", "1 2", &[], &[("chunk", "0")]).unwrap_err();
+    assert!(error.to_string().contains("the option chunk"), "{error}");
+}
+
+/// By division, which is slow and simple.
+fn is_prime(number: u64) -> bool {
+    number > 1 && !(2..=number.isqrt()).any(|divisor| number.is_multiple_of(divisor))
+}
+
+#[test]
+fn primes_are_summed_as_by_division() {
+    for (first, last) in [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (2, 2),
+        (1, 3),
+        (4, 4),
+        (8, 10),
+        (9, 9),
+        (24, 29),
+        (0, 3000),
+        (25, 49),
+        (999_000, 1_001_000),
+    ] {
+        let expected: u64 = (first..=last).filter(|number| is_prime(*number)).sum();
+        let sums = all("SumOfPrimes", &format!("{first} {last}"), &[], &[]);
+        assert_eq!(sums.unwrap(), [expected.to_string()], "{first} {last}");
+    }
+    let halves = all("SumOfPrimes", "", &["10 1000000", "1000001 2000000"], &[]).unwrap();
+    let halves: Vec<&str> = halves.iter().map(String::as_str).collect();
+    assert_eq!(all("Sum", "", &halves, &[]).unwrap(), ["142913828905"]);
+}
+
+#[test]
+fn numbers_are_summed_whatever_their_sign() {
+    assert_eq!(all("Sum", "", &["1", "-3", " 40 "], &[]).unwrap(), ["38"]);
+    assert_eq!(all("Sum", "", &[], &[]).unwrap(), ["0"]);
+    assert!(all("Sum", "", &["one"], &[]).is_err());
+}

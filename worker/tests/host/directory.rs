@@ -19,10 +19,13 @@ fn names(host: &OperatorHost) -> Vec<String> {
     host.classes().into_iter().map(|info| info.class).collect()
 }
 
-const BUILT_IN: [&str; 4] = [
+const BUILT_IN: [&str; 7] = [
     "AddOperator",
     "CounterOperator",
     "IncrementOperator",
+    "SplitRange",
+    "Sum",
+    "SumOfPrimes",
     "UpdateAndChainOperator",
 ];
 

@@ -114,6 +114,9 @@ const CASES: &[Case] = &[
         &[],
     ),
     ("IncrementOperator", "x", &[], &[], Ok("1"), &[("7", "1")]),
+    ("SplitRange", "[10, 20]", &[], &[], Ok("10 20"), &[]),
+    ("SumOfPrimes", "", &["10 20"], &[], Ok("60"), &[]),
+    ("Sum", "", &["60", "-2"], &[], Ok("58"), &[]),
     (
         "IncrementOperator",
         "x",
