@@ -1,6 +1,7 @@
 //! Nodes that are tasks of this process: for a whole cluster in one process.
 //!
-//! A task cannot be frozen, and what it leaves in the process, such as threads of its operators, ends a moment later.
+//! A task cannot be frozen. What it leaves in the process, such as the thread of its log, ends a moment later; who comes after it
+//! waits for that (`storage/src/disk/files.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::DiskError;
 
@@ -33,6 +34,9 @@ pub trait Files: Send {
 
 /// Held by the process that uses the directory, for as long as it lives.
 const LOCK: &str = "lock";
+/// How often it is tried, and the pause between two tries: a second in all.
+const LOCK_TRIES: u32 = 100;
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// One directory of the operating system. An advisory lock on it keeps other processes (and other instances in this
 /// one) out until it is dropped.
@@ -162,7 +166,8 @@ pub(super) fn create_directory(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Whoever holds the returned file is the only user of the directory.
+/// Whoever holds the returned file is the only user of the directory. A predecessor that was just killed, or is a task of
+/// this process that was dropped, lets go of it a moment later.
 pub(super) fn lock_directory(directory: &Path) -> Result<File, DiskError> {
     let path = directory.join(LOCK);
     let lock = OpenOptions::new()
@@ -171,22 +176,28 @@ pub(super) fn lock_directory(directory: &Path) -> Result<File, DiskError> {
         .write(true)
         .open(&path)
         .map_err(|error| DiskError::from_io("open", &path, &error))?;
-    hold(lock, directory)
+    for _ in 1..LOCK_TRIES {
+        match hold(&lock, directory) {
+            Err(DiskError::Locked { .. }) => std::thread::sleep(LOCK_POLL),
+            held => return held.map(|()| lock),
+        }
+    }
+    hold(&lock, directory).map(|()| lock)
 }
 
 /// As [`lock_directory`], but creates nothing: without a lock nobody has ever used the directory.
 pub(super) fn lock_existing(directory: &Path) -> Result<Option<File>, DiskError> {
     let path = directory.join(LOCK);
     match File::open(&path) {
-        Ok(lock) => hold(lock, directory).map(Some),
+        Ok(lock) => hold(&lock, directory).map(|()| Some(lock)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(DiskError::from_io("open", &path, &error)),
     }
 }
 
-fn hold(lock: File, directory: &Path) -> Result<File, DiskError> {
+fn hold(lock: &File, directory: &Path) -> Result<(), DiskError> {
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(DiskError::Locked {
             path: directory.display().to_string(),
         }),

@@ -136,6 +136,21 @@ fn a_batch_is_one_write_and_a_sync_one_sync() {
 }
 
 #[test]
+fn who_comes_while_its_predecessor_lets_go_waits_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = RealFiles::open(directory.path()).unwrap();
+    let path = directory.path().to_owned();
+    let (comes, came) = std::sync::mpsc::channel();
+    let second = std::thread::spawn(move || {
+        comes.send(()).unwrap();
+        RealFiles::open(path).map(drop)
+    });
+    came.recv().unwrap();
+    drop(first);
+    second.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_directory_has_one_user_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let first = RealFiles::open(directory.path()).unwrap();
