@@ -4,9 +4,10 @@
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
 use support::cluster::Folder;
-use support::{Finished, Marionette};
+use support::{Finished, Marionette, examples};
 
 /// The operators that ship.
 fn standard() -> String {
@@ -91,6 +92,22 @@ fn test_ends_with_the_verdict_of_its_cases() {
     let wrong = operator(&["test", place]);
     assert_ends(&wrong, 2, "", "cases.toml:4:1\n");
     assert_ends(&wrong, 2, "", "error: 1 mistake in ");
+}
+
+/// CPython is compiled when it is loaded first.
+const PYTHON_MAX: Duration = Duration::from_mins(5);
+
+#[test]
+fn the_operators_of_the_polyglot_script_do_what_their_cases_say() {
+    if !examples::built() {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("operators/polyglot");
+    for language in ["rust", "javascript", "python", "c"] {
+        let directory = root.join(language);
+        let running = Marionette::start(&["operator", "test", directory.to_str().unwrap()]);
+        assert_ends(&running.finish_within(PYTHON_MAX), 0, "\n2 cases ok, ", "");
+    }
 }
 
 #[test]

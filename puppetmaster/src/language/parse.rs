@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn wrong_settings_and_words_are_all_reported() {
         check(
-            "set replicas 3\nset replication 0\nset commit maybe\nawait peace\nexpect-fail raed x\nrepeat 2\nexpect-run one end\nwrite k \"open\nscheduler s http://localhost:4000 many",
+            "set replicas 3\nset replication 0\nset commit maybe\nset native always\nawait peace\nexpect-fail raed x\nrepeat 2\nexpect-run one end\nwrite k \"open\nscheduler s http://localhost:4000 many",
             &expect![[r#"
                 error: unknown setting `replicas`
                  --> demo.pm:1:5
@@ -332,47 +332,54 @@ mod tests {
                   |            ^^^^^
                   = hint: `set commit` takes majority or fail-stop
 
-                error: `peace` is nothing to wait for
-                 --> demo.pm:4:7
+                error: `always` is no way to run native libraries
+                 --> demo.pm:4:12
                   |
-                4 | await peace
+                4 | set native always
+                  |            ^^^^^^
+                  = hint: `set native` takes yes or isolated
+
+                error: `peace` is nothing to wait for
+                 --> demo.pm:5:7
+                  |
+                5 | await peace
                   |       ^^^^^
                   = hint: await ready | runs | converged
 
                 error: unknown command `raed`
-                 --> demo.pm:5:13
+                 --> demo.pm:6:13
                   |
-                5 | expect-fail raed x
+                6 | expect-fail raed x
                   |             ^^^^
                   = hint: did you mean `read`?
 
                 error: `repeat` needs COMMAND
-                 --> demo.pm:6:10
+                 --> demo.pm:7:10
                   |
-                6 | repeat 2
+                7 | repeat 2
                   |          ^
                   = hint: repeat N COMMAND
 
                 error: `one` is not a whole number: runs are counted
-                 --> demo.pm:7:12
+                 --> demo.pm:8:12
                   |
-                7 | expect-run one end
+                8 | expect-run one end
                   |            ^^^
                   = hint: expect-run N OUTPUT
 
                 error: this quoted word has no end
-                 --> demo.pm:8:9
+                 --> demo.pm:9:9
                   |
-                8 | write k "open
+                9 | write k "open
                   |         ^^^^^
                   = hint: a quoted word ends with `"` and is followed by a blank; inside, write `\"` for a quote
 
                 error: `many` is too much for `scheduler`
-                 --> demo.pm:9:35
-                  |
-                9 | scheduler s http://localhost:4000 many
-                  |                                   ^^^^
-                  = hint: scheduler ID URL [NUMBER]
+                  --> demo.pm:10:35
+                   |
+                10 | scheduler s http://localhost:4000 many
+                   |                                   ^^^^
+                   = hint: scheduler ID URL [NUMBER]
             "#]],
         );
     }
