@@ -94,7 +94,7 @@ fn test_ends_with_the_verdict_of_its_cases() {
     assert_ends(&wrong, 2, "", "error: 1 mistake in ");
 }
 
-/// CPython is compiled when it is loaded first.
+/// The interpreter of Python is compiled when it is loaded first.
 const PYTHON_MAX: Duration = Duration::from_mins(5);
 
 #[test]

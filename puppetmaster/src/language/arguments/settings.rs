@@ -63,7 +63,10 @@ impl Arguments<'_> {
             "native" => match word.text.to_lowercase().as_str() {
                 "yes" => Ok(Setting::Native(Native::InTheWorker)),
                 "isolated" => Ok(Setting::Native(Native::Isolated)),
-                _ => Err(self.wrong(word, format!("`{}` is no way to run native libraries", word.text))),
+                _ => Err(self.wrong(
+                    word,
+                    format!("`{}` is no way to run native libraries", word.text),
+                )),
             },
             _ => Ok(Setting::Operators(Name(word.clone()))),
         }
