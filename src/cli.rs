@@ -119,6 +119,21 @@ pub enum Command {
 }
 
 impl Command {
+    /// A role and its arguments, as a puppetmaster asks for them. `own`: variables that are not for this node.
+    pub fn of_node(role: &str, arguments: Vec<String>, own: &[&str]) -> Result<Self, clap::Error> {
+        let variable = |name: &OsStr| {
+            let is_own = own.iter().any(|own| name == *own);
+            is_own
+                .then(OsString::new)
+                .or_else(|| std::env::var_os(name))
+        };
+        let words = ["marionette", role].map(str::to_owned);
+        let words = words.into_iter().chain(arguments);
+        let command = without_empty(Cli::command(), &variable);
+        let node = Cli::from_arg_matches(&command.try_get_matches_from(words)?)?.command;
+        node.ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))
+    }
+
     /// Whether it is a node that obeys the network faults of scripts.
     pub fn allows_faults(&self) -> bool {
         match self {
@@ -146,23 +161,6 @@ impl Cli {
         let mut command = without_empty(Self::command(), &|name| std::env::var_os(name));
         let found = command.get_matches_mut();
         Self::from_arg_matches(&found).unwrap_or_else(|error| error.format(&mut command).exit())
-    }
-}
-
-impl Command {
-    /// A role and its arguments, as a puppetmaster asks for them. `own`: variables that are not for this node.
-    pub fn of_node(role: &str, arguments: Vec<String>, own: &[&str]) -> Result<Self, clap::Error> {
-        let variable = |name: &OsStr| {
-            let is_own = own.iter().any(|own| name == *own);
-            is_own
-                .then(OsString::new)
-                .or_else(|| std::env::var_os(name))
-        };
-        let words = ["marionette", role].map(str::to_owned);
-        let words = words.into_iter().chain(arguments);
-        let command = without_empty(Cli::command(), &variable);
-        let node = Cli::from_arg_matches(&command.try_get_matches_from(words)?)?.command;
-        node.ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))
     }
 }
 

@@ -26,15 +26,14 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::nodes::Node;
 use crate::puppets;
+use crate::terminal::is_coloured;
 
 /// Its name in its readiness line.
 const NAME: &str = "dev";
 /// Where everything that belongs to running is kept, in the author's directory.
 const OWN_DIRECTORY: &str = ".marionette";
-/// Where the PCS listens, in this process only.
-const PCS: &str = "http://127.0.0.1:0";
-/// Ports from the scheduler's to the first storage node's; the workers' are between them.
-const STORAGE_PORTS_FROM: u16 = 11;
+/// Ports after the scheduler's that are not for storage nodes: the workers' come first.
+const WORKER_PORTS: u16 = 10;
 /// What was built and waits to be deployed.
 const ORDERS_MAX: usize = 64;
 
@@ -45,11 +44,11 @@ pub async fn run(arguments: cli::Dev) -> Result<ExitCode, Failure> {
     let fabric: FabricHandle = Arc::new(local.another_end());
     let start_node = run_node(local);
     let surroundings = Surroundings {
-        start_pcs: puppets::start_pcs(&fabric, PCS, move |listen| {
+        start_pcs: puppets::start_pcs(&fabric, move |listen| {
             Ok(pcs::Config::one_process(listen, Arc::clone(&start_node)))
         }),
         interrupts: puppets::interrupts(&fabric)?,
-        output: Output::standard(Format::Text, puppets::is_coloured()),
+        output: Output::standard(Format::Text, is_coloured(&std::io::stderr())),
         fabric,
     };
     let development = Development {
@@ -99,7 +98,7 @@ fn setup(arguments: &cli::Dev) -> String {
     let first = &arguments.listen;
     let mut lines = vec![format!("scheduler sc1 {first}")];
     for number in 1..=arguments.storage {
-        let address = first.with_port(first.port() + STORAGE_PORTS_FROM - 1 + number);
+        let address = first.with_port(first.port() + WORKER_PORTS + number);
         lines.push(format!("storage s{number} {address} 0"));
     }
     for number in 1..=arguments.workers {

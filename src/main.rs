@@ -7,6 +7,7 @@ mod nodes;
 mod operator;
 mod puppets;
 mod signals;
+mod terminal;
 mod verify;
 
 use std::io::IsTerminal;

@@ -3,7 +3,7 @@
 mod author;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::cli::{Inspect, Once, Operator, OutputFormat};
 use crate::failure::Failure;
+use crate::terminal::is_coloured;
 
 pub async fn run(command: Operator) -> Result<ExitCode, Failure> {
     let (mut out, mut err) = (stdout(), stderr());
@@ -95,9 +96,4 @@ fn failure(unusable: &Unusable) -> Failure {
         Some(hint) => failure.hint(hint.clone()),
         None => failure,
     }
-}
-
-fn is_coloured(stream: &impl IsTerminal) -> bool {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !plain
 }

@@ -1,6 +1,6 @@
 //! Starts the puppetmaster, and gives it what roles may not take from one another: a PCS within this process.
 
-use std::io::IsTerminal;
+use std::io::stderr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::cli;
 use crate::failure::Failure;
 use crate::signals;
+use crate::terminal::is_coloured;
 
 /// Where the embedded PCS listens: on a free port, so that several scripts can run at once.
 const EMBEDDED_PCS: &str = "http://127.0.0.1:0";
@@ -87,32 +88,25 @@ fn absolute(directory: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
 
 async fn drive(config: Config, format: Format, fabric: FabricHandle) -> Result<ExitCode, Failure> {
     let surroundings = Surroundings {
-        start_pcs: start_pcs(&fabric, EMBEDDED_PCS, pcs::Config::embedded),
+        start_pcs: start_pcs(&fabric, pcs::Config::embedded),
         interrupts: interrupts(&fabric)?,
-        output: Output::standard(format, is_coloured()),
+        output: Output::standard(format, is_coloured(&stderr())),
         fabric,
     };
     let outcome = puppetmaster::run(config, surroundings).await;
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
-/// Whether what is said may be coloured.
-pub fn is_coloured() -> bool {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !plain
-}
-
 /// Starts a PCS within this process.
 pub fn start_pcs(
     fabric: &FabricHandle,
-    listen: &'static str,
     config: impl Fn(Address) -> Result<pcs::Config, pcs::RunError> + Send + Sync + 'static,
 ) -> StartPcs {
     let fabric = fabric.clone();
     let failed = |error: pcs::RunError| Status::internal(error.to_string());
     Arc::new(move || {
         let fabric = fabric.clone();
-        let listen = Address::parse(listen);
+        let listen = Address::parse(EMBEDDED_PCS);
         let listen = listen.map_err(|error| Status::internal(error.to_string()));
         let config = listen.and_then(|listen| config(listen).map_err(failed));
         Box::pin(async move {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use support::cluster::pid_of;
-use support::{Marionette, examples, free_ports, send, wait_until, wait_within};
+use support::ports::{free_ports_for, replace_ports};
+use support::{Marionette, examples, send, wait_until, wait_within};
 
 /// All hostile runs together, on a busy machine; by themselves they take 7 s.
 const HOSTILE_MAX: Duration = Duration::from_mins(3);
@@ -23,16 +24,7 @@ const END: &str = "the nodes stay until Ctrl-C";
 /// The script with ports that are free.
 fn script() -> String {
     let text = std::fs::read_to_string("scripts/hostile.pm").unwrap();
-    let words = text.split_inclusive(char::is_whitespace);
-    let with_free_port = |word: &str| match word.strip_prefix("http://localhost:") {
-        Some(port) => {
-            let [free] = free_ports();
-            let end = port.trim_start_matches(|c: char| c.is_ascii_digit());
-            format!("http://localhost:{free}{end}")
-        }
-        None => word.to_owned(),
-    };
-    words.map(with_free_port).collect()
+    replace_ports(&text, &free_ports_for(&text))
 }
 
 fn resident_bytes(pid: u32) -> u64 {

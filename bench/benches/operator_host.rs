@@ -19,7 +19,7 @@ use bare::Bare;
 use bench::speed::Result;
 use clap::Parser;
 use common::types::Item;
-use components::{STANDARD, example, repository};
+use components::{EXAMPLE_CLASS, STANDARD, example, repository};
 use operator_tool::language::Language;
 use worker::host::{
     HostConfig, MemoryStorage, OperatorHost, OperatorRequest, Ran, Source, StorageCalls,
@@ -153,7 +153,7 @@ fn class_of(host: &OperatorHost) -> Result<String> {
     let mut classes = host.classes().into_iter();
     let measured = classes.find(|info| {
         info.source != Source::BuiltIn
-            && ["CounterOperator", "HelloOperator"]
+            && ["CounterOperator", EXAMPLE_CLASS]
                 .iter()
                 .any(|known| info.class.contains(known))
     });

@@ -4,18 +4,14 @@ use common::fabric::{FabricHandle, Task};
 use tokio::sync::mpsc;
 
 use crate::core::{Input, ProcessId, Signal, Spec};
-use crate::process::{Lines, Printer, Processes};
+use crate::process::{Lines, Processes};
 use crate::task::{NewTask, Tasks};
 
+/// Cheap to clone.
+#[derive(Clone)]
 pub enum Launcher {
-    Processes(Processes, Printer),
+    Processes(Processes, Lines),
     Tasks(Tasks),
-}
-
-/// The end of a launcher that the task of one launch holds.
-pub enum Launch {
-    Process(Processes, Lines),
-    Task(Tasks),
 }
 
 /// What was launched, before somebody tends it; dropped, it ends at once.
@@ -25,32 +21,14 @@ pub enum Launched {
 }
 
 impl Launcher {
-    pub fn launch(&self) -> Launch {
-        match self {
-            Self::Processes(processes, printer) => {
-                Launch::Process(processes.clone(), printer.lines())
-            }
-            Self::Tasks(tasks) => Launch::Task(tasks.clone()),
-        }
-    }
-
-    /// Waits until what the nodes have said is printed; they have all ended.
-    pub async fn close(self) {
-        if let Self::Processes(_, printer) = self {
-            printer.close().await;
-        }
-    }
-}
-
-impl Launch {
     /// The error is for people.
-    pub async fn start(self, spec: Spec) -> Result<Launched, String> {
+    pub async fn launch(self, spec: Spec) -> Result<Launched, String> {
         match self {
-            Self::Process(processes, lines) => {
+            Self::Processes(processes, lines) => {
                 let child = processes.launch(spec).await?;
                 Ok(Launched::Process(child, lines))
             }
-            Self::Task(tasks) => Ok(Launched::Task(tasks.launch(spec))),
+            Self::Tasks(tasks) => Ok(Launched::Task(tasks.launch(spec))),
         }
     }
 }

@@ -144,16 +144,17 @@ impl Life {
 /// Starts a PCS inside this process; `run` is the same with a shutdown of its own.
 pub async fn serve(config: Config, fabric: FabricHandle) -> Result<Running, RunError> {
     let can_freeze = matches!(config.nodes, Nodes::Processes { .. });
-    let launcher = match config.nodes {
+    let (launcher, printer) = match config.nodes {
         Nodes::Processes { binary, relay } => {
             let processes = Processes::new(binary).map_err(RunError::NoThread)?;
             let printer = Printer::new(&fabric, relay).map_err(RunError::NoThread)?;
-            Launcher::Processes(processes, printer)
+            let launcher = Launcher::Processes(processes, printer.lines());
+            (launcher, Some(printer))
         }
-        Nodes::Tasks(run) => Launcher::Tasks(Tasks::new(run)),
+        Nodes::Tasks(run) => (Launcher::Tasks(Tasks::new(run)), None),
     };
     let core = Core::new(config.leases_count);
-    let (server, handle) = Server::new(core, fabric.clone(), launcher);
+    let (server, handle) = Server::new(core, fabric.clone(), launcher, printer);
     let identity = Arc::new(OnceLock::new());
     let pcs = PcsService {
         server: handle.clone(),

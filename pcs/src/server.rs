@@ -12,6 +12,7 @@ use crate::core::{
     Answer, CallId, Core, Input, Output, PcsError, ProcessId, Request, Signal, Spec,
 };
 use crate::launch::{Child, Launched, Launcher};
+use crate::process::Printer;
 
 /// Most inputs that wait for the server.
 const INPUTS_MAX: usize = 1024;
@@ -72,6 +73,8 @@ pub struct Server {
     core: Core,
     fabric: FabricHandle,
     launcher: Launcher,
+    /// Of what processes say.
+    printer: Option<Printer>,
     calls: mpsc::Receiver<Call>,
     inputs: mpsc::Receiver<Input>,
     /// Given to the tasks of launches and children.
@@ -92,7 +95,12 @@ struct Outcome {
 }
 
 impl Server {
-    pub fn new(core: Core, fabric: FabricHandle, launcher: Launcher) -> (Self, ServerHandle) {
+    pub fn new(
+        core: Core,
+        fabric: FabricHandle,
+        launcher: Launcher,
+        printer: Option<Printer>,
+    ) -> (Self, ServerHandle) {
         let (call, calls) = mpsc::channel(INPUTS_MAX);
         let (report, inputs) = mpsc::channel(INPUTS_MAX);
         let (report_launch, outcomes) = mpsc::channel(INPUTS_MAX);
@@ -105,6 +113,7 @@ impl Server {
             core,
             fabric,
             launcher,
+            printer,
             calls,
             inputs,
             report,
@@ -135,7 +144,11 @@ impl Server {
                 .processes
                 .store(processes as u64, Ordering::Relaxed);
         }
-        self.launcher.close().await;
+        // It has an end of the printer.
+        drop(self.launcher);
+        if let Some(printer) = self.printer {
+            printer.close().await;
+        }
     }
 
     /// What waits is taken before the time is looked at: a request that came in time is never late.
@@ -197,18 +210,16 @@ impl Server {
     }
 
     fn launch(&self, process: ProcessId, spec: Spec) {
-        let (launch, report) = (self.launcher.launch(), self.report_launch.clone());
+        let (launcher, report) = (self.launcher.clone(), self.report_launch.clone());
         let launch = async move {
             let name = spec.name.clone();
-            let launched = launch.start(spec).await;
+            let outcome = Outcome {
+                process,
+                name,
+                launched: launcher.launch(spec).await,
+            };
             // When the server has ended, this drops the child, which kills it.
-            let _ = report
-                .send(Outcome {
-                    process,
-                    name,
-                    launched,
-                })
-                .await;
+            let _ = report.send(outcome).await;
         };
         self.fabric.spawn(Box::pin(launch)).detach();
     }

@@ -39,11 +39,7 @@ pub async fn run(development: Development, surroundings: Surroundings) -> Outcom
         mut interrupts,
         output,
     } = surroundings;
-    let printer = Printer::default();
-    let output = output.printed_by({
-        let printer = printer.clone();
-        move |text| printer.print(text)
-    });
+    let (printer, output) = Printer::above(&output);
     let data = Some(development.data);
     let cluster = Cluster::new(fabric, output.clone(), Vec::new(), start_pcs, data);
     let mut interpreter = Interpreter::new(Arc::clone(&cluster));
@@ -55,20 +51,16 @@ pub async fn run(development: Development, surroundings: Surroundings) -> Outcom
         close(&cluster, &mut interrupts).await;
         return outcome;
     }
-    if development.has_prompt {
-        output.message(repl::WELCOME);
-    }
-    let obeying = obey(&cluster, &output, development.orders);
-    if development.has_prompt {
-        tokio::select! {
-            () = repl::converse(&mut interpreter, printer, &mut interrupts) => {}
-            () = obeying => {}
+    let person = async {
+        if development.has_prompt {
+            repl::converse(&mut interpreter, printer, &mut interrupts).await;
+        } else {
+            interrupt(&mut interrupts).await;
         }
-    } else {
-        tokio::select! {
-            () = interrupt(&mut interrupts) => {}
-            () = obeying => {}
-        }
+    };
+    tokio::select! {
+        () = person => {}
+        () = obey(&cluster, &output, development.orders) => {}
     }
     output.message("stopping all nodes");
     close(&cluster, &mut interrupts).await;

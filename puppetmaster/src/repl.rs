@@ -12,8 +12,7 @@ use editor::{Editor, Printer, Typed};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-pub(crate) const WELCOME: &str =
-    "Marionette. `help` lists the commands, `exit` stops all nodes and leaves.";
+const WELCOME: &str = "Marionette. `help` lists the commands, `exit` stops all nodes and leaves.";
 /// What the prompt is called in diagnostics.
 const PROMPT_NAME: &str = "<prompt>";
 
@@ -26,16 +25,11 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
         mut interrupts,
         output,
     } = surroundings;
-    let printer = Printer::default();
-    let output = output.printed_by({
-        let printer = printer.clone();
-        move |text| printer.print(text)
-    });
+    let (printer, output) = Printer::above(&output);
     let cluster = match open(&config, fabric, start_pcs, output.clone()).await {
         Ok(cluster) => cluster,
         Err(outcome) => return outcome,
     };
-    output.message(WELCOME);
     let mut interpreter = Interpreter::new(Arc::clone(&cluster));
     converse(&mut interpreter, printer, &mut interrupts).await;
     if config.keep && config.connect.is_none() {
@@ -53,6 +47,7 @@ pub(crate) async fn converse(
     interrupts: &mut mpsc::Receiver<()>,
 ) {
     let cluster = Arc::clone(interpreter.cluster());
+    cluster.output.message(WELCOME);
     let mut editor = Editor::start(printer, Arc::clone(&cluster));
     loop {
         let typed = tokio::select! {

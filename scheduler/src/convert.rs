@@ -4,11 +4,11 @@ use common::application::{CLASS_CHARS_MAX, STAGES_MAX};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{Item, Pin, WorkerAddress, required};
+use common::types::{ComponentHash, Item, Pin, WorkerAddress, required};
 
 use crate::core::{
     Checkpoint, Dispatch, Heartbeat, Run, RunNumber, RunState, Stage, StageEnd, StageReport,
-    TracedTask, Worker,
+    TracedTask, UnknownRun, Worker,
 };
 
 /// A node's name.
@@ -131,6 +131,12 @@ pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
     }
 }
 
+pub fn prepare_request(component: ComponentHash) -> proto::PrepareRequest {
+    proto::PrepareRequest {
+        component: component.bytes().to_vec().into(),
+    }
+}
+
 /// The run without its output.
 pub fn run_summary(run: &Run, now_ms: u64) -> proto::RunReport {
     let (state, error) = match &run.state {
@@ -211,7 +217,5 @@ pub fn worker_status(worker: &Worker, now_ms: u64) -> proto::WorkerStatus {
 }
 
 pub fn unknown_run(number: RunNumber) -> Status {
-    Status::not_found(format!(
-        "there is no run {number}, or it ended so long ago that it was forgotten"
-    ))
+    Status::not_found(UnknownRun(number).to_string())
 }

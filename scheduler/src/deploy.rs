@@ -12,12 +12,13 @@ use common::client::components::Origin;
 use common::client::{Route, StorageClient};
 use common::fabric::{Duration, FabricHandle, timeout};
 use common::node::Identity;
-use common::proto::{Catalog, Deployment, PrepareRequest, PrepareResponse, worker};
+use common::proto::{Catalog, Deployment, PrepareResponse, worker};
 use common::status::{Kind, Status};
 use common::types::{ComponentHash, WorkerAddress};
 use tokio::sync::{Notify, watch};
 
 use crate::catalog;
+use crate::convert;
 use crate::core::{Core, Input};
 use crate::server::{PREPARE_TIMEOUT, ServerHandle};
 
@@ -168,7 +169,7 @@ impl Deployer {
         let mut none = Status::unavailable("no worker is active that could look at the component");
         for at in self.server.inspect(idle_first).await? {
             let client = worker::Client::new(self.fabric.clone(), at.address, PREPARE_TIMEOUT);
-            match client.prepare(&prepare_request(hash)).await {
+            match client.prepare(&convert::prepare_request(hash)).await {
                 Ok(info) => return Ok(info),
                 Err(status) if status.kind == Kind::Refused => return Err(status),
                 Err(status) => none = status,
@@ -185,7 +186,7 @@ impl Deployer {
         let workers = self.server.inspect(idle_first).await?;
         let prepared = workers.into_iter().map(async |at| {
             let client = worker::Client::new(self.fabric.clone(), at.address, WARM_UP_MAX);
-            if let Err(failure) = client.prepare(&prepare_request(hash)).await {
+            if let Err(failure) = client.prepare(&convert::prepare_request(hash)).await {
                 let worker = at.name;
                 tracing::warn!(worker, component = ?hash, %failure, "a worker is not ready for what is deployed");
             }
@@ -220,12 +221,6 @@ impl Deployer {
             only: None,
             deadline_ms: self.fabric.now_ms() + STORAGE_MS,
         }
-    }
-}
-
-fn prepare_request(hash: ComponentHash) -> PrepareRequest {
-    PrepareRequest {
-        component: hash.bytes().to_vec().into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
-use common::proto::{CancelRunRequest, PrepareRequest, worker};
+use common::proto::{CancelRunRequest, worker};
 use common::status::{Kind, Status};
 use common::types::{ComponentHash, Ring, WorkerAddress};
 use futures::StreamExt;
@@ -218,9 +218,7 @@ impl Server {
     fn prepare(&mut self, worker: WorkerAddress, component: ComponentHash) {
         let fabric = self.fabric.clone();
         let client = worker::Client::new(fabric, worker.address, PREPARE_TIMEOUT);
-        let request = PrepareRequest {
-            component: component.bytes().to_vec().into(),
-        };
+        let request = convert::prepare_request(component);
         let worker = worker.name;
         self.calls.push(Box::pin(async move {
             let failure = client.prepare(&request).await.err()?;

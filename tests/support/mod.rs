@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod examples;
+pub mod ports;
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};

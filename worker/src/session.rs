@@ -45,7 +45,7 @@ struct Seen {
     floors: BTreeMap<RecordId, Version>,
     /// A record whose pinned version is gone.
     discarded: Option<RecordId>,
-    calls: types::StorageCalls,
+    calls: types::CallLog,
 }
 
 /// What remains of a session when its stage has ended.
@@ -63,7 +63,7 @@ impl Session {
             pins: versions(pins),
             floors: versions(floors),
             discarded: None,
-            calls: types::StorageCalls::default(),
+            calls: types::CallLog::default(),
         }));
         let (run, stage) = (task.key.run, task.key.stage);
         let origin = format!("{:016x}/{}/{stage}", run.scheduler_incarnation, run.number);
@@ -286,7 +286,7 @@ impl StorageCalls for Session {
 
 impl Afterwards {
     /// What the operator asked of the storage.
-    pub fn calls(&self) -> types::StorageCalls {
+    pub fn calls(&self) -> types::CallLog {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut seen.calls)
     }

@@ -29,13 +29,13 @@ pub struct StorageCall {
 
 /// The calls of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StorageCalls {
+pub struct CallLog {
     /// At most [`CALLS_TOLD_MAX`].
     pub first: Vec<StorageCall>,
     pub count: u64,
 }
 
-impl StorageCalls {
+impl CallLog {
     pub fn note(
         &mut self,
         kind: CallKind,
@@ -70,8 +70,8 @@ fn cut(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-impl From<StorageCalls> for proto::StorageCalls {
-    fn from(calls: StorageCalls) -> Self {
+impl From<CallLog> for proto::CallLog {
+    fn from(calls: CallLog) -> Self {
         let call = |call: StorageCall| {
             let kind = match call.kind {
                 CallKind::Read => proto::CallKind::Read,
@@ -92,8 +92,8 @@ impl From<StorageCalls> for proto::StorageCalls {
     }
 }
 
-impl From<proto::StorageCalls> for StorageCalls {
-    fn from(calls: proto::StorageCalls) -> Self {
+impl From<proto::CallLog> for CallLog {
+    fn from(calls: proto::CallLog) -> Self {
         let mut told = Self::default();
         for call in calls.first {
             let kind = match call.kind() {

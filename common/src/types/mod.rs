@@ -8,7 +8,7 @@ mod ring;
 mod sync;
 mod version;
 
-pub use calls::{CALLS_TOLD_MAX, CallKind, StorageCall, StorageCalls};
+pub use calls::{CALLS_TOLD_MAX, CallKind, CallLog, StorageCall};
 pub use chain::{Link, WorkerAddress};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use hash::ComponentHash;

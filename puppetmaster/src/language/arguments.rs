@@ -7,7 +7,7 @@
 
 mod settings;
 
-use super::command::{Command, Condition, Name, NewNode, Role, Target};
+use super::command::{Command, Condition, Name, NewNode, OfRun, Role, Target};
 use super::parse::parse_command;
 use super::table::{Argument, Entry};
 use common::diagnostic::{Diagnostic, Line, Word, did_you_mean};
@@ -245,6 +245,16 @@ impl<'a> Arguments<'a> {
         let word = self.required()?;
         let run = self.number(word, 1, u64::MAX, ": runs are counted")?;
         Ok((run, Name(word.clone())))
+    }
+
+    /// What is asked of the run whose number is here.
+    pub fn of_run(&mut self, what: OfRun) -> Result<Command, Diagnostic> {
+        let (run, run_word) = self.run()?;
+        Ok(Command::OfRun {
+            run,
+            run_word,
+            what,
+        })
     }
 
     pub fn count(&mut self) -> Result<u32, Diagnostic> {

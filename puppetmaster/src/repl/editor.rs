@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::language::complete::{Offer, complete};
+use crate::output::Output;
 use reedline::{
     ColumnarMenu, Completer, CompletionResult, DefaultPrompt, DefaultPromptSegment, Emacs,
     ExternalPrinter, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Reedline,
@@ -39,8 +40,16 @@ pub struct Printer {
 }
 
 impl Printer {
+    /// And the output, whose texts go above the prompt while there is one.
+    pub fn above(output: &Output) -> (Self, Output) {
+        let printer = Self::default();
+        let first = printer.clone();
+        let output = output.printed_by(move |text| first.print(text));
+        (printer, output)
+    }
+
     /// False when there is no prompt at the moment, or it has too much to print.
-    pub fn print(&self, text: &str) -> bool {
+    fn print(&self, text: &str) -> bool {
         if !self.prompting.load(Ordering::Acquire) {
             return false;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::types::{ComponentHash, Link, Pin, Ring, StorageCalls, WorkerAddress};
+use common::types::{CallLog, ComponentHash, Link, Pin, Ring, WorkerAddress};
 use thiserror::Error;
 
 use super::run::{Checkpoint, RunNumber, RunState};
@@ -158,7 +158,7 @@ pub struct StageReport {
     pub run_ms: u64,
     /// Of `run_ms`: until the operator was ready to run.
     pub cold_ms: u64,
-    pub calls: StorageCalls,
+    pub calls: CallLog,
     pub end: StageEnd,
 }
 
@@ -231,11 +231,15 @@ pub enum SubmitError {
     KeyTaken { run: RunNumber },
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no run {0}, or it ended so long ago that it was forgotten")]
+pub struct UnknownRun(pub RunNumber);
+
 /// Why a run was not cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CancelError {
-    #[error("there is no run {0}, or it ended so long ago that it was forgotten")]
-    Unknown(RunNumber),
+    #[error(transparent)]
+    Unknown(#[from] UnknownRun),
     #[error("run {run} has ended: {state}")]
     Ended { run: RunNumber, state: String },
 }

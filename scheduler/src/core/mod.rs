@@ -26,7 +26,8 @@ use common::types::{ComponentHash, Ring};
 
 pub use event::{
     Answer, CancelError, Change, Dispatch, Heartbeat, Input, Output, ReassignError, RingError,
-    StageEnd, StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, WrongStage,
+    StageEnd, StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, UnknownRun,
+    WrongStage,
 };
 pub use run::{Checkpoint, Run, RunNumber, RunState, Stage};
 pub use trace::TracedTask;

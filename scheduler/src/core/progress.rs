@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::types::WorkerAddress;
 
 use super::Core;
-use super::event::{CancelError, Change, Output, StageEnd, StageReport};
+use super::event::{CancelError, Change, Output, StageEnd, StageReport, UnknownRun};
 use super::run::{Checkpoint, RunNumber, RunState, TimesMs};
 use super::trace::TracedTask;
 
@@ -186,7 +186,7 @@ impl Core {
         number: RunNumber,
         outputs: &mut Vec<Output>,
     ) -> Result<Vec<WorkerAddress>, CancelError> {
-        let run = self.runs.get(number).ok_or(CancelError::Unknown(number))?;
+        let run = self.runs.get(number).ok_or(UnknownRun(number))?;
         match &run.state {
             RunState::Running => {
                 self.runs.finish(now_ms, number, RunState::Cancelled);

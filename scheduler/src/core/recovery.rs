@@ -3,7 +3,7 @@
 //! A task that is sent to the same worker keeps its attempt number, and the worker ignores the repeat if it has it
 //! already. A task that goes to another worker gets a new number, and so do all later stages.
 
-use common::types::{Link, StorageCalls};
+use common::types::{CallLog, Link};
 
 use super::event::{Change, Dispatch, Output, ReassignError, Reassignment};
 use super::run::{Resend, Run, RunNumber, RunState, TimesMs};
@@ -65,7 +65,7 @@ impl Core {
                 worker: name.to_owned(),
                 times_ms: TimesMs::default(),
                 error: Some(format!("the worker {cause}")),
-                calls: StorageCalls::default(),
+                calls: CallLog::default(),
             };
             self.runs.trace(number, lost);
             self.stage_failed(

@@ -129,17 +129,16 @@ impl Runs {
         if run.trace.iter().any(is_known) {
             return;
         }
-        let before = bytes_of(run);
-        if run.trace.len() >= TRACED_TASKS_MAX {
-            run.trace.pop_front();
-        }
+        let is_full = run.trace.len() >= TRACED_TASKS_MAX;
+        let oldest = is_full.then(|| run.trace.pop_front()).flatten();
+        let (gone, new) = (oldest.map_or(0, |task| task.bytes()), task.bytes());
         run.trace.push_back(task);
         let bytes = if run.is_running() {
             &mut self.in_flight_bytes
         } else {
             &mut self.history_bytes
         };
-        *bytes = *bytes - before + bytes_of(run);
+        *bytes = *bytes + new - gone;
     }
 
     pub fn past_deadline(&self, now_ms: u64) -> Vec<RunNumber> {

@@ -1,6 +1,6 @@
 //! What became of a run's tasks, and what it waits for: for people who want to know.
 
-use common::types::StorageCalls;
+use common::types::CallLog;
 
 use super::Core;
 use super::run::{Run, RunNumber, TimesMs};
@@ -18,7 +18,7 @@ pub struct TracedTask {
     pub times_ms: TimesMs,
     /// Absent: it returned items.
     pub error: Option<String>,
-    pub calls: StorageCalls,
+    pub calls: CallLog,
 }
 
 impl TracedTask {

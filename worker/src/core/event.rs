@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::types::{Item, Pin, StorageCalls};
+use common::types::{CallLog, Item, Pin};
 use thiserror::Error;
 
 use super::task::{RunKey, Task, TaskKey};
@@ -74,7 +74,7 @@ pub enum Ended {
 pub struct Account {
     /// Until its operator was ready to run.
     pub cold_ms: u64,
-    pub calls: StorageCalls,
+    pub calls: CallLog,
 }
 
 #[derive(Debug, Clone, PartialEq)]

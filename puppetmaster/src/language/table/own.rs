@@ -232,15 +232,7 @@ pub(super) static TABLE: &[Entry] = &[
         arguments: &[required("N", Kind::Free)],
         help: "Shows each task of run N that has ended: worker, attempt, times, and its storage calls with their versions.",
         example: "trace 1",
-        read: |a| {
-            let (run, run_word) = a.run()?;
-            let what = OfRun::Trace;
-            Ok(Command::OfRun {
-                run,
-                run_word,
-                what,
-            })
-        },
+        read: |a| a.of_run(OfRun::Trace),
     },
     Entry {
         name: "why",
@@ -248,15 +240,7 @@ pub(super) static TABLE: &[Entry] = &[
         arguments: &[required("N", Kind::Free)],
         help: "Says what run N waits for.",
         example: "why 1",
-        read: |a| {
-            let (run, run_word) = a.run()?;
-            let what = OfRun::Why;
-            Ok(Command::OfRun {
-                run,
-                run_word,
-                what,
-            })
-        },
+        read: |a| a.of_run(OfRun::Why),
     },
     Entry {
         name: "cancel",
@@ -264,15 +248,7 @@ pub(super) static TABLE: &[Entry] = &[
         arguments: &[required("N", Kind::Free)],
         help: "Cancels run N, counted from 1: when it returns, nothing of the run starts any more.",
         example: "cancel 1",
-        read: |a| {
-            let (run, run_word) = a.run()?;
-            let what = OfRun::Cancel;
-            Ok(Command::OfRun {
-                run,
-                run_word,
-                what,
-            })
-        },
+        read: |a| a.of_run(OfRun::Cancel),
     },
     Entry {
         name: "repeat",

@@ -8,7 +8,7 @@ mod recovery;
 use std::collections::BTreeMap;
 
 use common::fabric::Address;
-use common::types::{CommitMode, Item, Ring, StorageCalls, WorkerAddress};
+use common::types::{CallLog, CommitMode, Item, Ring, WorkerAddress};
 use expect_test::{Expect, expect};
 
 use super::event::Reassignment;
@@ -103,7 +103,7 @@ impl Cluster {
             queue_ms: 1,
             run_ms: 2,
             cold_ms: 0,
-            calls: StorageCalls::default(),
+            calls: CallLog::default(),
             end,
         })))
     }

@@ -153,7 +153,7 @@ fn the_oldest_finished_runs_are_forgotten() {
         };
         let worker = "w1".to_owned();
         let report = StageReport {
-            calls: StorageCalls::default(),
+            calls: CallLog::default(),
             run,
             attempt: 1,
             stage: 0,
