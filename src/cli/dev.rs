@@ -21,9 +21,9 @@ Example:
   and in another terminal:
   echo run Ada hello/hello.app | marionette run - --connect http://127.0.0.1:4000
 
-DIR is a project, as `operator new` makes one, or a directory with several. Each is built and deployed
-at the start and whenever its source changes; a build that fails leaves the operators as they are.
-Records, and what was deployed, stay in DIR/.marionette, apart for each --listen. On a
+DIR is a project, as `operator new` makes one, or a directory with several. Each is built and
+deployed at the start and whenever its source changes; a build that fails leaves the operators as
+they are. Records, and what was deployed, stay in DIR/.marionette, apart for each --listen. On a
 terminal it takes the commands of scripts (`help` lists them), such as `run INPUT hello/hello.app`,
 until `exit` or Ctrl-D; otherwise it runs until Ctrl-C or SIGTERM.")]
 pub struct Dev {

@@ -108,7 +108,8 @@ pub struct Connected {
 Example:
   marionette deploy hello.wasm --connect http://127.0.0.1:4000
 
-Runs submitted from then on use the component for its classes; runs in flight keep what they have.")]
+Runs submitted from then on use the component for its classes; runs in flight keep what they have. It
+returns when the workers are ready for the component, those that can be within 15 s.")]
 pub struct Deploy {
     /// The component
     #[arg(value_name = "FILE")]
