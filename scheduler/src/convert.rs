@@ -63,14 +63,30 @@ pub fn heartbeat(request: proto::HeartbeatRequest) -> Result<Heartbeat, Status> 
     })
 }
 
+/// Attempts whose items a report may name.
+const PARTS_MAX: usize = 100_000;
+
 pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
     let end = match required(report.end, "end")? {
         stage_report::End::Output(output) => StageEnd::Returned(Checkpoint {
             items: output.items.into_iter().map(Item::from).collect(),
             pins: pins(output.pins)?,
         }),
-        stage_report::End::Error(mut reason) => {
-            reason.truncate(reason.floor_char_boundary(ERROR_BYTES_MAX));
+        stage_report::End::Held(held) => StageEnd::Held {
+            pins: pins(held.pins)?,
+        },
+        stage_report::End::Lost(lost) if lost.parts.len() > PARTS_MAX => {
+            return Err(Status::invalid(format!(
+                "a report names at most {PARTS_MAX} lost parts"
+            )));
+        }
+        stage_report::End::Lost(lost) => StageEnd::SourceLost {
+            worker: name(lost.worker)?,
+            parts: lost.parts.into_iter().map(Into::into).collect(),
+            reason: bounded(lost.reason),
+        },
+        stage_report::End::Error(reason) => {
+            let reason = bounded(reason);
             StageEnd::Failed {
                 reason,
                 permanent: report.permanent,
@@ -81,6 +97,7 @@ pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
         run: report.run,
         attempt: report.attempt,
         stage: stage_index(report.stage)?,
+        task: report.task,
         worker: name(required(report.worker, "worker")?.name)?,
         queue_ms: report.queue_ms,
         run_ms: report.run_ms,
@@ -88,6 +105,11 @@ pub fn stage_report(report: proto::StageReport) -> Result<StageReport, Status> {
         calls: report.calls.unwrap_or_default().into(),
         end,
     })
+}
+
+fn bounded(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(ERROR_BYTES_MAX));
+    reason
 }
 
 pub fn pins(pins: Vec<proto::Pin>) -> Result<Vec<Pin>, Status> {
@@ -128,6 +150,8 @@ pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
         input: dispatch.input.to_string(),
         next: u32::try_from(dispatch.stage).unwrap_or(u32::MAX),
         chain,
+        task: dispatch.task,
+        sources: dispatch.sources.iter().map(Into::into).collect(),
     }
 }
 
@@ -180,6 +204,8 @@ fn stage_summary(stage: &Stage) -> proto::StageSummary {
         run_ms: times_ms.run,
         cold_ms: times_ms.cold,
         done: stage.done,
+        tasks: u32::try_from(stage.progress.tasks).unwrap_or(u32::MAX),
+        tasks_done: u32::try_from(stage.progress.done).unwrap_or(u32::MAX),
     }
 }
 
@@ -196,6 +222,7 @@ pub fn trace(run: &Run, waits_for: String) -> proto::TraceResponse {
             cold_ms: task.times_ms.cold,
             run_ms: task.times_ms.run,
             error: task.error.clone().unwrap_or_default(),
+            task: task.task,
             calls: Some(task.calls.clone().into()),
         }
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
-use common::proto::{CancelRunRequest, worker};
+use common::proto::{CancelRunRequest, TaskName, worker};
 use common::status::{Kind, Status};
 use common::types::{ComponentHash, Ring, WorkerAddress};
 use futures::StreamExt;
@@ -157,6 +157,22 @@ impl Server {
                 Output::Answer(given) => answer = Some(given),
                 Output::Send(dispatch) => self.send(&dispatch),
                 Output::CancelRun { worker, run } => self.cancel(worker, run),
+                Output::StopTask {
+                    worker,
+                    run,
+                    attempt,
+                    stage,
+                    task,
+                } => {
+                    let name = TaskName {
+                        run,
+                        scheduler_incarnation: self.identity.incarnation,
+                        attempt,
+                        stage: u32::try_from(stage).unwrap_or(u32::MAX),
+                        task,
+                    };
+                    self.stop(&worker, name);
+                }
                 Output::Prepare { worker, component } => self.prepare(worker, component),
                 Output::Changed { run, change } => self.tell(run, &change),
                 // Dropping the senders wakes the clients.
@@ -186,6 +202,7 @@ impl Server {
     fn send(&mut self, dispatch: &Dispatch) {
         let task = convert::task(dispatch, self.identity.incarnation);
         let (run, attempt, stage) = (dispatch.run, dispatch.attempt, dispatch.stage);
+        let number = dispatch.task;
         let client = self.client(&dispatch.worker);
         self.calls.push(Box::pin(async move {
             let failure = client.execute(&task).await.err()?;
@@ -194,6 +211,7 @@ impl Server {
                 run,
                 attempt,
                 stage,
+                task: number,
                 // The worker may be slow, or only its answer was lost.
                 may_have_arrived: failure.kind == Kind::Timeout,
             })
@@ -210,6 +228,17 @@ impl Server {
         self.calls.push(Box::pin(async move {
             if let Err(failure) = client.cancel_run(&request).await {
                 tracing::debug!(run, worker = worker.name, %failure, "a cancellation was lost");
+            }
+            None
+        }));
+    }
+
+    /// Lost, it only wastes what the worker does.
+    fn stop(&mut self, worker: &WorkerAddress, name: TaskName) {
+        let client = self.client(worker);
+        self.calls.push(Box::pin(async move {
+            if let Err(failure) = client.stop_task(&name).await {
+                tracing::debug!(run = name.run, task = name.task, %failure, "a needless task was not stopped");
             }
             None
         }));

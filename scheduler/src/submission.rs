@@ -6,6 +6,7 @@ use common::application::{Application, StageKind, TIMEOUT_MAX};
 use common::diagnostic::{Diagnostic, render_all};
 use common::proto;
 use common::status::{Kind, Status};
+use common::types::Dealing;
 
 use crate::convert;
 use crate::core::{StageSpec, Submission, SubmitError, WrongStage};
@@ -89,7 +90,13 @@ fn stage_spec(stage: &common::application::Stage) -> StageSpec {
     StageSpec {
         class: stage.class.clone(),
         order: stage.number,
-        parallel: stage.kind != StageKind::Operator,
+        dealing: match stage.kind {
+            StageKind::Operator => Dealing::Whole,
+            StageKind::Map => Dealing::Chunks,
+            // None: the machine knows how many workers there are.
+            StageKind::Reduce => Dealing::Partitions(stage.partitions.unwrap_or(0)),
+        },
+        chunk: stage.chunk.unwrap_or(1) as usize,
         timeout_ms: stage
             .timeout
             .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -126,14 +133,14 @@ fn wrong_stage(
             let stage = application.stages.get(index)?;
             Some(stage.unknown_class(known.iter().map(String::as_str)))
         }
-        WrongStage::Parallel(index) => {
+        WrongStage::NoItems(index) => {
             let stage = application.stages.get(index)?;
             let keyword = stage.kind.keyword();
-            let message = format!("`{keyword}` stages are not available yet");
+            let message = format!("the first stage cannot be a `{keyword}`: it gets no items");
             Some(
                 stage
                     .wrong(message)
-                    .hint("`operator` runs the class once, on all items of the stage before"),
+                    .hint("let an `operator` come first that makes items of the run's input"),
             )
         }
     }

@@ -31,6 +31,14 @@ impl worker::Service for Played {
         Ok(Empty {})
     }
 
+    async fn stop_task(&self, _: proto::TaskName) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn fetch(&self, _: proto::FetchRequest) -> Result<proto::FetchResponse, Status> {
+        Err(Status::not_found("it holds nothing for others"))
+    }
+
     /// Every component holds the class Mine.
     async fn prepare(
         &self,
@@ -93,6 +101,14 @@ impl worker::Service for Slow {
 
     async fn cancel_run(&self, _: proto::CancelRunRequest) -> Result<Empty, Status> {
         Ok(Empty {})
+    }
+
+    async fn stop_task(&self, _: proto::TaskName) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn fetch(&self, _: proto::FetchRequest) -> Result<proto::FetchResponse, Status> {
+        Err(Status::not_found("it holds nothing for others"))
     }
 
     async fn prepare(
@@ -235,6 +251,7 @@ impl Stage {
             run: meta.run,
             attempt: meta.attempt,
             stage: task.next,
+            task: task.task,
             worker: Some(self.me()),
             queue_ms: 1,
             run_ms: 2,

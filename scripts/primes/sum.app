@@ -1,3 +1,3 @@
 operator SplitRange 0
-operator SumOfPrimes 1
+map SumOfPrimes 1
 operator Sum 2

@@ -1,13 +1,21 @@
 //! The machine's words and those of the wire, both ways. What comes from outside is checked here.
 
-use common::application::{CLASS_CHARS_MAX, GRANT_BYTES_MAX, GRANTS_MAX, STAGES_MAX, TIMEOUT_MAX};
+use common::application::{
+    CLASS_CHARS_MAX, GRANT_BYTES_MAX, GRANTS_MAX, PARTITIONS_MAX, STAGES_MAX, TIMEOUT_MAX,
+};
 use common::fabric::Address;
 use common::proto::{self, stage_report};
 use common::status::Status;
-use common::types::{ComponentHash, Item, Link, Pin, WorkerAddress, required};
+use common::types::{
+    ComponentHash, Dealing, Item, Link, PINS_MAX, Pin, Source, WorkerAddress, required,
+};
 
 use crate::core::{Ended, Forward, Report, RunKey, Task, TaskKey};
-use crate::session::PINS_MAX;
+
+/// Sources of one task: workers that have left something for it.
+const SOURCES_MAX: usize = 10_000;
+/// What they have left, together.
+const PARTS_MAX: usize = 1_000_000;
 
 pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
     let meta = required(task.meta, "meta")?;
@@ -42,15 +50,19 @@ pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
     let items = before
         .map(|before| std::mem::take(&mut before.output))
         .unwrap_or_default();
+    let chain: Vec<Link> = chain.into_iter().map(link).collect::<Result<_, _>>()?;
     Ok(Task {
         key: TaskKey {
             run: RunKey {
                 scheduler_incarnation: meta.scheduler_incarnation,
                 number: meta.run,
             },
+            segment: segment(&chain, task.next),
+            task: task.task,
             attempt: meta.attempt,
             stage: task.next,
         },
+        sources: sources(task.sources)?,
         arrived_ms: now_ms,
         deadline_ms: now_ms + meta.deadline_ms.min(left_max_ms),
         input: task.input,
@@ -62,8 +74,54 @@ pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
             .collect::<Result<_, _>>()?,
         grants: meta.grants,
         submitted_unix_ms: meta.submitted_unix_ms,
-        chain: chain.into_iter().map(link).collect::<Result<_, _>>()?,
+        chain,
     })
+}
+
+/// Index of the first of the plain stages that are handed on up to this one.
+fn segment(chain: &[Link], stage: u32) -> u32 {
+    let is_parallel = |index: u32| {
+        let link = chain.get(index as usize);
+        link.is_none_or(|link| link.dealing.is_parallel())
+    };
+    let mut first = stage;
+    while !is_parallel(first)
+        && first
+            .checked_sub(1)
+            .is_some_and(|before| !is_parallel(before))
+    {
+        first -= 1;
+    }
+    first
+}
+
+fn sources(sources: Vec<proto::Source>) -> Result<Vec<Source>, Status> {
+    let parts: usize = sources.iter().map(|source| source.parts.len()).sum();
+    if sources.len() > SOURCES_MAX || parts > PARTS_MAX {
+        return Err(Status::invalid(format!(
+            "a task has at most {SOURCES_MAX} sources with {PARTS_MAX} parts"
+        )));
+    }
+    let source = |source: proto::Source| {
+        Ok(Source {
+            worker: worker_address(required(source.worker, "worker")?)?,
+            parts: source.parts.into_iter().map(Into::into).collect(),
+        })
+    };
+    sources.into_iter().map(source).collect()
+}
+
+fn dealing(kind: proto::StageKind, partitions: u32) -> Result<Dealing, Status> {
+    match kind {
+        proto::StageKind::Unspecified | proto::StageKind::Operator => Ok(Dealing::Whole),
+        proto::StageKind::Map => Ok(Dealing::Chunks),
+        proto::StageKind::Reduce if (1..=PARTITIONS_MAX).contains(&partitions) => {
+            Ok(Dealing::Partitions(partitions))
+        }
+        proto::StageKind::Reduce => Err(Status::invalid(format!(
+            "a reduce has 1 to {PARTITIONS_MAX} partitions, not {partitions}"
+        ))),
+    }
 }
 
 fn link(assignment: proto::Assignment) -> Result<Link, Status> {
@@ -73,6 +131,7 @@ fn link(assignment: proto::Assignment) -> Result<Link, Status> {
         )));
     }
     Ok(Link {
+        dealing: dealing(assignment.kind(), assignment.partitions)?,
         component: assignment
             .component
             .map(|hash| ComponentHash::try_from(&hash[..]))
@@ -112,6 +171,22 @@ pub fn report(report: &Report, worker: proto::WorkerAddress) -> proto::StageRepo
             };
             (stage_report::End::Output(output), false)
         }
+        Ended::Held { pins } => {
+            let pins = pins_to_proto(pins);
+            (stage_report::End::Held(proto::StageHeld { pins }), false)
+        }
+        Ended::SourceLost {
+            worker,
+            parts,
+            reason,
+        } => {
+            let lost = proto::SourceLost {
+                worker: worker.clone(),
+                parts: parts.iter().copied().map(Into::into).collect(),
+                reason: reason.clone(),
+            };
+            (stage_report::End::Lost(lost), false)
+        }
         Ended::Failed { reason, permanent } => {
             (stage_report::End::Error(reason.clone()), *permanent)
         }
@@ -120,6 +195,7 @@ pub fn report(report: &Report, worker: proto::WorkerAddress) -> proto::StageRepo
         run: key.run.number,
         attempt: key.attempt,
         stage: key.stage,
+        task: key.task,
         worker: Some(worker),
         queue_ms: report.queue_ms,
         run_ms: report.run_ms,
@@ -155,5 +231,7 @@ pub fn next_task(forward: &Forward) -> proto::Task {
         input: task.input.clone(),
         next: task.key.stage + 1,
         chain,
+        task: 0,
+        sources: Vec::new(),
     }
 }

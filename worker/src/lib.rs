@@ -10,6 +10,7 @@
 //! - Report and request are repeated until they are acknowledged or the run's deadline has passed. Whichever of the
 //!   two a crash prevents, the scheduler makes up for: without the report it retries the stage, without the request it
 //!   sends the task of the next stage, which is ignored where it has arrived.
+//! - What tasks leave for those of a `reduce` stays until the run is over; more than a bound of it is on disk.
 //! - A stage has no more time than the run has left.
 //! - Operators and files of operators, however busy or slow, delay no heartbeat: they have threads and a loop of their own.
 //! - Everything is bounded: running and queued tasks, unacknowledged deliveries, pins, what is remembered.
@@ -19,6 +20,7 @@
 //! Absent: retries of failed stages (the scheduler's business), and state that would outlive the process.
 //!
 //! - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside.
+//! - [`stage`]: one task from start to end. - [`parts`], [`fetch`]: what tasks leave for those of a `reduce`.
 //! - [`host`]: operators. - [`session`]: the storage as a run sees it. - [`courier`]: reports and forwarded requests.
 //! - [`components`]: deployed operators. - [`registration`]: heartbeats. - [`ring`]: the storage nodes.
 
@@ -26,12 +28,15 @@ mod components;
 mod convert;
 mod core;
 mod courier;
+mod fetch;
 pub mod host;
+mod parts;
 mod registration;
 mod ring;
 mod server;
 mod service;
 mod session;
+mod stage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,10 +51,12 @@ use tokio::sync::mpsc;
 use components::StoredComponents;
 use courier::Courier;
 use host::{ChildCommand, HostConfig, OperatorHost, StartError};
+use parts::Parts;
 use registration::{Registration, SchedulerPresence};
 use ring::RingWatch;
 use server::Server;
 use service::Service;
+use stage::Bench;
 
 /// Tasks that a worker runs at once when nothing else is said.
 pub const SLOTS_DEFAULT: u32 = 8;
@@ -101,6 +108,7 @@ pub async fn run(
     let host = start_host(&config, slots, components).await?;
     let presence = SchedulerPresence::new(fabric.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
+    let parts = Parts::default();
     let service = Arc::new(Service {
         identity: identity.clone(),
         fabric: fabric.clone(),
@@ -108,6 +116,7 @@ pub async fn run(
         host: host.clone(),
         ring: ring.clone(),
         presence: presence.clone(),
+        parts: parts.clone(),
         events,
     });
     let router = Router::default()
@@ -126,13 +135,13 @@ pub async fn run(
         scheduler: config.scheduler.clone(),
         forward_delay: Duration::from_millis(config.gossip_delay_ms),
     };
-    let server = Server::new(
-        fabric.clone(),
-        slots as usize,
-        host.clone(),
-        ring.clone(),
-        courier,
-    );
+    let bench = Bench {
+        fabric: fabric.clone(),
+        host: host.clone(),
+        ring: ring.clone(),
+        parts,
+    };
+    let server = Server::new(fabric.clone(), slots as usize, bench, courier);
     let (address, scheduler) = (serving.address.clone(), config.scheduler);
     let registration = Registration {
         identity,

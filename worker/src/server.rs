@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::fabric::{self, BoxFuture, Duration, FabricHandle};
+use common::fabric::{self, BoxFuture, FabricHandle};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Account, Core, Ended, Input, Output, Refusal, Task, TaskKey};
 use crate::courier::Courier;
-use crate::host::{OperatorHost, OperatorRequest, Ran};
-use crate::ring::RingWatch;
-use crate::session::Session;
+use crate::stage::Bench;
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 1_024;
@@ -37,8 +35,7 @@ pub struct Load {
 pub struct Server {
     fabric: FabricHandle,
     core: Core,
-    host: Arc<OperatorHost>,
-    ring: RingWatch,
+    bench: Bench,
     courier: Courier,
     /// Dropping one stops it.
     running: BTreeMap<TaskKey, fabric::Task>,
@@ -47,20 +44,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(
-        fabric: FabricHandle,
-        slots: usize,
-        host: Arc<OperatorHost>,
-        ring: RingWatch,
-        courier: Courier,
-    ) -> Self {
+    pub fn new(fabric: FabricHandle, slots: usize, bench: Bench, courier: Courier) -> Self {
         let core = Core::new(slots);
         let (running, pending) = (BTreeMap::new(), FuturesUnordered::new());
         Self {
             fabric,
             core,
-            host,
-            ring,
+            bench,
             courier,
             running,
             pending,
@@ -121,16 +111,10 @@ impl Server {
     fn start(&mut self, task: Arc<Task>, time_ms: u64) {
         let key = task.key;
         let (sender, end) = oneshot::channel();
-        let stage = run_stage(
-            self.host.clone(),
-            self.ring.clone(),
-            task,
-            self.fabric.now_ms(),
-            time_ms,
-        );
+        let bench = self.bench.clone();
         let handle = self.fabric.spawn(Box::pin(async move {
             // Nobody listens any more when the task was stopped.
-            let _ = sender.send(stage.await);
+            let _ = sender.send(bench.run(task, time_ms).await);
         }));
         self.running.insert(key, handle);
         self.pending.push(Box::pin(async move {
@@ -144,40 +128,4 @@ impl Server {
             Input::Ended { key, end, account }
         }));
     }
-}
-
-/// How the stage ended, and what it took.
-async fn run_stage(
-    host: Arc<OperatorHost>,
-    ring: RingWatch,
-    task: Arc<Task>,
-    now_ms: u64,
-    time_ms: u64,
-) -> (Ended, Account) {
-    let Some(link) = task.link() else {
-        let reason = "the chain has no such stage".to_owned();
-        let permanent = true;
-        return (Ended::Failed { reason, permanent }, Account::default());
-    };
-    let request = OperatorRequest {
-        class: link.class.clone(),
-        component: link.component,
-        run: task.key.run.number,
-        scheduler_incarnation: task.key.run.scheduler_incarnation,
-        submitted_unix_ms: task.submitted_unix_ms,
-        stage: link.order,
-        task: 0,
-        attempt: task.key.attempt,
-        input: task.input.clone(),
-        options: link.options.clone(),
-        grants: task.grants.clone(),
-        items: task.items.clone(),
-        rehearsal: None,
-    };
-    let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);
-    let deadline = Duration::from_millis(time_ms);
-    let Ran { result, cold, .. } = host.run(request, Box::new(session), deadline).await;
-    let cold_ms = u64::try_from(cold.as_millis()).unwrap_or(u64::MAX);
-    let calls = afterwards.calls();
-    (afterwards.end(result), Account { cold_ms, calls })
 }

@@ -6,15 +6,19 @@ use common::fabric::FabricHandle;
 use common::node::Identity;
 use common::proto::{self, Empty, node, worker};
 use common::status::{Kind, Status};
-use common::types::ComponentHash;
+use common::types::{ComponentHash, Part};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
-use crate::core::{Input, Refusal, RunKey};
+use crate::core::{Input, Refusal, RunKey, TaskKey};
 use crate::host::OperatorHost;
+use crate::parts::{PartError, PartKey, Parts};
 use crate::registration::SchedulerPresence;
 use crate::ring::RingWatch;
 use crate::server::{Event, Load};
+
+/// Items in one answer, in bytes, about: one item may be longer.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// The services of a worker.
 pub struct Service {
@@ -24,6 +28,7 @@ pub struct Service {
     pub host: Arc<OperatorHost>,
     pub ring: RingWatch,
     pub presence: SchedulerPresence,
+    pub parts: Parts,
     pub events: mpsc::Sender<Event>,
 }
 
@@ -36,6 +41,12 @@ impl Service {
 
     async fn put(&self, event: Event) -> Result<(), Status> {
         self.events.send(event).await.map_err(|_| stopping())
+    }
+
+    /// What tasks have left for those of a `reduce`.
+    fn left(&self) -> String {
+        let (memory, disk) = self.parts.bytes();
+        format!("{memory} B in memory, {disk} B on disk")
     }
 
     async fn load(&self) -> Result<Load, Status> {
@@ -59,12 +70,72 @@ impl worker::Service for Service {
             run: number,
             scheduler_incarnation,
         } = request;
-        self.request(Input::CancelRun(RunKey {
+        let run = RunKey {
             scheduler_incarnation,
             number,
-        }))
-        .await?;
+        };
+        self.request(Input::CancelRun(run)).await?;
+        // Now nothing of it runs that could leave more.
+        self.parts.forget(run);
         Ok(Empty {})
+    }
+
+    async fn stop_task(&self, name: proto::TaskName) -> Result<Empty, Status> {
+        let proto::TaskName {
+            run: number,
+            scheduler_incarnation,
+            attempt,
+            stage,
+            task,
+        } = name;
+        let run = RunKey {
+            scheduler_incarnation,
+            number,
+        };
+        // Only tasks of a `map` or `reduce` are stopped one by one.
+        let segment = stage;
+        let key = TaskKey {
+            run,
+            segment,
+            task,
+            attempt,
+            stage,
+        };
+        self.request(Input::StopTask(key)).await?;
+        Ok(Empty {})
+    }
+
+    async fn fetch(&self, request: proto::FetchRequest) -> Result<proto::FetchResponse, Status> {
+        let run = RunKey {
+            scheduler_incarnation: request.scheduler_incarnation,
+            number: request.run,
+        };
+        let mut page = proto::FetchResponse {
+            offset: request.offset,
+            ..proto::FetchResponse::default()
+        };
+        let mut left = PAGE_BYTES;
+        for part in request.parts.into_iter().map(Part::from) {
+            let stage = request.stage;
+            let key = PartKey { run, stage, part };
+            let found = self.parts.page(key, request.partition, page.offset, left);
+            let found = found.await.map_err(|error| part_status(&error))?;
+            page.items.push(proto::PartItems {
+                task: part.task,
+                items: found.items,
+            });
+            if let Some(next) = found.next {
+                page.offset = next;
+                break;
+            }
+            page.offset = 0;
+            page.parts_ended += 1;
+            left = left.saturating_sub(found.bytes);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(page)
     }
 
     async fn prepare(
@@ -96,6 +167,7 @@ impl node::Service for Service {
             ("queued", load.queued.to_string()),
             ("unacknowledged", load.deliveries.to_string()),
             ("slots", self.slots.to_string()),
+            ("left for others", self.left()),
             ("operators", classes.join(" ")),
             ("ring", self.ring.describe()),
         ];
@@ -121,6 +193,16 @@ fn refusal_status(refusal: &Refusal) -> Status {
         Refusal::Cancelled | Refusal::Late => Kind::Cancelled,
     };
     Status::new(kind, refusal.to_string())
+}
+
+fn part_status(error: &PartError) -> Status {
+    let kind = match error {
+        PartError::Gone { .. } => Kind::NotFound,
+        PartError::NoSuchPlace(_) | PartError::NoKey => Kind::InvalidArgument,
+        PartError::Full { .. } => Kind::Overloaded,
+        PartError::Disk(_) => Kind::Internal,
+    };
+    Status::new(kind, error.to_string())
 }
 
 fn stopping() -> Status {

@@ -15,16 +15,13 @@ use common::client::{self, Condition, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Detail, Kind, Status};
 use common::types::{
-    self, CallKind, Item, Pin, RESERVED_PREFIX, Record, RecordId, RecordVersion, UpdateId,
-    VALUE_BYTES_MAX, Version, Wanted,
+    self, CallKind, Item, PINS_MAX, Pin, RESERVED_PREFIX, Record, RecordId, RecordVersion,
+    UpdateId, VALUE_BYTES_MAX, Version, Wanted,
 };
 
 use crate::core::{Ended, Task};
 use crate::host::{OperatorError, OperatorFailure, StorageCalls, StorageError, UpdateError};
 use crate::ring::RingWatch;
-
-/// Records that one run may touch, with those that its submitter has seen: they travel together.
-pub const PINS_MAX: usize = 8_192;
 
 /// The session of one run, for the time of one stage.
 pub struct Session {

@@ -9,7 +9,7 @@ mod sync;
 mod version;
 
 pub use calls::{CALLS_TOLD_MAX, CallKind, CallLog, StorageCall};
-pub use chain::{Link, WorkerAddress};
+pub use chain::{Dealing, Link, Part, Source, WorkerAddress, partition_of_key};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use hash::ComponentHash;
 pub use ring::{CommitMode, Ring, RingError, RingNode};
@@ -31,6 +31,9 @@ pub const VALUE_BYTES_DEFAULT: usize = 1 << 20;
 pub const RESERVED_PREFIX: &str = "_marionette/";
 /// Longest origin of an update id, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 256;
+
+/// Records that one run may touch, with those that its submitter has seen: they travel together.
+pub const PINS_MAX: usize = 8_192;
 
 /// A storage node's number in the ring, from 1; breaks ties between versions.
 pub type ReplicaId = u32;

@@ -42,8 +42,12 @@ fn row(task: &TracedTask) -> Vec<String> {
         "" => "done".to_owned(),
         error => printable(error),
     };
+    let stage = match task.task {
+        Some(number) => format!("{}.{number}", task.order),
+        None => task.order.to_string(),
+    };
     vec![
-        task.order.to_string(),
+        stage,
         printable(&task.class),
         printable(&task.worker),
         task.attempt.to_string(),
@@ -57,7 +61,7 @@ fn row(task: &TracedTask) -> Vec<String> {
 
 fn task_json(task: &TracedTask) -> Value {
     json!({
-        "stage": task.order, "class": task.class, "worker": task.worker, "attempt": task.attempt,
+        "stage": task.order, "task": task.task, "class": task.class, "worker": task.worker, "attempt": task.attempt,
         "queue_ms": task.queue_ms, "cold_ms": task.cold_ms, "run_ms": task.run_ms,
         "error": (!task.error.is_empty()).then_some(&task.error), "calls": calls(task),
     })

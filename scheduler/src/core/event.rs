@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::types::{CallLog, ComponentHash, Link, Pin, Ring, WorkerAddress};
+use common::types::{
+    CallLog, ComponentHash, Dealing, Link, Part, Pin, Ring, Source, WorkerAddress,
+};
 use thiserror::Error;
 
 use super::run::{Checkpoint, RunNumber, RunState};
@@ -46,6 +48,7 @@ pub enum Input {
         run: RunNumber,
         attempt: u32,
         stage: usize,
+        task: u32,
         /// No answer came: the worker may be executing it.
         may_have_arrived: bool,
     },
@@ -70,6 +73,14 @@ pub enum Output {
     CancelRun {
         worker: WorkerAddress,
         run: RunNumber,
+    },
+    /// Tell the worker that this attempt at a task is of no use any more.
+    StopTask {
+        worker: WorkerAddress,
+        run: RunNumber,
+        attempt: u32,
+        stage: usize,
+        task: u32,
     },
     /// The record of the run has changed: for the log and for whoever debugs.
     Changed {
@@ -125,8 +136,9 @@ pub struct StageSpec {
     pub class: String,
     /// Its number in the application file.
     pub order: u32,
-    /// A `map` or `reduce`.
-    pub parallel: bool,
+    pub dealing: Dealing,
+    /// Items of one task of a `map`, at least 1.
+    pub chunk: usize,
     pub timeout_ms: Option<u64>,
     /// At least 1.
     pub attempts_max: u32,
@@ -153,6 +165,8 @@ pub struct StageReport {
     pub attempt: u32,
     /// Index into the chain.
     pub stage: usize,
+    /// The number of the task within the stage; 0 in plain ones.
+    pub task: u32,
     pub worker: String,
     pub queue_ms: u64,
     pub run_ms: u64,
@@ -165,6 +179,16 @@ pub struct StageReport {
 #[derive(Debug, Clone, PartialEq)]
 pub enum StageEnd {
     Returned(Checkpoint),
+    /// Its items wait at its worker for the `reduce` behind it.
+    Held {
+        pins: Vec<Pin>,
+    },
+    /// What tasks of the stage before have left at a worker could not be had.
+    SourceLost {
+        worker: String,
+        parts: Vec<Part>,
+        reason: String,
+    },
     Failed {
         reason: String,
         /// No other attempt can end otherwise.
@@ -176,8 +200,8 @@ impl StageEnd {
     /// Why it failed.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Returned(_) => None,
-            Self::Failed { reason, .. } => Some(reason),
+            Self::Returned(_) | Self::Held { .. } => None,
+            Self::Failed { reason, .. } | Self::SourceLost { reason, .. } => Some(reason),
         }
     }
 }
@@ -190,14 +214,20 @@ pub struct Dispatch {
     pub attempt: u32,
     /// Index into the chain.
     pub stage: usize,
+    /// The number of the task within the stage; 0 in plain ones.
+    pub task: u32,
+    /// An older attempt at the task may have begun.
+    pub is_retry: bool,
     pub input: Arc<str>,
     /// Until the run's deadline, from now.
     pub left_ms: u64,
     pub chain: Vec<Link>,
     pub grants: Arc<[String]>,
     pub submitted_unix_ms: u64,
-    /// What the stage before left; absent for the first.
+    /// What the stage before left, or the task's part of it; absent for the first.
     pub checkpoint: Option<Arc<Checkpoint>>,
+    /// Where the rest of its items is.
+    pub sources: Vec<Source>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +278,8 @@ pub enum CancelError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WrongStage {
     UnknownClass(usize),
-    Parallel(usize),
+    /// A `map` or `reduce` without a stage before it has no items.
+    NoItems(usize),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -307,6 +338,12 @@ pub enum Change {
         order: u32,
         class: String,
     },
+    /// A `map` or `reduce` has begun.
+    Dealt {
+        order: u32,
+        class: String,
+        tasks: usize,
+    },
     Ended {
         state: RunState,
     },
@@ -357,6 +394,11 @@ impl std::fmt::Display for Change {
             Self::Waiting { order, class } => {
                 write!(f, "stage {order} waits for a worker with {class}")
             }
+            Self::Dealt {
+                order,
+                class,
+                tasks,
+            } => write!(f, "stage {order} ({class}) has {tasks} tasks"),
             Self::Ended { state } => write!(f, "{state}"),
         }
     }

@@ -4,15 +4,19 @@
 //!
 //! - [`event`]: inputs and outputs. - [`run`]: a run and its stages. - [`runs`]: all runs, in flight and finished.
 //! - [`workers`]: who is active, and the choice among them. - [`submission`]: what is refused, first placement.
+//! - [`tasks`]: the tasks of a `map` or `reduce`. - [`deal`]: who gets them. - [`gather`]: what becomes of them.
 //! - [`trace`]: what a run did and waits for. - [`catalog`]: deployed operators. - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
 
 mod catalog;
+mod deal;
 mod event;
+mod gather;
 mod progress;
 mod recovery;
 mod run;
 mod runs;
 mod submission;
+mod tasks;
 mod trace;
 mod workers;
 
@@ -52,6 +56,8 @@ pub struct Core {
     /// Whether workers are told to get ready for what they will need.
     warms_up: bool,
     ticked_ms: u64,
+    /// The run that was dealt a task last.
+    dealt: RunNumber,
 }
 
 impl Core {
@@ -98,8 +104,9 @@ impl Core {
                 run,
                 attempt,
                 stage,
+                task,
                 may_have_arrived,
-            } => self.send_failed(now_ms, run, (attempt, stage), may_have_arrived),
+            } => self.send_failed(now_ms, run, (attempt, stage, task), may_have_arrived),
             Input::SetCatalog(catalog) => self.set_catalog(catalog, outputs),
             Input::PrepareFailed { worker, component } => {
                 self.workers.is_unprepared(&worker, component);
@@ -163,6 +170,7 @@ impl Core {
                 outputs.push(Output::WorkerAppeared { worker: name });
             }
             self.attend(now_ms, outputs);
+            self.deal(now_ms, outputs);
         }
         Ok(self.ring.clone())
     }
@@ -196,5 +204,6 @@ impl Core {
             self.expire(now_ms, number, outputs);
         }
         self.attend(now_ms, outputs);
+        self.attend_tasks(now_ms, outputs);
     }
 }

@@ -1,12 +1,10 @@
 //! Stages end, and at last the run.
 
-use std::sync::Arc;
-
 use common::types::WorkerAddress;
 
 use super::Core;
 use super::event::{CancelError, Change, Output, StageEnd, StageReport, UnknownRun};
-use super::run::{Checkpoint, RunNumber, RunState, TimesMs};
+use super::run::{Checkpoint, Progress, RunNumber, RunState, TimesMs};
 use super::trace::TracedTask;
 
 impl Core {
@@ -24,6 +22,9 @@ impl Core {
         let Some(stage) = run.stages.get(report.stage) else {
             return;
         };
+        if stage.spec.dealing.is_parallel() {
+            return self.task_ended(now_ms, report, outputs);
+        }
         let expected =
             stage.attempt == report.attempt && stage.worker.as_ref() == Some(&report.worker);
         if !expected || stage.times_ms.is_some() {
@@ -37,6 +38,7 @@ impl Core {
         };
         let traced = TracedTask {
             stage: report.stage,
+            task: None,
             attempt: report.attempt,
             worker: report.worker,
             times_ms,
@@ -53,6 +55,8 @@ impl Core {
                     self.advance(now_ms, report.run, report.stage, checkpoint, outputs);
                 }
             }
+            // Plain stages neither hold items nor fetch them.
+            StageEnd::Held { .. } | StageEnd::SourceLost { .. } => {}
             StageEnd::Failed { .. } if !running || is_done => {}
             // It has overtaken the report of the stage before, without which nothing can be tried again.
             StageEnd::Failed {
@@ -116,13 +120,12 @@ impl Core {
         run.resend = None;
         run.unreached = 0;
         let next = stage + 1;
-        let Some(started) = run.stages.get_mut(next) else {
-            self.finish(
-                now_ms,
-                number,
-                RunState::Completed(Arc::new(checkpoint)),
-                outputs,
-            );
+        let in_segment = next < run.segment_end(stage);
+        let started = run.stages.get_mut(next).filter(|_| in_segment);
+        let Some(started) = started else {
+            self.runs.keep(number, checkpoint);
+            self.begin_stage(now_ms, number, next, outputs);
+            self.deal(now_ms, outputs);
             return;
         };
         let (placed, failure) = (started.worker.is_some(), started.failure.take());
@@ -143,10 +146,16 @@ impl Core {
         outputs: &mut Vec<Output>,
     ) {
         let is_over = matches!(state, RunState::Completed(_));
+        self.release_all(now_ms, number);
         if !self.runs.finish(now_ms, number, state.clone()) {
             return;
         }
-        if !is_over {
+        // What tasks have left for others is at the workers until they hear of the end.
+        let has_left = self.runs.get(number).is_some_and(|run| {
+            let mut stages = run.stages.iter();
+            stages.any(|stage| stage.spec.dealing.is_parallel())
+        });
+        if !is_over || has_left {
             for worker in self.involved(number) {
                 outputs.push(Output::CancelRun {
                     worker,
@@ -154,22 +163,28 @@ impl Core {
                 });
             }
         }
-        self.tell_end(now_ms, number, state, outputs);
+        Self::tell_end(number, state, outputs);
+        self.deal(now_ms, outputs);
     }
 
-    fn tell_end(
-        &mut self,
-        now_ms: u64,
-        number: RunNumber,
-        state: RunState,
-        outputs: &mut Vec<Output>,
-    ) {
-        if let Some(run) = self.runs.get(number) {
-            let open = run.stages.iter().filter(|stage| !stage.done);
-            for worker in open.filter_map(|stage| stage.worker.as_ref()) {
-                self.workers.release(now_ms, worker);
-            }
+    /// Nobody has anything to do for a run that is about to end.
+    fn release_all(&mut self, now_ms: u64, number: RunNumber) {
+        let Some(run) = self.runs.running_mut(number) else {
+            return;
+        };
+        let open = run.stages.iter().filter(|stage| !stage.done);
+        let mut busy: Vec<String> = open.filter_map(|stage| stage.worker.clone()).collect();
+        for stage in 0..run.stages.len() {
+            let tasks = self.runs.drop_tasks(number, stage);
+            let at_tasks = tasks.iter().flat_map(|tasks| tasks.under_way());
+            busy.extend(at_tasks.map(|(_, attempt)| attempt.worker.clone()));
         }
+        for worker in busy {
+            self.workers.release(now_ms, &worker);
+        }
+    }
+
+    fn tell_end(number: RunNumber, state: RunState, outputs: &mut Vec<Output>) {
         outputs.push(Output::Changed {
             run: number,
             change: Change::Ended {
@@ -189,8 +204,10 @@ impl Core {
         let run = self.runs.get(number).ok_or(UnknownRun(number))?;
         match &run.state {
             RunState::Running => {
+                self.release_all(now_ms, number);
                 self.runs.finish(now_ms, number, RunState::Cancelled);
-                self.tell_end(now_ms, number, RunState::Cancelled, outputs);
+                Self::tell_end(number, RunState::Cancelled, outputs);
+                self.deal(now_ms, outputs);
             }
             RunState::Cancelled => {}
             state => {
@@ -219,7 +236,11 @@ impl Core {
         let waited_for = match run.stages.get(run.frontier()) {
             Some(stage) => {
                 let (class, order) = (&stage.spec.class, stage.spec.order);
+                let Progress { tasks, done } = stage.progress;
                 match &stage.worker {
+                    _ if stage.spec.dealing.is_parallel() => format!(
+                        "of {tasks} tasks of operator {class} (stage {order}) {done} were done"
+                    ),
                     Some(worker) => {
                         format!("operator {class} (stage {order}) on worker {worker} had not ended")
                     }

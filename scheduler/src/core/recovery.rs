@@ -10,6 +10,8 @@ use super::run::{Resend, Run, RunNumber, RunState, TimesMs};
 use super::trace::TracedTask;
 use super::{Core, workers::Workers};
 
+/// Items that one task may get, in bytes: they go into one message.
+const TASK_BYTES_MAX: usize = 24 << 20;
 /// Pause before a task that did not reach its worker is sent again; doubled up to the maximum.
 const RESEND_MS: u64 = 100;
 const RESEND_MS_MAX: u64 = 1_600;
@@ -32,7 +34,9 @@ impl Core {
         let in_flight: Vec<RunNumber> = self.runs.in_flight().iter().copied().collect();
         for number in in_flight {
             self.lose_worker_of(now_ms, number, name, cause, outputs);
+            self.lose_tasks(now_ms, number, name, cause, outputs);
         }
+        self.deal(now_ms, outputs);
     }
 
     fn lose_worker_of(
@@ -61,6 +65,7 @@ impl Core {
         if worker_of(frontier) == Some(name) {
             let lost = TracedTask {
                 stage: frontier,
+                task: None,
                 attempt: run.stages.get(frontier).map_or(0, |stage| stage.attempt),
                 worker: name.to_owned(),
                 times_ms: TimesMs::default(),
@@ -176,6 +181,38 @@ impl Core {
         }
     }
 
+    /// Places the plain stages from this one on, and sends the first task; without a worker the run waits.
+    pub(super) fn begin_segment(
+        &mut self,
+        now_ms: u64,
+        number: RunNumber,
+        stage: usize,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(run) = self.runs.running_mut(number) else {
+            return;
+        };
+        let bytes = run.checkpoint.as_ref().map_or(0, |before| before.bytes());
+        if bytes > TASK_BYTES_MAX {
+            let order = run.stages.get(stage).map_or(0, |stage| stage.spec.order);
+            let reason = format!(
+                "stage {order} would get {bytes} bytes of items, more than {TASK_BYTES_MAX}: make it a `reduce`, or let one come before it"
+            );
+            self.finish(now_ms, number, RunState::Failed(reason), outputs);
+            return;
+        }
+        fill(run, stage, &mut self.workers);
+        for of in run.stages.iter_mut().skip(stage) {
+            of.first_attempt = of.attempt;
+        }
+        let is_placed = run.stages.get(stage).is_some_and(|of| of.worker.is_some());
+        if is_placed {
+            self.send(now_ms, number, outputs);
+        } else {
+            self.place(now_ms, number, None, outputs);
+        }
+    }
+
     /// Sends the next task of the run to its worker, as the attempt that it already has.
     pub(super) fn send(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {
         let Some(run) = self.runs.running_mut(number) else {
@@ -197,12 +234,15 @@ impl Core {
             run: number,
             attempt: stage.attempt,
             stage: frontier,
+            task: 0,
+            is_retry: stage.attempt > stage.first_attempt,
             input: run.input.clone(),
             left_ms: run.deadline_ms.saturating_sub(now_ms),
             chain: chain(run, &self.workers),
             grants: run.grants.clone(),
             submitted_unix_ms: run.submitted_unix_ms,
             checkpoint: run.checkpoint.clone(),
+            sources: Vec::new(),
         }));
         self.prepare_behind(number, frontier, outputs);
     }
@@ -212,12 +252,15 @@ impl Core {
         &mut self,
         now_ms: u64,
         number: RunNumber,
-        (attempt, stage): (u32, usize),
+        (attempt, stage, task): (u32, usize, u32),
         may_have_arrived: bool,
     ) {
         let Some(run) = self.runs.running_mut(number) else {
             return;
         };
+        if run.tasks_mut(stage).is_some() {
+            return self.task_send_failed(now_ms, number, (attempt, stage, task), may_have_arrived);
+        }
         let Some(failed) = run.stages.get(stage).filter(|_| run.frontier() == stage) else {
             return;
         };
@@ -337,10 +380,10 @@ impl Core {
     }
 }
 
-/// Finds workers for the stages from this one on that have none. Only with a new attempt: tasks under way name the old
-/// ones.
+/// Finds workers for the stages from this one on to the end of its segment that have none. Only with a new attempt: tasks
+/// under way name the old ones.
 pub(super) fn fill(run: &mut Run, from: usize, workers: &mut Workers) {
-    for stage in from..run.stages.len() {
+    for stage in from..run.segment_end(from) {
         let Some(lacking) = run.stages.get(stage).filter(|of| of.worker.is_none()) else {
             continue;
         };
@@ -349,11 +392,12 @@ pub(super) fn fill(run: &mut Run, from: usize, workers: &mut Workers) {
     }
 }
 
-fn chain(run: &Run, workers: &Workers) -> Vec<Link> {
+pub(super) fn chain(run: &Run, workers: &Workers) -> Vec<Link> {
     let link = |stage: &super::Stage| Link {
         class: stage.spec.class.clone(),
         component: stage.spec.component,
         order: stage.spec.order,
+        dealing: stage.spec.dealing,
         worker: stage.worker.as_ref().and_then(|name| workers.address(name)),
         timeout_ms: stage.spec.timeout_ms,
         options: stage.spec.options.clone(),

@@ -2,7 +2,8 @@
 //!
 //! Invariants: the stages that are done come before those that are not. The attempt numbers of the stages never fall
 //! along the chain, and a stage that gets another worker gets another attempt number: one (run, attempt, stage) is
-//! given to one worker only. Once there is an outcome, the state does not change any more.
+//! given to one worker only. A `map` or `reduce` has tasks of its own, each with its own attempts ([`super::tasks`]); plain
+//! stages between two of those are handed on from worker to worker: a *segment*. Once there is an outcome, the state does not change any more.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use common::types::{Item, Pin};
 
 use super::event::{StageSpec, Submission};
+use super::tasks::Tasks;
 use super::trace::TracedTask;
 
 /// From 1, counted by one scheduler.
@@ -23,6 +25,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The same pins with other items.
+    pub fn with(&self, items: Vec<Item>) -> Arc<Self> {
+        let pins = self.pins.clone();
+        Arc::new(Self { items, pins })
+    }
+
     /// Keys, values and ids of records, together.
     pub fn bytes(&self) -> usize {
         let items = self
@@ -81,6 +89,8 @@ pub struct Stage {
     pub worker: Option<String>,
     /// Only reports of this attempt count.
     pub attempt: u32,
+    /// The one with which its segment began.
+    pub first_attempt: u32,
     /// How often it was started, as far as the scheduler knows; 1 when nothing failed.
     pub tries: u32,
     pub done: bool,
@@ -88,6 +98,16 @@ pub struct Stage {
     pub failure: Option<String>,
     /// Once the worker has reported them.
     pub times_ms: Option<TimesMs>,
+    /// Of a `map` or `reduce` that has begun, as long as somebody may need them.
+    pub tasks: Option<Box<Tasks>>,
+    /// How many tasks it has, and how many are done; zero for a plain stage.
+    pub progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    pub tasks: usize,
+    pub done: usize,
 }
 
 /// A task that did not reach its worker.
@@ -134,10 +154,13 @@ impl Run {
             spec,
             worker: None,
             attempt: 1,
+            first_attempt: 1,
             tries: 1,
             done: false,
             failure: None,
             times_ms: None,
+            tasks: None,
+            progress: Progress::default(),
         };
         Self {
             number,
@@ -188,6 +211,18 @@ impl Run {
         self.ended_ms
             .unwrap_or(now_ms)
             .saturating_sub(self.submitted_ms)
+    }
+
+    /// The end of the segment that begins with this stage: the next `map` or `reduce`, or the end of the chain.
+    pub fn segment_end(&self, from: usize) -> usize {
+        let mut behind = self.stages.iter().enumerate().skip(from);
+        behind
+            .find(|(_, stage)| stage.spec.dealing.is_parallel())
+            .map_or(self.stages.len(), |(stage, _)| stage)
+    }
+
+    pub fn tasks_mut(&mut self, stage: usize) -> Option<&mut Tasks> {
+        self.stages.get_mut(stage)?.tasks.as_deref_mut()
     }
 
     /// From this stage on, only reports of a new attempt count.

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use common::types::Item;
+
 use super::event::SubmitError;
 use super::run::{Checkpoint, Run, RunNumber, RunState, Stage};
+use super::tasks::Tasks;
 use super::trace::{TRACED_TASKS_MAX, TracedTask};
 
 /// Runs without an outcome.
@@ -31,6 +34,10 @@ pub struct Runs {
     history_bytes: usize,
     /// Runs whose next task waits for a worker or for being sent again.
     pub attention: BTreeSet<RunNumber>,
+    /// Runs that are at a `map` or `reduce`.
+    pub spread: BTreeSet<RunNumber>,
+    /// Those of them that may have tasks that nobody is at.
+    pub dealing: BTreeSet<RunNumber>,
 }
 
 impl Runs {
@@ -100,6 +107,61 @@ impl Runs {
         self.in_flight_bytes += bytes_of(run);
     }
 
+    /// Takes the items out of the checkpoint of a running run: from now on they are its tasks'.
+    pub fn take_items(&mut self, number: RunNumber) -> Vec<Item> {
+        let before = self
+            .running_mut(number)
+            .and_then(|run| run.checkpoint.clone());
+        let Some(before) = before else {
+            return Vec::new();
+        };
+        self.keep(
+            number,
+            Checkpoint {
+                items: Vec::new(),
+                pins: before.pins.clone(),
+            },
+        );
+        Arc::unwrap_or_clone(before).items
+    }
+
+    pub fn set_tasks(&mut self, number: RunNumber, stage: usize, tasks: Tasks) {
+        if let Some(of) = self.stage_mut(number, stage) {
+            of.progress = tasks.progress();
+            let bytes = tasks.bytes();
+            of.tasks = Some(Box::new(tasks));
+            self.in_flight_bytes += bytes;
+        }
+    }
+
+    /// Looks at the tasks of a stage of a running run, or changes them.
+    pub fn tasks<T>(
+        &mut self,
+        number: RunNumber,
+        stage: usize,
+        change: impl FnOnce(&mut Tasks) -> T,
+    ) -> Option<T> {
+        let of = self.running_mut(number)?.stages.get_mut(stage)?;
+        let tasks = of.tasks.as_deref_mut()?;
+        let before = tasks.bytes();
+        let result = change(tasks);
+        let after = tasks.bytes();
+        of.progress = tasks.progress();
+        self.in_flight_bytes = self.in_flight_bytes + after - before;
+        Some(result)
+    }
+
+    pub fn drop_tasks(&mut self, number: RunNumber, stage: usize) -> Option<Box<Tasks>> {
+        let tasks = self
+            .running_mut(number)?
+            .stages
+            .get_mut(stage)?
+            .tasks
+            .take()?;
+        self.in_flight_bytes -= tasks.bytes();
+        Some(tasks)
+    }
+
     /// Gives a running run its outcome. False when it has one already: nothing changes then.
     pub fn finish(&mut self, now_ms: u64, number: RunNumber, state: RunState) -> bool {
         let Some(run) = self.known.get_mut(&number).filter(|run| run.is_running()) else {
@@ -109,6 +171,8 @@ impl Runs {
         self.in_flight.remove(&number);
         self.deadlines.remove(&(run.deadline_ms, number));
         self.attention.remove(&number);
+        self.spread.remove(&number);
+        self.dealing.remove(&number);
         run.state = state;
         run.ended_ms = Some(now_ms);
         run.checkpoint = None;
@@ -119,14 +183,15 @@ impl Runs {
         true
     }
 
-    /// Remembers what became of a task, once.
+    /// Remembers what became of a task; of a plain stage, once.
     pub fn trace(&mut self, number: RunNumber, task: TracedTask) {
         let Some(run) = self.known.get_mut(&number) else {
             return;
         };
-        let is_known =
-            |known: &TracedTask| (known.stage, known.attempt) == (task.stage, task.attempt);
-        if run.trace.iter().any(is_known) {
+        let is_known = |known: &TracedTask| {
+            (known.task, known.stage, known.attempt) == (None, task.stage, task.attempt)
+        };
+        if task.task.is_none() && run.trace.iter().any(is_known) {
             return;
         }
         let is_full = run.trace.len() >= TRACED_TASKS_MAX;
@@ -180,6 +245,8 @@ fn bytes_of(run: &Run) -> usize {
         RunState::Failed(reason) | RunState::Expired(reason) => reason.len(),
         RunState::Cancelled => 0,
     };
+    let tasks = run.stages.iter().filter_map(|stage| stage.tasks.as_ref());
+    let tasks: usize = tasks.map(|tasks| tasks.bytes()).sum();
     let trace: usize = run.trace.iter().map(TracedTask::bytes).sum();
-    run.input.len() + items + trace
+    run.input.len() + items + tasks + trace
 }

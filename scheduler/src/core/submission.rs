@@ -1,9 +1,14 @@
 //! A run begins: what is refused, and the first placement of all its stages.
 
+use common::types::Dealing;
+
 use super::Core;
 use super::event::{Change, Output, StageSpec, Submission, SubmitError, WrongStage};
 use super::recovery::fill;
 use super::run::{Run, RunNumber};
+
+/// A `reduce` that does not say has a partition for each worker, but not more than these.
+const PARTITIONS_DEFAULT_MAX: u32 = 64;
 
 impl Core {
     /// Assigns the stages one after another, each to the worker with the fewest outstanding tasks, those just
@@ -21,6 +26,12 @@ impl Core {
             stage.component = self.catalog.get(&stage.class).copied();
         }
         self.check(&submission)?;
+        let everywhere = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        for stage in &mut submission.stages {
+            if stage.dealing == Dealing::Partitions(0) {
+                stage.dealing = Dealing::Partitions(everywhere.clamp(1, PARTITIONS_DEFAULT_MAX));
+            }
+        }
         let run = self
             .runs
             .insert(|number| Run::new(number, now_ms, submission));
@@ -49,9 +60,15 @@ impl Core {
         let Some(run) = key.and_then(|key| self.runs.with_key(key)) else {
             return Ok(None);
         };
-        // Which component a class had is the run's own business.
+        // Which component a class had is the run's own business, and so are partitions that nobody wrote.
         let written = |spec: &StageSpec| StageSpec {
             component: None,
+            dealing: match spec.dealing {
+                Dealing::Partitions(_) if !spec.options.contains_key("partitions") => {
+                    Dealing::Partitions(0)
+                }
+                dealing => dealing,
+            },
             ..spec.clone()
         };
         let stages = run.stages.iter().map(|stage| written(&stage.spec));
@@ -79,8 +96,8 @@ impl Core {
         known.sort_unstable();
         known.dedup();
         let wrong = |(index, stage): (usize, &StageSpec)| {
-            if stage.parallel {
-                Some(WrongStage::Parallel(index))
+            if index == 0 && stage.dealing.is_parallel() {
+                Some(WrongStage::NoItems(index))
             } else {
                 let unknown = known.binary_search(&stage.class).is_err();
                 unknown.then_some(WrongStage::UnknownClass(index))

@@ -3,16 +3,18 @@
 use common::types::CallLog;
 
 use super::Core;
-use super::run::{Run, RunNumber, TimesMs};
+use super::run::{Progress, Run, RunNumber, TimesMs};
 
-/// Attempts at stages that are remembered of one run, the newest.
-pub const TRACED_TASKS_MAX: usize = 64;
+/// Attempts that are remembered of one run, the newest.
+pub const TRACED_TASKS_MAX: usize = 10_000;
 
-/// One attempt at a stage that has ended.
+/// One attempt at a stage, or at a task of a `map` or `reduce`, that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracedTask {
     /// Index into the chain.
     pub stage: usize,
+    /// Absent: the stage is a plain one.
+    pub task: Option<u32>,
     pub attempt: u32,
     pub worker: String,
     pub times_ms: TimesMs,
@@ -48,6 +50,13 @@ impl Core {
             return "waits for the report of its last stage".to_owned();
         };
         let (class, order) = (&stage.spec.class, stage.spec.order);
+        if let Some(tasks) = &stage.tasks {
+            let Progress { tasks: all, done } = tasks.progress();
+            let (running, waiting) = (tasks.running(), tasks.waiting());
+            return format!(
+                "waits for stage {order} ({class}): of {all} tasks {done} are done, {running} are at workers, {waiting} wait for a worker with room"
+            );
+        }
         let Some(worker) = &stage.worker else {
             return format!("waits for a worker that has operator {class} (stage {order})");
         };

@@ -27,6 +27,8 @@ pub struct Worker {
     pub outstanding: u32,
     /// When its last outstanding task ended.
     pub idle_since_ms: u64,
+    /// Until then it gets no tasks of `map` and `reduce`.
+    shunned_until_ms: u64,
     /// Deployed components that it was told to prepare, and has not failed to.
     prepared: BTreeSet<ComponentHash>,
 }
@@ -70,6 +72,10 @@ impl Workers {
 
     pub fn is_empty(&self) -> bool {
         self.active.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.active.len()
     }
 
     /// The active worker with this name.
@@ -170,6 +176,7 @@ impl Workers {
             heard_ms,
             outstanding: 0,
             idle_since_ms,
+            shunned_until_ms: 0,
             prepared: BTreeSet::new(),
         };
         self.active.insert(name, worker);
@@ -210,8 +217,38 @@ impl Workers {
     /// Gives one more task to the worker with the fewest outstanding ones among those that can run the stage, except
     /// `except`. Ties: the one idle longest; then by name.
     pub fn assign(&mut self, stage: &StageSpec, except: Option<&str>) -> Option<WorkerAddress> {
-        let eligible =
-            |worker: &&mut Worker| worker.can_run(stage) && Some(worker.at.name.as_str()) != except;
+        self.assign_if(stage, except, |_| true)
+    }
+
+    /// The same among those that have fewer tasks than `tasks_max` says for their slots, and are not shunned.
+    pub fn assign_free(
+        &mut self,
+        now_ms: u64,
+        stage: &StageSpec,
+        except: Option<&str>,
+        tasks_max: impl Fn(u32) -> u32,
+    ) -> Option<WorkerAddress> {
+        self.assign_if(stage, except, |worker| {
+            worker.outstanding < tasks_max(worker.slots) && worker.shunned_until_ms <= now_ms
+        })
+    }
+
+    /// The worker could not be reached, or had no room.
+    pub fn shun(&mut self, name: &str, until_ms: u64) {
+        if let Some(worker) = self.active.get_mut(name) {
+            worker.shunned_until_ms = until_ms;
+        }
+    }
+
+    fn assign_if(
+        &mut self,
+        stage: &StageSpec,
+        except: Option<&str>,
+        has_room: impl Fn(&Worker) -> bool,
+    ) -> Option<WorkerAddress> {
+        let eligible = |worker: &&mut Worker| {
+            worker.can_run(stage) && Some(worker.at.name.as_str()) != except && has_room(worker)
+        };
         // The first of several equal ones, and they come in the order of their names.
         let least = |worker: &&mut Worker| (worker.outstanding, worker.idle_since_ms);
         let worker = self

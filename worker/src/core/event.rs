@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::types::{CallLog, Item, Pin};
+use common::types::{CallLog, Item, Part, Pin};
 use thiserror::Error;
 
 use super::task::{RunKey, Task, TaskKey};
@@ -19,6 +19,8 @@ pub enum Input {
         account: Account,
     },
     CancelRun(RunKey),
+    /// Another attempt was faster.
+    StopTask(TaskKey),
     /// A report or a forward is over, whatever came of it.
     Delivered,
 }
@@ -62,10 +64,20 @@ pub enum Ended {
         items: Vec<Item>,
         pins: Vec<Pin>,
     },
+    /// Its items wait here for the tasks of the `reduce` behind it.
+    Held {
+        pins: Vec<Pin>,
+    },
     Failed {
         reason: String,
         /// No other attempt can end otherwise.
         permanent: bool,
+    },
+    /// What tasks of the stage before have left at a worker could not be fetched.
+    SourceLost {
+        worker: String,
+        parts: Vec<Part>,
+        reason: String,
     },
 }
 

@@ -36,8 +36,8 @@ impl Memory {
             stage: u32::MAX,
             ..task
         };
-        let mut same_run = self.tasks.set.range(task..=last);
-        same_run.any(|known| *known == task || known.replaces(task))
+        let mut same_task = self.tasks.set.range(task..=last);
+        same_task.any(|known| *known == task || known.replaces(task))
     }
 }
 

@@ -64,6 +64,10 @@ impl Core {
                 self.memory.cancel(run);
                 self.stop(outputs, |key| key.run == run);
             }
+            Input::StopTask(task) => {
+                self.memory.note(task);
+                self.stop(outputs, |key| *key == task);
+            }
             Input::Delivered => self.deliveries = self.deliveries.saturating_sub(1),
         }
         self.start(now_ms, outputs);

@@ -1,6 +1,6 @@
 //! One task: a stage of a run, to be executed here.
 
-use common::types::{Item, Link, Pin};
+use common::types::{Dealing, Item, Link, Pin, Source};
 
 /// Names a run: its number, and the scheduler that counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,16 +13,23 @@ pub struct RunKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskKey {
     pub run: RunKey,
-    /// Counted over the run.
+    /// Index into the chain: the first of the stages that workers hand on to one another, of which this is one; of a `map`
+    /// or `reduce`, the stage itself.
+    pub segment: u32,
+    /// The number of the task within its stage; 0 in plain stages.
+    pub task: u32,
+    /// Counted over the run; of a `map` or `reduce`, over the task.
     pub attempt: u32,
     /// Index into the chain.
     pub stage: u32,
 }
 
 impl TaskKey {
-    /// True when `older` is of no use any more: a newer attempt has begun at its stage or before it.
+    /// True when `older` is of no use any more: a newer attempt has begun at its stage, or before it in its segment.
     pub fn replaces(self, older: Self) -> bool {
-        self.run == older.run && self.attempt > older.attempt && self.stage <= older.stage
+        (self.run, self.segment, self.task) == (older.run, older.segment, older.task)
+            && self.attempt > older.attempt
+            && self.stage <= older.stage
     }
 }
 
@@ -38,6 +45,8 @@ pub struct Task {
     pub input: String,
     /// What the stage before returned.
     pub items: Vec<Item>,
+    /// Where the rest of its items is.
+    pub sources: Vec<Source>,
     pub pins: Vec<Pin>,
     /// Prefixes of the URLs that operators of the run may open.
     pub grants: Vec<String>,
@@ -51,8 +60,28 @@ impl Task {
         self.chain.get(self.key.stage as usize)
     }
 
+    /// The stage to which this one is handed on; absent: the scheduler does that, or it was the last.
     pub fn next(&self) -> Option<&Link> {
+        let is_plain = |link: &&Link| !link.dealing.is_parallel();
+        self.link().filter(is_plain)?;
+        self.behind().filter(is_plain)
+    }
+
+    fn behind(&self) -> Option<&Link> {
         self.chain.get(self.key.stage as usize + 1)
+    }
+
+    /// Into how many partitions the items are to be divided that wait here for the tasks of the `reduce` behind; absent:
+    /// they are reported.
+    pub fn leaves(&self) -> Option<u32> {
+        self.link().filter(|link| link.dealing.is_parallel())?;
+        self.behind()?.partitions()
+    }
+
+    /// Whether its items are to be sorted by their keys.
+    pub fn reduces(&self) -> bool {
+        let link = self.link();
+        link.is_some_and(|link| matches!(link.dealing, Dealing::Partitions(_)))
     }
 
     /// What it holds in memory, about.

@@ -1,7 +1,7 @@
 //! The machine as tables: inputs in the order of time, the list of effects beside each.
 
 use common::fabric::Address;
-use common::types::{Item, Link, WorkerAddress};
+use common::types::{Dealing, Item, Link, WorkerAddress};
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -57,6 +57,10 @@ impl Machine {
         })
     }
 
+    fn stop(&mut self, name: &str) -> String {
+        self.step(Input::StopTask(key(name)))
+    }
+
     fn cancel(&mut self, number: u64) -> String {
         self.step(Input::CancelRun(RunKey {
             scheduler_incarnation: 1,
@@ -65,18 +69,25 @@ impl Machine {
     }
 }
 
-/// `run/attempt/stage`.
+/// `run/attempt/stage`, and behind a point the task of a `map`, whose segment is its own.
 fn key(name: &str) -> TaskKey {
+    let (name, task) = match name.split_once('.') {
+        Some((name, task)) => (name, Some(task.parse().unwrap())),
+        None => (name, None),
+    };
     let mut parts = name.split('/').map(|part| part.parse::<u32>().unwrap());
     let mut next = || parts.next().unwrap();
     let run = RunKey {
         scheduler_incarnation: 1,
         number: next().into(),
     };
+    let (attempt, stage) = (next(), next());
     TaskKey {
         run,
-        attempt: next(),
-        stage: next(),
+        segment: task.map_or(0, |_| stage),
+        task: task.unwrap_or(0),
+        attempt,
+        stage,
     }
 }
 
@@ -86,6 +97,7 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
         class: "A".to_owned(),
         component: None,
         order,
+        dealing: Dealing::Whole,
         worker: Some(WorkerAddress {
             name: format!("w{order}"),
             address: address.clone(),
@@ -99,6 +111,7 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
         deadline_ms: now_ms + left_ms,
         input: "13".to_owned(),
         items: vec![],
+        sources: vec![],
         pins: vec![],
         grants: vec![],
         submitted_unix_ms: 0,
@@ -108,6 +121,10 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
 
 fn show_key(key: TaskKey) -> String {
     format!("{}/{}/{}", key.run.number, key.attempt, key.stage)
+        + &match key.task {
+            0 => String::new(),
+            task => format!(".{task}"),
+        }
 }
 
 fn show(output: &Output) -> String {
@@ -124,6 +141,8 @@ fn show(output: &Output) -> String {
             end,
         }) => {
             let end = match end.as_ref() {
+                Ended::Held { .. } => "held".to_owned(),
+                Ended::SourceLost { worker, .. } => format!("lost at {worker}"),
                 Ended::Returned { items, .. } => format!("{} item(s)", items.len()),
                 Ended::Failed { reason, .. } => reason.clone(),
             };
@@ -367,4 +386,54 @@ fn no_task_starts_while_too_much_is_unacknowledged() {
         machine.step(Input::Delivered),
         "start 5000/1/2 for 60000 ms\n"
     );
+}
+
+#[test]
+fn a_newer_attempt_at_one_task_stops_no_other_task_of_its_stage() {
+    let mut machine = Machine::with_slots(8);
+    machine.execute("1/1/1.1");
+    machine.execute("1/1/1.2");
+    machine.execute("1/1/2.1");
+    check(
+        &machine.execute("1/2/1.1"),
+        expect![[r"
+            stop 1/1/1.1
+            taken
+            start 1/2/1.1 for 2000 ms
+        "]],
+    );
+}
+
+#[test]
+fn a_task_that_was_stopped_does_not_start_any_more() {
+    let mut machine = Machine::with_slots(1);
+    machine.execute("1/1/1.1");
+    machine.execute("1/1/1.2");
+    assert_eq!(machine.stop("1/1/1.2"), "");
+    assert_eq!(machine.core.queued(), 0);
+    assert_eq!(machine.stop("1/1/1.1"), "stop 1/1/1.1\n");
+    assert_eq!(machine.execute("1/1/1.2"), "taken\n");
+    // It was not even here yet.
+    assert_eq!(machine.stop("1/1/1.3"), "");
+    assert_eq!(machine.execute("1/1/1.3"), "taken\n");
+}
+
+#[test]
+fn what_tasks_of_a_map_return_is_reported_or_held_but_not_forwarded() {
+    let mut machine = Machine::with_slots(8);
+    let mut of_map = task(key("1/1/1.1"), 0, 60_000);
+    of_map.chain[1].dealing = Dealing::Chunks;
+    assert_eq!(of_map.leaves(), None);
+    machine.step(Input::Execute(of_map.clone()));
+    check(
+        &machine.returned("1/1/1.1"),
+        expect![[r"
+            report 1/1/1.1 queued 0 ran 0: 1 item(s)
+        "]],
+    );
+    of_map.chain[2].dealing = Dealing::Partitions(3);
+    assert_eq!(of_map.leaves(), Some(3));
+    // The stage before is a plain one: it reports to the scheduler, which deals.
+    of_map.key.stage = 0;
+    assert!(of_map.next().is_none() && of_map.leaves().is_none());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use common::client::StorageClient;
 use common::fabric::{Address, FabricHandle, LocalFabric};
-use common::types::{CALLS_TOLD_MAX, CallKind, CommitMode, Link, Ring, StorageCall};
+use common::types::{CALLS_TOLD_MAX, CallKind, CommitMode, Dealing, Link, Ring, StorageCall};
 
 use super::*;
 use crate::core::{RunKey, TaskKey};
@@ -80,6 +80,7 @@ impl Fixture {
             class: "A".to_owned(),
             component: None,
             order: 0,
+            dealing: Dealing::Whole,
             worker: None,
             timeout_ms: None,
             options: BTreeMap::new(),
@@ -87,6 +88,8 @@ impl Fixture {
         Task {
             key: TaskKey {
                 run,
+                segment: 0,
+                task: 0,
                 attempt,
                 stage: 0,
             },
@@ -94,6 +97,7 @@ impl Fixture {
             deadline_ms: 0,
             input: String::new(),
             items: vec![],
+            sources: vec![],
             pins,
             grants: vec![],
             submitted_unix_ms: 0,
@@ -137,7 +141,7 @@ fn pin(version: Version) -> Pin {
 fn pins(afterwards: Afterwards) -> Vec<Pin> {
     match afterwards.end(Ok(vec![])) {
         Ended::Returned { pins, .. } => pins,
-        Ended::Failed { reason, .. } => panic!("{reason}"),
+        end => panic!("{end:?}"),
     }
 }
 

@@ -65,23 +65,23 @@ async fn a_run_reads_its_own_writes_on_any_worker_despite_slow_gossip() {
 async fn a_wrong_application_is_refused_with_all_its_mistakes() {
     let mut cluster = Cluster::start(1, 0).await;
     cluster.worker("w1", 0).await;
-    let application = "operator AddOperater 0\nmap CounterOperator 1\n";
+    let application = "map CounterOperator 0\noperator AddOperater 1\n";
     let status = cluster.submit("1", application).await.unwrap_err();
     assert_eq!(status.kind, Kind::InvalidArgument);
     expect_test::expect![[r"
-        error: unknown operator class `AddOperater`
-         --> app:1:10
+        error: the first stage cannot be a `map`: it gets no items
+         --> app:1:5
           |
-        1 | operator AddOperater 0
+        1 | map CounterOperator 0
+          |     ^^^^^^^^^^^^^^^
+          = hint: let an `operator` come first that makes items of the run's input
+
+        error: unknown operator class `AddOperater`
+         --> app:2:10
+          |
+        2 | operator AddOperater 1
           |          ^^^^^^^^^^^
           = hint: did you mean `AddOperator`?
-
-        error: `map` stages are not available yet
-         --> app:2:5
-          |
-        2 | map CounterOperator 1
-          |     ^^^^^^^^^^^^^^^
-          = hint: `operator` runs the class once, on all items of the stage before
     "]]
     .assert_eq(&status.message);
     let status = cluster

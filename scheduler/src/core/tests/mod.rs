@@ -4,11 +4,12 @@ mod deployed;
 mod life;
 mod placement;
 mod recovery;
+mod spread;
 
 use std::collections::BTreeMap;
 
 use common::fabric::Address;
-use common::types::{CallLog, CommitMode, Item, Ring, WorkerAddress};
+use common::types::{CallLog, CommitMode, Dealing, Item, Part, Ring, Source, WorkerAddress};
 use expect_test::{Expect, expect};
 
 use super::event::Reassignment;
@@ -48,7 +49,13 @@ impl Cluster {
             let running = self.core.runs().filter(|run| run.is_running());
             let mine =
                 |stage: &&Stage| !stage.done && stage.worker.as_ref() == Some(&worker.at.name);
-            let count = running.flat_map(|run| &run.stages).filter(mine).count();
+            let stages: Vec<&Stage> = running.flat_map(|run| &run.stages).collect();
+            let tasks = stages.iter().filter_map(|stage| stage.tasks.as_ref());
+            let at_tasks = tasks.flat_map(|tasks| tasks.under_way());
+            let count = stages.iter().copied().filter(mine).count()
+                + at_tasks
+                    .filter(|(_, at)| at.worker == worker.at.name)
+                    .count();
             assert_eq!(worker.outstanding as usize, count, "{}", worker.at.name);
         }
         for run in self.core.runs() {
@@ -93,12 +100,13 @@ impl Cluster {
     }
 
     fn report(&mut self, task: &str, worker: &str, end: StageEnd) -> String {
-        let (run, attempt, stage) = parse(task);
+        let (run, attempt, stage, task) = parse(task);
         let worker = worker.to_owned();
         show(&self.step(Input::StageDone(StageReport {
             run,
             attempt,
             stage,
+            task,
             worker,
             queue_ms: 1,
             run_ms: 2,
@@ -132,7 +140,7 @@ impl Cluster {
     }
 
     fn reassign(&mut self, task: &str, gone: &str) -> String {
-        let (run, attempt, stage) = parse(task);
+        let (run, attempt, stage, _) = parse(task);
         show(&self.step(Input::Reassign {
             run,
             attempt,
@@ -142,11 +150,12 @@ impl Cluster {
     }
 
     fn send_failed(&mut self, task: &str) -> String {
-        let (run, attempt, stage) = parse(task);
+        let (run, attempt, stage, task) = parse(task);
         show(&self.step(Input::SendFailed {
             run,
             attempt,
             stage,
+            task,
             may_have_arrived: false,
         }))
     }
@@ -163,25 +172,33 @@ impl Cluster {
     }
 }
 
-/// `run/attempt/stage`.
-fn parse(task: &str) -> (RunNumber, u32, usize) {
-    let mut parts = task.split('/').map(|part| part.parse::<u32>().unwrap());
+/// `run/attempt/stage`, and the task of a `map` or `reduce` behind a point.
+fn parse(task: &str) -> (RunNumber, u32, usize, u32) {
+    let parts = task.split(['/', '.']);
+    let mut parts = parts.map(|part| part.parse::<u32>().unwrap());
     let mut next = || parts.next().unwrap();
-    (next().into(), next(), next() as usize)
+    let (run, attempt, stage) = (next().into(), next(), next() as usize);
+    (run, attempt, stage, parts.next().unwrap_or(0))
 }
 
 fn address() -> Address {
     Address::parse("http://127.0.0.1:1").unwrap()
 }
 
-/// `A:2` is the operator A with at most 2 attempts; a star marks a `map`.
+/// `A:2` is the operator A with at most 2 attempts; a star marks a `map`, `A%2` is a `reduce` with 2 partitions.
 fn submission(chain: &str) -> Submission {
     let stage = |(order, word): (u32, &str)| {
         let (class, attempts) = word.split_once(':').unwrap_or((word, "3"));
+        let (class, dealing) = match class.split_once('%') {
+            Some((class, partitions)) => (class, Dealing::Partitions(partitions.parse().unwrap())),
+            None if class.ends_with('*') => (class.trim_end_matches('*'), Dealing::Chunks),
+            None => (class, Dealing::Whole),
+        };
         StageSpec {
-            class: class.trim_end_matches('*').to_owned(),
+            class: class.to_owned(),
             order,
-            parallel: class.ends_with('*'),
+            dealing,
+            chunk: 1,
             timeout_ms: None,
             attempts_max: attempts.parse().unwrap(),
             options: BTreeMap::new(),
@@ -246,18 +263,45 @@ fn show_one(output: &Output) -> String {
                 worker,
                 ..
             } = dispatch;
+            let retry = if dispatch.is_retry { " again" } else { "" };
+            if dispatch.chain[*stage].dealing.is_parallel() {
+                let (task, to) = (dispatch.task, &worker.name);
+                let held = dispatch.sources.iter().map(show_source);
+                let held: Vec<String> = held.collect();
+                return format!(
+                    "send{retry} {run}/{attempt}/{stage}.{task} to {to} with {items:?} {}",
+                    held.join(" ")
+                );
+            }
             format!(
-                "send {run}/{attempt}/{stage} to {} of {} with {items:?}",
+                "send{retry} {run}/{attempt}/{stage} to {} of {} with {items:?}",
                 worker.name,
                 workers.join(" ")
             )
         }
+        Output::StopTask {
+            worker,
+            run,
+            attempt,
+            stage,
+            task,
+        } => format!("stop {run}/{attempt}/{stage}.{task} at {}", worker.name),
         Output::CancelRun { worker, run } => format!("cancel {run} at {}", worker.name),
         Output::Changed { run, change } => format!("run {run} {change}"),
         Output::Finished { run, state } => format!("finished {run}: {state}"),
         Output::WorkerAppeared { worker } => format!("{worker} appeared"),
         Output::WorkerLost { worker, cause } => format!("{worker} {cause}"),
     }
+}
+
+/// `w1[0/1 2/1]`: the tasks and attempts.
+fn show_source(source: &Source) -> String {
+    let parts = source
+        .parts
+        .iter()
+        .map(|part| format!("{}/{}", part.task, part.attempt));
+    let parts: Vec<String> = parts.collect();
+    format!("{}[{}]", source.worker.name, parts.join(" "))
 }
 
 // By value: a test is a line of data.

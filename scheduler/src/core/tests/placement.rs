@@ -58,11 +58,11 @@ fn only_workers_that_have_the_class_are_chosen() {
 #[test]
 fn wrong_applications_are_refused_with_every_wrong_stage() {
     let mut cluster = Cluster::with(&["w1"]);
-    let outputs = cluster.step(Input::Submit(submission("A X B* Y")));
+    let outputs = cluster.step(Input::Submit(submission("B* A X Y")));
     let wrong = SubmitError::WrongStages {
         stages: vec![
-            WrongStage::UnknownClass(1),
-            WrongStage::Parallel(2),
+            WrongStage::NoItems(0),
+            WrongStage::UnknownClass(2),
             WrongStage::UnknownClass(3),
         ],
         known: vec!["A".to_owned(), "B".to_owned()],
@@ -157,6 +157,7 @@ fn the_oldest_finished_runs_are_forgotten() {
             run,
             attempt: 1,
             stage: 0,
+            task: 0,
             worker,
             queue_ms: 0,
             run_ms: 0,

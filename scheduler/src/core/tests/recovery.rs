@@ -13,7 +13,7 @@ fn the_task_of_a_dead_worker_is_tried_again_from_the_checkpoint() {
             w2 died
             run 1 stage 1 (B) failed on w2: the worker died
             run 1 stage 1 (B) assigned to w1 as attempt 2
-            send 1/2/1 to w1 of w1 w1 w3 with ["1/1/0 by w1"]
+            send again 1/2/1 to w1 of w1 w1 w3 with ["1/1/0 by w1"]
         "#]],
     );
     assert_eq!(cluster.dies("w2"), "", "a death is certified once");
@@ -35,7 +35,7 @@ fn a_later_stage_of_a_dead_worker_is_placed_when_it_is_its_turn() {
         expect![[r#"
             run 1 stage 0 (A) done on w1 in 2 ms
             run 1 stage 1 (B) assigned to w1 as attempt 2
-            send 1/2/1 to w1 of w1 w1 with ["1/1/0 by w1"]
+            send again 1/2/1 to w1 of w1 w1 with ["1/1/0 by w1"]
         "#]],
     );
 }
@@ -68,7 +68,7 @@ fn a_silent_worker_is_evicted_and_a_beating_one_is_not() {
             w1 was silent for too long
             run 1 stage 0 (A) failed on w1: the worker was silent for too long
             run 1 stage 0 (A) assigned to w2 as attempt 2
-            send 1/2/0 to w2 of w2 with []
+            send again 1/2/0 to w2 of w2 with []
         "]],
     );
     let states: Vec<_> = cluster
@@ -100,7 +100,7 @@ fn a_new_incarnation_means_that_the_predecessor_is_dead() {
             w1 was restarted
             run 1 stage 0 (A) failed on w1: the worker was restarted
             run 1 stage 0 (A) assigned to w2 as attempt 2
-            send 1/2/0 to w2 of w2 with []
+            send again 1/2/0 to w2 of w2 with []
             w1 appeared
             registered true
         "]],
@@ -125,7 +125,7 @@ fn a_run_without_workers_waits_for_one() {
         expect![[r"
             w3 appeared
             run 1 stage 0 (A) assigned to w3 as attempt 2
-            send 1/2/0 to w3 of w3 with []
+            send again 1/2/0 to w3 of w3 with []
             registered true
         "]],
     );
@@ -197,7 +197,7 @@ fn a_task_that_did_not_arrive_is_sent_again_elsewhere_after_a_pause() {
         &cluster.tick_at(100),
         expect![[r"
             run 1 stage 0 (A) assigned to w2 as attempt 2
-            send 1/2/0 to w2 of w2 with []
+            send again 1/2/0 to w2 of w2 with []
         "]],
     );
     cluster.dies("w1");
@@ -210,7 +210,7 @@ fn a_task_that_did_not_arrive_is_sent_again_elsewhere_after_a_pause() {
     cluster.send_failed("1/2/0");
     assert_eq!(
         cluster.tick_at(400),
-        "send 1/2/0 to w2 of w2 with []\n",
+        "send again 1/2/0 to w2 of w2 with []\n",
         "the only worker, the same attempt"
     );
 }
@@ -226,7 +226,7 @@ fn a_failure_that_overtakes_the_report_before_it_waits_for_its_checkpoint() {
             run 1 stage 0 (A) done on w1 in 2 ms
             run 1 stage 1 (B) failed on w2: no luck
             run 1 stage 1 (B) assigned to w1 as attempt 2
-            send 1/2/1 to w1 of w1 w1 with ["1/1/0 by w1"]
+            send again 1/2/1 to w1 of w1 w1 with ["1/1/0 by w1"]
         "#]],
     );
 }
@@ -242,7 +242,7 @@ fn a_failure_that_overtook_a_report_which_never_comes_is_forgotten_with_its_atte
             w1 died
             run 1 stage 0 (A) failed on w1: the worker died
             run 1 stage 0 (A) assigned to w3 as attempt 2
-            send 1/2/0 to w3 of w3 w2 with []
+            send again 1/2/0 to w3 of w3 w2 with []
         "]],
     );
     check(
@@ -277,6 +277,7 @@ fn a_task_that_may_have_arrived_is_not_given_to_another_worker() {
         run: 1,
         attempt: 1,
         stage: 0,
+        task: 0,
         may_have_arrived: true,
     });
     assert_eq!(outputs, []);
