@@ -157,8 +157,8 @@ impl Parts {
 
     /// What is kept in memory and on disk, in bytes.
     pub fn bytes(&self) -> (usize, u64) {
-        let shelf = self.locked();
-        (shelf.memory_bytes, shelf.disk_bytes)
+        let held = self.locked();
+        (held.memory_bytes, held.disk_bytes)
     }
 }
 
