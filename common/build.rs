@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt::Write;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "types",
     "operators",
     "node",
@@ -14,6 +14,7 @@ const FILES: [&str; 12] = [
     "backup",
     "worker",
     "scheduler",
+    "runs",
     "pcs",
     "fabric",
     "faults",

@@ -257,21 +257,29 @@ fn a_run_that_takes_longer_than_the_timeout_setting_expires() {
 }
 
 #[test]
-fn clients_of_a_crashed_scheduler_are_told_and_the_next_scheduler_has_runs_of_its_own() {
+fn runs_of_a_crashed_scheduler_are_taken_up_by_its_next_life_and_no_effect_is_repeated() {
     let folder = Folder::new();
-    // Their second stage is held back for longer than anyone waits.
-    let script = nodes_at("127.0.0.1", 1, 2, 600_000)
+    // Their second stage is under way for longer than the scheduler is away.
+    let script = nodes_at("127.0.0.1", 1, 2, 3_000)
         + "client 7 twice.app\nclient 8 twice.app\nexpect-fail await runs 200\ncrash sc1\n\
-           run 9 count.app\nstart sc1\nrun good count.app\nexpect good 1\nexpect-run 1 1\n";
+           run 9 count.app\nstart sc1\nrun good count.app\nexpect good 1\nexpect-run 1 2\nexpect-run 2 2\n\
+           expect 7 2\nexpect 8 2\nexpect-run 3 1\n";
     let finished = folder.run(&script).finish();
     assert_told(&finished, 1, &["error: node `sc1` was crashed\n"]);
-    for run in [
-        "run 1 failed: its scheduler",
-        "run 2 failed: its scheduler",
-        "run 1 completed: 1",
-    ] {
+    for run in ["run 1 completed: 2", "run 2 completed: 2"] {
         assert_eq!(finished.output.matches(run).count(), 1, "{finished:?}");
     }
+}
+
+#[test]
+fn at_the_end_of_a_script_nobody_waits_for_the_runs_of_a_scheduler_that_stays_away() {
+    let folder = Folder::new();
+    let script = nodes_at("127.0.0.1", 1, 2, 600_000)
+        + "client 7 twice.app\nexpect-fail await runs 200\ncrash sc1\n";
+    let finished = folder.run(&script).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    let told = "run 1 failed: its scheduler";
+    assert_eq!(finished.output.matches(told).count(), 1, "{finished:?}");
 }
 
 #[test]

@@ -80,8 +80,6 @@ struct State {
     watched: BTreeSet<Address>,
     outcome: Outcome,
     runs: u64,
-    /// How often the scheduler was started again.
-    scheduler_restarts: u64,
 }
 
 impl Cluster {
@@ -163,11 +161,6 @@ impl Cluster {
             .iter()
             .find(|(_, node)| node.role == Role::Scheduler);
         found.map(|(name, node)| (name.clone(), node.clone()))
-    }
-
-    /// Tells the scheduler that is from those that were before it: none knows the runs of another.
-    pub fn scheduler_restarts(&self) -> u64 {
-        self.state().scheduler_restarts
     }
 
     /// Whether a node was lost or could not be started so far.

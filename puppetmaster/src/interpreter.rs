@@ -33,7 +33,7 @@ use common::diagnostic::Line;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
 use many::Watching;
-use runs::{Counted, RunKey, Runs};
+use runs::{Counted, Runs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ impl Interpreter {
         input: &str,
         application: &Name,
         counted: Counted,
-    ) -> Result<RunKey, Failure> {
+    ) -> Result<u64, Failure> {
         let found = find(&Disk, &line.file, application.text()).map_err(Failure::new)?;
         self.runs
             .submit(input, application.text(), found.text, counted)
@@ -281,7 +281,7 @@ impl Interpreter {
     }
 
     async fn expect_run(&self, run: u64, output: &str) -> Result<(), Failure> {
-        let report = self.runs.outcome_of_number(run).await?;
+        let report = self.runs.outcome_of_any(run).await?;
         if report.state() != RunState::Completed {
             return Err(Failure::new(incomplete(&report)));
         }

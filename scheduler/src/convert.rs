@@ -163,7 +163,7 @@ pub fn prepare_request(component: ComponentHash) -> proto::PrepareRequest {
 
 /// The run without its output.
 pub fn run_summary(run: &Run, now_ms: u64) -> proto::RunReport {
-    let (state, error) = match &run.state {
+    let (state, error) = match run.told_state() {
         RunState::Running => (proto::RunState::Running, ""),
         RunState::Completed(_) => (proto::RunState::Completed, ""),
         RunState::Failed(reason) => (proto::RunState::Failed, reason.as_str()),
@@ -185,7 +185,7 @@ pub fn run_summary(run: &Run, now_ms: u64) -> proto::RunReport {
 
 pub fn run_report(run: &Run, now_ms: u64) -> proto::RunReport {
     let mut report = run_summary(run, now_ms);
-    if let RunState::Completed(last) = &run.state {
+    if let RunState::Completed(last) = run.told_state() {
         report.output = items_to_proto(&last.items);
         let touched = last.pins.iter().filter(|pin| !pin.is_floor);
         report.pins = touched.cloned().map(proto::Pin::from).collect();

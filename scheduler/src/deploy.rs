@@ -3,7 +3,7 @@
 //! Promises: when a call has returned, runs submitted from then on use what it says; before, none does. By then the workers
 //! are ready for it, unless one takes longer than [`WARM_UP_MAX`] or cannot: so no run meets a cold one, neither the first
 //! run after a deployment nor those that are submitted meanwhile. The catalog that the machine has is one that the storage
-//! had; nothing is submitted before the first one is there.
+//! had; nothing is submitted before the first one is there, and the runs of earlier lives ([`crate::records`]).
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -20,17 +20,18 @@ use tokio::sync::{Notify, watch};
 use crate::catalog;
 use crate::convert;
 use crate::core::{Core, Input};
-use crate::server::{PREPARE_TIMEOUT, ServerHandle};
+use crate::records::RunStore;
+use crate::server::{Event, PREPARE_TIMEOUT, ServerHandle};
 
 /// How long the storage may take to read or change the catalog.
 const STORAGE_MS: u64 = 10_000;
 /// How long a change of the catalog waits for the workers to be ready for it; those that are not by then get ready while
 /// runs use it.
 const WARM_UP_MAX: Duration = Duration::from_secs(15);
-/// Pause between attempts to read the first catalog.
+/// Pause between attempts to read what the storage has from earlier lives.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long a submission waits for the first catalog.
-const FIRST_CATALOG: Duration = Duration::from_secs(10);
+/// How long a submission waits for that.
+const LOADED_MAX: Duration = Duration::from_secs(10);
 
 /// Cheap to share; one for a scheduler.
 pub struct Deployer {
@@ -59,38 +60,51 @@ impl Deployer {
         }
     }
 
-    /// Reads the first catalog as soon as there is a storage to read it from.
+    /// Reads the runs that earlier lives have kept, and the first catalog, as soon as there is a storage to read from.
     pub async fn load(&self) {
-        loop {
-            match self.read().await {
-                Ok(catalog) => match self.publish(&catalog).await {
-                    Ok(()) => break,
-                    Err(status) => self.note(status),
-                },
-                Err(status) => self.note(status),
-            }
-            let pause = self.fabric.sleep(RETRY);
-            tokio::select! {
-                () = self.ring_set.notified() => {}
-                () = pause => {}
-            }
+        while let Err(status) = self.recover().await {
+            self.note(status);
+            self.pause().await;
+        }
+        while let Err(status) = self.load_catalog().await {
+            self.note(status);
+            self.pause().await;
         }
         self.is_loaded.send_replace(true);
+    }
+
+    async fn recover(&self) -> Result<(), Status> {
+        let client = self.storage().await?;
+        let incarnation = self.identity.incarnation;
+        let (store, runs) = RunStore::recover(self.fabric.clone(), client, incarnation).await?;
+        self.server.tell(Event::Recovered(store, runs)).await
+    }
+
+    async fn load_catalog(&self) -> Result<(), Status> {
+        self.publish(&self.read().await?).await
+    }
+
+    async fn pause(&self) {
+        let pause = self.fabric.sleep(RETRY);
+        tokio::select! {
+            () = self.ring_set.notified() => {}
+            () = pause => {}
+        }
     }
 
     pub fn ring_is_set(&self) {
         self.ring_set.notify_one();
     }
 
-    /// Returns when the catalog is known.
+    /// Returns when the runs of earlier lives and the catalog are known.
     pub async fn loaded(&self) -> Result<(), Status> {
         let mut is_loaded = self.is_loaded.subscribe();
         let loaded = is_loaded.wait_for(|is_loaded| *is_loaded);
-        let in_time = timeout(self.fabric.as_ref(), FIRST_CATALOG, loaded).await;
+        let in_time = timeout(self.fabric.as_ref(), LOADED_MAX, loaded).await;
         in_time.map(drop).ok_or_else(|| {
             let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             Status::unavailable(format!(
-                "the catalog of deployed operators cannot be read: {trouble}"
+                "earlier runs and the catalog of deployed operators cannot be read: {trouble}"
             ))
         })
     }

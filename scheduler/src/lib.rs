@@ -15,15 +15,19 @@
 //!   the deadline does.
 //! - A worker's outstanding tasks are the stages assigned to it that are not done, of runs without an outcome.
 //!
-//! Absent: the scheduler touches no record but the catalog of deployed operators, and items pass through it only as checkpoints and as output. It
-//! keeps nothing on disk: another incarnation knows none of its runs, and tells their workers so.
+//! - A run is in the storage before anything of it starts, and its outcome before anybody is told: a scheduler that is
+//!   started anew takes up what has none, as new attempts.
 //!
-//! - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
+//! Absent: the scheduler touches no record but its runs and the catalog of deployed operators, and items pass through it
+//! only as checkpoints and as output. It keeps nothing on disk.
+//!
+//! - [`records`]: runs as records. - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
 
 mod catalog;
 mod convert;
 mod core;
 mod deploy;
+mod records;
 mod server;
 mod service;
 mod submission;
@@ -39,8 +43,13 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use deploy::Deployer;
-use server::{Server, ServerHandle};
+use server::{Lineage, Server, ServerHandle};
 use service::Service;
+
+/// Runs that have ended and are remembered when nothing else is said.
+pub const KEEP_RUNS_DEFAULT: usize = 1_000;
+/// Most runs that can be remembered so: each is in memory here and a record or two of the storage.
+pub const KEEP_RUNS_MAX: usize = 100_000;
 
 /// How a scheduler is started.
 #[derive(Debug, Clone)]
@@ -52,6 +61,8 @@ pub struct Config {
     pub ring: Option<Ring>,
     /// Workers get ready for the operators that they will need, before they need them.
     pub warm_up: bool,
+    /// Runs that have ended and are remembered, at least 1.
+    pub keep_runs: usize,
 }
 
 #[derive(Debug, Error)]
@@ -72,10 +83,12 @@ pub async fn run(
         address,
         ring,
         warm_up,
+        keep_runs,
     } = config;
     let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
     let server = ServerHandle(events);
+    let lineage = Lineage::default();
     let deployer = Arc::new(Deployer::new(
         identity.clone(),
         fabric.clone(),
@@ -86,6 +99,7 @@ pub async fn run(
         fabric.clone(),
         server,
         deployer.clone(),
+        lineage.clone(),
     ));
     let router = Router::default()
         .with(proto::scheduler::Server(service.clone()))
@@ -94,7 +108,8 @@ pub async fn run(
     let serving = serving.map_err(|status| RunError::Start { name, status })?;
     on_ready(&serving);
     let loading = fabric.spawn(Box::pin(async move { deployer.load().await }));
-    Server::new(identity, fabric, ring, warm_up)
+    let core = core::Core::new(fabric.now_ms(), ring, warm_up, keep_runs);
+    Server::new(identity, fabric, lineage, core)
         .run(inbox, shutdown)
         .await;
     drop(loading);

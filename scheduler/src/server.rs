@@ -1,18 +1,20 @@
 //! The task that owns the state machine: events become inputs, outputs are performed.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{CancelRunRequest, TaskName, worker};
 use common::status::{Kind, Status};
-use common::types::{ComponentHash, Ring, WorkerAddress};
+use common::types::{ComponentHash, WorkerAddress};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
-use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Run, RunNumber};
+use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Recovered, RunNumber};
+use crate::records::RunStore;
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 4_096;
@@ -33,6 +35,10 @@ pub enum Event {
     /// An input; the answer of its step, if it has one.
     Request(Input, oneshot::Sender<Option<Answer>>),
     Inspect(Inspection),
+    /// What earlier lives have kept, and where to keep more.
+    Recovered(RunStore, Vec<Recovered>),
+    /// Tell when the run is kept, or why it could not be.
+    AwaitKept(RunNumber, oneshot::Sender<Result<(), String>>),
     /// Tell when the run has its outcome: at once if it has it already or is not known.
     AwaitOutcome(RunNumber, oneshot::Sender<()>),
 }
@@ -72,6 +78,9 @@ fn stopping() -> Status {
     Status::unavailable("the scheduler is stopping")
 }
 
+/// Names the scheduler that counts the runs, over all its lives; known when the storage was read.
+pub type Lineage = Arc<OnceLock<u64>>;
+
 /// A call to a worker; what to tell the machine when it is over.
 type Call = BoxFuture<'static, Option<Input>>;
 
@@ -79,22 +88,22 @@ pub struct Server {
     identity: Identity,
     fabric: FabricHandle,
     core: Core,
+    store: Option<RunStore>,
+    lineage: Lineage,
+    keeping: BTreeMap<RunNumber, Vec<oneshot::Sender<Result<(), String>>>>,
     waiting: BTreeMap<RunNumber, Vec<oneshot::Sender<()>>>,
     calls: FuturesUnordered<Call>,
 }
 
 impl Server {
-    pub fn new(
-        identity: Identity,
-        fabric: FabricHandle,
-        ring: Option<Ring>,
-        warms_up: bool,
-    ) -> Self {
-        let core = Core::new(fabric.now_ms(), ring, warms_up);
+    pub fn new(identity: Identity, fabric: FabricHandle, lineage: Lineage, core: Core) -> Self {
         Self {
             identity,
             fabric,
             core,
+            store: None,
+            lineage,
+            keeping: BTreeMap::new(),
             waiting: BTreeMap::new(),
             calls: FuturesUnordered::new(),
         }
@@ -132,13 +141,33 @@ impl Server {
                 let _ = reply.send(answer);
             }
             Event::Inspect(inspection) => inspection(&self.core, self.fabric.now_ms()),
+            Event::Recovered(store, runs) => {
+                // It is told once.
+                let _ = self.lineage.set(store.lineage);
+                self.store = Some(store);
+                self.step(Input::Recover(runs));
+            }
+            Event::AwaitKept(number, reply) => self.await_kept(number, reply),
             Event::AwaitOutcome(number, reply) => self.await_outcome(number, reply),
         }
     }
 
+    fn await_kept(&mut self, number: RunNumber, reply: oneshot::Sender<Result<(), String>>) {
+        let result = match self.core.run(number) {
+            Some(run) if run.is_running() && !run.kept => {
+                self.keeping.entry(number).or_default().push(reply);
+                return;
+            }
+            Some(_) => Ok(()),
+            None => Err("it was given up".to_owned()),
+        };
+        // A caller that has given up needs no answer.
+        let _ = reply.send(result);
+    }
+
     /// A dropped reply means that there is nothing to wait for, or no room to do so.
     fn await_outcome(&mut self, number: RunNumber, reply: oneshot::Sender<()>) {
-        if !self.core.run(number).is_some_and(Run::is_running) {
+        if self.core.run(number).is_none_or(|run| run.settled) {
             return;
         }
         let clients = self.waiting.entry(number).or_default();
@@ -149,6 +178,17 @@ impl Server {
     }
 
     fn step(&mut self, input: Input) -> Option<Answer> {
+        match &input {
+            Input::Kept { run, result } => {
+                for waiting in self.keeping.remove(run).into_iter().flatten() {
+                    // A caller that has given up needs no answer.
+                    let _ = waiting.send(result.clone());
+                }
+            }
+            // Dropping the senders wakes the clients, once the step is done.
+            Input::Settled { run } => drop(self.waiting.remove(run)),
+            _ => {}
+        }
         let mut outputs = Vec::new();
         self.core.step(self.fabric.now_ms(), input, &mut outputs);
         let mut answer = None;
@@ -166,7 +206,7 @@ impl Server {
                 } => {
                     let name = TaskName {
                         run,
-                        scheduler_incarnation: self.identity.incarnation,
+                        scheduler_incarnation: self.lineage(),
                         attempt,
                         stage: u32::try_from(stage).unwrap_or(u32::MAX),
                         task,
@@ -175,8 +215,13 @@ impl Server {
                 }
                 Output::Prepare { worker, component } => self.prepare(worker, component),
                 Output::Changed { run, change } => self.tell(run, &change),
-                // Dropping the senders wakes the clients.
-                Output::Finished { run, .. } => drop(self.waiting.remove(&run)),
+                Output::Keep { run } => self.keep(run),
+                Output::Finished { run, .. } => self.keep_outcome(run),
+                Output::Forgotten { run } => {
+                    if let Some(store) = &self.store {
+                        store.forget(run);
+                    }
+                }
                 Output::WorkerAppeared { worker } => {
                     tracing::info!(worker, "a worker has registered");
                 }
@@ -184,6 +229,42 @@ impl Server {
             }
         }
         answer
+    }
+
+    fn keep(&mut self, run: RunNumber) {
+        let (Some(store), Some(of)) = (self.store.clone(), self.core.run(run)) else {
+            return;
+        };
+        let record = store.run(of);
+        self.calls.push(Box::pin(async move {
+            let result = store.keep(record).await.map_err(|status| status.message);
+            if let Err(reason) = &result {
+                tracing::warn!(run, reason, "a run could not be kept");
+            }
+            Some(Input::Kept { run, result })
+        }));
+    }
+
+    /// Nobody is told of the outcome before it is kept; but if it cannot be, it is still told.
+    fn keep_outcome(&mut self, run: RunNumber) {
+        let store = self.store.clone();
+        let record = store
+            .as_ref()
+            .zip(self.core.run(run))
+            .and_then(|(store, of)| store.outcome(of));
+        self.calls.push(Box::pin(async move {
+            if let Some((store, record)) = store.zip(record)
+                && let Err(status) = store.keep(record).await
+            {
+                tracing::warn!(run, %status, "the outcome of a run could not be kept");
+            }
+            Some(Input::Settled { run })
+        }));
+    }
+
+    /// Names the scheduler, over all its lives, that counts the runs.
+    fn lineage(&self) -> u64 {
+        self.lineage.get().copied().unwrap_or_default()
     }
 
     fn tell(&self, run: RunNumber, change: &Change) {
@@ -200,7 +281,7 @@ impl Server {
     }
 
     fn send(&mut self, dispatch: &Dispatch) {
-        let task = convert::task(dispatch, self.identity.incarnation);
+        let task = convert::task(dispatch, self.lineage());
         let (run, attempt, stage) = (dispatch.run, dispatch.attempt, dispatch.stage);
         let number = dispatch.task;
         let client = self.client(&dispatch.worker);
@@ -223,7 +304,7 @@ impl Server {
         let client = self.client(&worker);
         let request = CancelRunRequest {
             run,
-            scheduler_incarnation: self.identity.incarnation,
+            scheduler_incarnation: self.lineage(),
         };
         self.calls.push(Box::pin(async move {
             if let Err(failure) = client.cancel_run(&request).await {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::convert;
 use crate::core::{Answer, CancelError, Core, Input, ReassignError};
 use crate::deploy::Deployer;
-use crate::server::{Event, ServerHandle, WORKER_CALL_TIMEOUT};
+use crate::server::{Event, Lineage, ServerHandle, WORKER_CALL_TIMEOUT};
 use crate::submission;
 
 /// Longest time that `AwaitRun` waits.
@@ -29,6 +29,7 @@ pub struct Service {
     fabric: FabricHandle,
     server: ServerHandle,
     deployer: Arc<Deployer>,
+    lineage: Lineage,
 }
 
 impl Service {
@@ -37,13 +38,32 @@ impl Service {
         fabric: FabricHandle,
         server: ServerHandle,
         deployer: Arc<Deployer>,
+        lineage: Lineage,
     ) -> Self {
         Self {
             identity,
             fabric,
             server,
             deployer,
+            lineage,
         }
+    }
+
+    /// Returns when the run is in the storage.
+    async fn kept(&self, run: u64) -> Result<(), Status> {
+        let (reply, kept) = oneshot::channel();
+        self.server.tell(Event::AwaitKept(run, reply)).await?;
+        let kept = kept.await.map_err(|_| unanswered())?;
+        kept.map_err(|why| Status::unavailable(format!("run {run} could not be kept: {why}")))
+    }
+
+    /// Returns when the run has its outcome, or the patience is at its end.
+    async fn await_outcome(&self, run: u64, patience: Duration) -> Result<(), Status> {
+        let (reply, outcome) = oneshot::channel();
+        self.server.tell(Event::AwaitOutcome(run, reply)).await?;
+        // However this ends, who asks what is known gets it.
+        timeout(self.fabric.as_ref(), patience, outcome).await;
+        Ok(())
     }
 
     async fn report(&self, number: u64) -> Result<proto::RunReport, Status> {
@@ -60,7 +80,7 @@ impl Service {
         let client = worker::Client::new(self.fabric.clone(), worker.address, WORKER_CALL_TIMEOUT);
         let request = proto::CancelRunRequest {
             run,
-            scheduler_incarnation: self.identity.incarnation,
+            scheduler_incarnation: self.lineage.get().copied().unwrap_or_default(),
         };
         if let Err(failure) = client.cancel_run(&request).await {
             let name = worker.name;
@@ -71,14 +91,17 @@ impl Service {
         Ok(())
     }
 
-    /// Runs are counted anew by every scheduler: what is said about another one's is not for this one.
-    fn check_incarnation(&self, incarnation: u64, run: u64) -> Result<(), Status> {
-        if incarnation == self.identity.incarnation {
-            return Ok(());
+    /// Runs are counted anew in every storage: what is said about another one's is not for this one.
+    fn check_lineage(&self, lineage: u64, run: u64) -> Result<(), Status> {
+        match self.lineage.get() {
+            Some(known) if *known == lineage => Ok(()),
+            Some(_) => Err(Status::not_found(format!(
+                "run {run} was counted by another scheduler"
+            ))),
+            None => Err(Status::unavailable(
+                "the scheduler has not read the runs of its earlier life yet",
+            )),
         }
-        Err(Status::not_found(format!(
-            "run {run} was counted by another scheduler, or before this one was restarted"
-        )))
     }
 }
 
@@ -89,7 +112,10 @@ impl scheduler::Service for Service {
         }
         let (application, submission) = submission::parse(request, self.fabric.unix_ms())?;
         match self.server.request(Input::Submit(submission)).await? {
-            Some(Answer::Submitted(Ok(run))) => Ok(proto::SubmitResponse { run }),
+            Some(Answer::Submitted(Ok(run))) => {
+                self.kept(run).await?;
+                Ok(proto::SubmitResponse { run })
+            }
             Some(Answer::Submitted(Err(error))) => Err(submission::refused(&error, &application)),
             _ => Err(unanswered()),
         }
@@ -97,13 +123,8 @@ impl scheduler::Service for Service {
 
     async fn await_run(&self, request: proto::AwaitRunRequest) -> Result<proto::RunReport, Status> {
         if request.wait_ms > 0 {
-            let (reply, outcome) = oneshot::channel();
-            self.server
-                .tell(Event::AwaitOutcome(request.run, reply))
-                .await?;
             let patience = Duration::from_millis(request.wait_ms.min(AWAIT_MS_MAX).into());
-            // However this ends, the report says what is known then.
-            timeout(self.fabric.as_ref(), patience, outcome).await;
+            self.await_outcome(request.run, patience).await?;
         }
         self.report(request.run).await
     }
@@ -126,6 +147,7 @@ impl scheduler::Service for Service {
             .map(|worker| self.tell_cancelled(run, worker));
         let told = join_all(told).await;
         told.into_iter().collect::<Result<(), Status>>()?;
+        self.await_outcome(run, WORKER_CALL_TIMEOUT).await?;
         Ok(Empty {})
     }
 
@@ -198,7 +220,7 @@ impl scheduler::Service for Service {
     }
 
     async fn stage_done(&self, request: proto::StageReport) -> Result<Empty, Status> {
-        self.check_incarnation(request.scheduler_incarnation, request.run)?;
+        self.check_lineage(request.scheduler_incarnation, request.run)?;
         self.server
             .request(Input::StageDone(convert::stage_report(request)?))
             .await?;
@@ -209,7 +231,7 @@ impl scheduler::Service for Service {
         &self,
         request: proto::ReassignRequest,
     ) -> Result<proto::ReassignResponse, Status> {
-        self.check_incarnation(request.scheduler_incarnation, request.run)?;
+        self.check_lineage(request.scheduler_incarnation, request.run)?;
         let proto::ReassignRequest {
             run, attempt, gone, ..
         } = request;

@@ -161,6 +161,7 @@ impl Stage {
             address: address(0),
             ring: None,
             warm_up,
+            keep_runs: 100,
         };
         let storage = start_storage(&fabric);
         let network = fabric.clone();

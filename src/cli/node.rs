@@ -61,8 +61,25 @@ pub struct Scheduler {
         hide_env_values = true
     )]
     pub no_warm_up: bool,
+    /// Runs that have ended and are remembered; the oldest are forgotten first
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MARIONETTE_KEEP_RUNS",
+        default_value_t = scheduler::KEEP_RUNS_DEFAULT,
+        value_parser = keep_runs,
+        hide_env_values = true
+    )]
+    pub keep_runs: usize,
     #[command(flatten)]
     pub faults: FaultArguments,
+}
+
+fn keep_runs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(runs) if (1..=scheduler::KEEP_RUNS_MAX).contains(&runs) => Ok(runs),
+        _ => Err(format!("a number from 1 to {}", scheduler::KEEP_RUNS_MAX)),
+    }
 }
 
 /// A node, unless something else is to be done with one's data. Clap derives no such either-or.

@@ -30,8 +30,10 @@ impl Bench {
             Err(end) => return (end, Account::default()),
         };
         let (session, afterwards) = Session::new(&task, self.ring.clone(), deadline_ms);
-        let left_ms = deadline_ms.saturating_sub(self.fabric.now_ms());
-        let deadline = Duration::from_millis(left_ms);
+        let deadline = match task.sources.len() {
+            0 => Duration::from_millis(time_ms),
+            _ => Duration::from_millis(deadline_ms.saturating_sub(self.fabric.now_ms())),
+        };
         let Ran { result, cold, .. } = self.host.run(request, Box::new(session), deadline).await;
         let account = Account {
             cold_ms: u64::try_from(cold.as_millis()).unwrap_or(u64::MAX),

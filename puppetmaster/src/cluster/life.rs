@@ -38,8 +38,7 @@ impl Cluster {
             node.incarnation = 0;
             node.frozen = false;
             if node.role == Role::Scheduler {
-                // A new scheduler knows nobody, and counts runs from 1 again.
-                state.scheduler_restarts += 1;
+                // A new scheduler knows nobody.
                 state
                     .nodes
                     .values_mut()

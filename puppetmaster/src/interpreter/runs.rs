@@ -10,6 +10,7 @@ use common::proto::{
 };
 use common::status::{Kind, Status};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -30,15 +31,8 @@ pub enum Counted {
     ByTheCommand,
 }
 
-/// A run, and the scheduler that counts it: one that was started again begins at 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RunKey {
-    scheduler: u64,
-    number: u64,
-}
-
-/// Absent: still outstanding.
-type Reports = BTreeMap<RunKey, Option<RunReport>>;
+/// By number; absent: still outstanding.
+type Reports = BTreeMap<u64, Option<RunReport>>;
 
 /// The runs that were submitted from here.
 pub struct Runs {
@@ -48,6 +42,8 @@ pub struct Runs {
     reports: Mutex<Reports>,
     outcome: Mutex<Outcome>,
     changed: watch::Sender<()>,
+    /// How many wait for outcomes: while somebody does, nobody can start a scheduler again.
+    waiting: AtomicUsize,
     questions: Semaphore,
 }
 
@@ -59,6 +55,7 @@ impl Runs {
             reports: Mutex::default(),
             outcome: Mutex::default(),
             changed: watch::Sender::new(()),
+            waiting: AtomicUsize::new(0),
             questions: Semaphore::new(FOLLOWED_MAX),
         })
     }
@@ -75,7 +72,7 @@ impl Runs {
         application_name: &str,
         application: String,
         counted: Counted,
-    ) -> Result<RunKey, Failure> {
+    ) -> Result<u64, Failure> {
         let client = self.cluster.ready_for_runs().await?;
         let settings = self.cluster.settings();
         let request = SubmitRequest {
@@ -101,10 +98,7 @@ impl Runs {
         };
         let answer = timeout(&*self.cluster.fabric, settings.patience(), submitting).await;
         let busy = || Failure::new(format!("the scheduler did not take the run in time: {why}"));
-        let run = RunKey {
-            scheduler: self.cluster.scheduler_restarts(),
-            number: answer.ok_or_else(busy)??.run,
-        };
+        let run = answer.ok_or_else(busy)??.run;
         self.cluster.count_run();
         self.reports().insert(run, None);
         self.cluster.spawn(follow(Arc::clone(self), run, counted));
@@ -113,28 +107,26 @@ impl Runs {
 
     /// The outcome of a run that was submitted from here and has ended.
     pub fn ended(&self, number: u64) -> Option<RunReport> {
-        let run = self.numbered(number)?;
-        self.reports().get(&run).cloned().flatten()
+        self.reports().get(&number).cloned().flatten()
     }
 
     /// The outcome of a run, waited for.
-    pub async fn outcome_of(&self, run: RunKey) -> RunReport {
+    pub async fn outcome_of(&self, run: u64) -> RunReport {
         self.wait_for(|reports| reports.get(&run).cloned().flatten())
             .await
     }
 
-    /// The same for the last run with this number, whoever submitted it.
-    pub async fn outcome_of_number(&self, number: u64) -> Result<RunReport, Failure> {
-        match self.numbered(number) {
-            Some(run) => Ok(self.outcome_of(run).await),
-            None => self.outcome_of_others(number).await,
+    /// The same, whoever submitted it.
+    pub async fn outcome_of_any(&self, run: u64) -> Result<RunReport, Failure> {
+        if self.is_mine(run) {
+            Ok(self.outcome_of(run).await)
+        } else {
+            self.outcome_of_others(run).await
         }
     }
 
-    fn numbered(&self, number: u64) -> Option<RunKey> {
-        let reports = self.reports();
-        let mut newest_first = reports.keys().rev();
-        newest_first.find(|run| run.number == number).copied()
+    fn is_mine(&self, run: u64) -> bool {
+        self.reports().contains_key(&run)
     }
 
     /// Returns when no run is outstanding.
@@ -177,8 +169,8 @@ impl Runs {
     pub async fn cancel(&self, number: u64) -> Result<(), Failure> {
         let client = self.cluster.scheduler(CALL_MAX).await?;
         client.cancel(&CancelRequest { run: number }).await?;
-        if let Some(run) = self.numbered(number) {
-            self.outcome_of(run).await;
+        if self.is_mine(number) {
+            self.outcome_of(number).await;
         }
         Ok(())
     }
@@ -197,6 +189,7 @@ impl Runs {
 
     async fn wait_for<T>(&self, mut probe: impl FnMut(&Reports) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
+        let _waits = Waits::begin(&self.waiting);
         loop {
             let found = probe(&self.reports());
             if let Some(found) = found {
@@ -209,7 +202,7 @@ impl Runs {
         }
     }
 
-    fn end(&self, run: RunKey, report: RunReport, counted: Counted) {
+    fn end(&self, run: u64, report: RunReport, counted: Counted) {
         let is_well = matches!(report.state(), RunState::Completed | RunState::Cancelled);
         if counted == Counted::WhenItEnds && !is_well {
             let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,22 +215,18 @@ impl Runs {
     }
 
     /// One question for the outcome of a run.
-    async fn ask(&self, run: RunKey) -> Result<RunReport, Status> {
+    async fn ask(&self, run: u64) -> Result<RunReport, Status> {
         let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
         let permit = self.questions.acquire().await;
         let client = self.cluster.scheduler(wait + CALL_MAX).await;
         let client = client.map_err(|failure| Status::unavailable(failure.message()))?;
         let report = client
             .await_run(&AwaitRunRequest {
-                run: run.number,
+                run,
                 wait_ms: AWAIT_RUN_MS,
             })
             .await;
         drop(permit);
-        // Another scheduler was asked, which knows nothing of this run and may count one of its own by this number.
-        if self.cluster.scheduler_restarts() != run.scheduler {
-            return Err(Status::not_found("it was started again"));
-        }
         report
     }
 
@@ -247,8 +236,24 @@ impl Runs {
     }
 }
 
-/// Follows one run to its outcome.
-async fn follow(runs: Arc<Runs>, run: RunKey, counted: Counted) {
+/// Counts somebody who waits for outcomes, as long as it lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Follows one run to its outcome. A scheduler that was started again goes on with it.
+async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
     let mut silent_since_ms = None;
     let report = loop {
         let why = match runs.ask(run).await {
@@ -261,9 +266,14 @@ async fn follow(runs: Arc<Runs>, run: RunKey, counted: Counted) {
         };
         let now_ms = runs.cluster.fabric.now_ms();
         let since_ms = *silent_since_ms.get_or_insert(now_ms);
-        let silent = now_ms.saturating_sub(since_ms) > SCHEDULER_SILENCE_MAX_MS;
-        if silent || why.kind == Kind::NotFound || runs.scheduler_is_down() {
-            break lost(run.number, &why);
+        let is_lost = if runs.scheduler_is_down() {
+            silent_since_ms = None;
+            runs.waiting.load(Ordering::Relaxed) > 0
+        } else {
+            now_ms.saturating_sub(since_ms) > SCHEDULER_SILENCE_MAX_MS
+        };
+        if is_lost || why.kind == Kind::NotFound {
+            break lost(run, &why);
         }
         runs.cluster.fabric.sleep(POLL_INTERVAL).await;
     };

@@ -9,6 +9,7 @@ use common::types::{Part, Source};
 use super::Core;
 use super::event::{Change, Dispatch, Output};
 use super::recovery::chain;
+use super::restart::first_attempt;
 use super::run::{RunNumber, RunState};
 use super::tasks::{Attempt, Tasks};
 
@@ -58,11 +59,12 @@ impl Core {
         outputs: &mut Vec<Output>,
     ) {
         let items = self.runs.take_items(number);
+        let recoveries = self.runs.get(number).map_or(0, |run| run.recoveries);
         let Some(of) = self.runs.stage_mut(number, stage) else {
             return;
         };
         let (order, class) = (of.spec.order, of.spec.class.clone());
-        match Tasks::new(&of.spec, items) {
+        match Tasks::new(&of.spec, items, first_attempt(recoveries)) {
             Ok(tasks) => {
                 let change = Change::Dealt {
                     order,

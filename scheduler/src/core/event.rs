@@ -15,6 +15,17 @@ use super::run::{Checkpoint, RunNumber, RunState};
 pub enum Input {
     /// Answered by [`Answer::Submitted`].
     Submit(Submission),
+    /// What an earlier life of this scheduler has left in the storage. Comes before the first submission.
+    Recover(Vec<Recovered>),
+    /// An [`Output::Keep`] has come to its end: a run that could not be kept does not exist.
+    Kept {
+        run: RunNumber,
+        result: Result<(), String>,
+    },
+    /// The outcome of a run is kept, as well as it can be.
+    Settled {
+        run: RunNumber,
+    },
     /// Answered by [`Answer::Registered`].
     Heartbeat(Heartbeat),
     StageDone(StageReport),
@@ -63,6 +74,14 @@ pub enum Output {
     Answer(Answer),
     /// Give this task to its worker; if that fails: [`Input::SendFailed`]. Sending one twice is harmless.
     Send(Dispatch),
+    /// Keep the run in the storage; followed by one [`Input::Kept`]. Until then nothing of it starts.
+    Keep {
+        run: RunNumber,
+    },
+    /// The run is known no more: what was kept of it is of no use.
+    Forgotten {
+        run: RunNumber,
+    },
     /// The worker will need this component: it had better fetch and compile it now. If that fails:
     /// [`Input::PrepareFailed`].
     Prepare {
@@ -87,7 +106,8 @@ pub enum Output {
         run: RunNumber,
         change: Change,
     },
-    /// The run has its outcome. Exactly one for each run.
+    /// The run has its outcome. Exactly one for each run; followed by one [`Input::Settled`], until which nobody is
+    /// told of it.
     Finished {
         run: RunNumber,
         state: RunState,
@@ -109,6 +129,19 @@ pub enum Answer {
     Registered(Result<Option<Arc<Ring>>, TooManyWorkers>),
     Reassigned(Result<Reassignment, ReassignError>),
     RingSet(Result<(), RingError>),
+}
+
+/// A run that an earlier life of this scheduler has kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recovered {
+    pub number: RunNumber,
+    pub submission: Submission,
+    /// How often it was recovered before.
+    pub recoveries: u32,
+    /// Until its deadline, from now.
+    pub left_ms: u64,
+    /// If it has one; then it is only remembered.
+    pub outcome: Option<RunState>,
 }
 
 /// A run to be made of an application.

@@ -5,6 +5,7 @@
 //! - [`event`]: inputs and outputs. - [`run`]: a run and its stages. - [`runs`]: all runs, in flight and finished.
 //! - [`workers`]: who is active, and the choice among them. - [`submission`]: what is refused, first placement.
 //! - [`tasks`]: the tasks of a `map` or `reduce`. - [`deal`]: who gets them. - [`gather`]: what becomes of them.
+//! - [`restart`]: runs outlive their scheduler.
 //! - [`trace`]: what a run did and waits for. - [`catalog`]: deployed operators. - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
 
 mod catalog;
@@ -13,6 +14,7 @@ mod event;
 mod gather;
 mod progress;
 mod recovery;
+mod restart;
 mod run;
 mod runs;
 mod submission;
@@ -29,9 +31,9 @@ use std::sync::Arc;
 use common::types::{ComponentHash, Ring};
 
 pub use event::{
-    Answer, CancelError, Change, Dispatch, Heartbeat, Input, Output, ReassignError, RingError,
-    StageEnd, StageReport, StageSpec, Submission, SubmitError, TooManyWorkers, UnknownRun,
-    WrongStage,
+    Answer, CancelError, Change, Dispatch, Heartbeat, Input, Output, ReassignError, Recovered,
+    RingError, StageEnd, StageReport, StageSpec, Submission, SubmitError, TooManyWorkers,
+    UnknownRun, WrongStage,
 };
 pub use run::{Checkpoint, Run, RunNumber, RunState, Stage};
 pub use trace::TracedTask;
@@ -61,11 +63,13 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(now_ms: u64, ring: Option<Ring>, warms_up: bool) -> Self {
+    /// `history_runs_max`: runs that have ended and are remembered, at least 1.
+    pub fn new(now_ms: u64, ring: Option<Ring>, warms_up: bool, history_runs_max: usize) -> Self {
         Self {
             ring: ring.map(Arc::new),
             warms_up,
             ticked_ms: now_ms,
+            runs: Runs::new(history_runs_max),
             ..Self::default()
         }
     }
@@ -77,6 +81,9 @@ impl Core {
                 let result = self.submit(now_ms, submission, outputs);
                 outputs.push(Output::Answer(Answer::Submitted(result)));
             }
+            Input::Recover(runs) => self.recover(now_ms, runs, outputs),
+            Input::Kept { run, result } => self.kept(now_ms, run, result, outputs),
+            Input::Settled { run } => self.runs.settle(run),
             Input::Heartbeat(heartbeat) => {
                 let result = self.heartbeat(now_ms, heartbeat, outputs);
                 outputs.push(Output::Answer(Answer::Registered(result)));
@@ -113,6 +120,8 @@ impl Core {
             }
             Input::Tick => self.tick(now_ms, outputs),
         }
+        let forgotten = self.runs.take_forgotten();
+        outputs.extend(forgotten.map(|run| Output::Forgotten { run }));
     }
 
     /// Whether workers are told to get ready for what they will need.

@@ -168,7 +168,7 @@ impl Core {
     }
 
     /// Nobody has anything to do for a run that is about to end.
-    fn release_all(&mut self, now_ms: u64, number: RunNumber) {
+    pub(super) fn release_all(&mut self, now_ms: u64, number: RunNumber) {
         let Some(run) = self.runs.running_mut(number) else {
             return;
         };
@@ -222,8 +222,14 @@ impl Core {
 
     /// The active workers that may have tasks of the run, or get some from one another.
     fn involved(&self, number: RunNumber) -> Vec<WorkerAddress> {
-        let assigned = self.runs.get(number).map(|run| &run.assigned);
-        let names = assigned.into_iter().flatten();
+        let Some(run) = self.runs.get(number) else {
+            return Vec::new();
+        };
+        if run.recoveries > 0 {
+            // An earlier life of the scheduler gave it to workers that are not known any more.
+            return self.workers.active().map(|at| at.at.clone()).collect();
+        }
+        let names = run.assigned.iter();
         names
             .filter_map(|name| self.workers.address(name))
             .collect()

@@ -215,7 +215,7 @@ impl Core {
 
     /// Sends the next task of the run to its worker, as the attempt that it already has.
     pub(super) fn send(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {
-        let Some(run) = self.runs.running_mut(number) else {
+        let Some(run) = self.runs.running_mut(number).filter(|run| run.kept) else {
             return;
         };
         let frontier = run.frontier();
@@ -235,7 +235,7 @@ impl Core {
             attempt: stage.attempt,
             stage: frontier,
             task: 0,
-            is_retry: stage.attempt > stage.first_attempt,
+            is_retry: run.recoveries > 0 || stage.attempt > stage.first_attempt,
             input: run.input.clone(),
             left_ms: run.deadline_ms.saturating_sub(now_ms),
             chain: chain(run, &self.workers),

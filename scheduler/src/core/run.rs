@@ -131,9 +131,19 @@ pub struct Run {
     /// Since 1970, for its operators; everything else goes by `submitted_ms`.
     pub submitted_unix_ms: u64,
     pub submitted_ms: u64,
+    /// How long it may take, as its submitter wished.
+    pub timeout_ms: u64,
     pub deadline_ms: u64,
     pub ended_ms: Option<u64>,
+    /// What its submitter wrote, to be kept.
+    pub seen: Vec<Pin>,
+    /// Whether the storage has it: before that, nothing of it starts.
+    pub kept: bool,
+    /// How often a scheduler that was started anew has taken it up.
+    pub recoveries: u32,
     pub state: RunState,
+    /// Whether its outcome may be told.
+    pub settled: bool,
     pub stages: Vec<Stage>,
     /// Every worker that a stage was ever assigned to: it may have got a task of the run, from whomever.
     pub assigned: BTreeSet<String>,
@@ -170,9 +180,14 @@ impl Run {
             grants: submission.grants.into(),
             submitted_unix_ms: submission.submitted_unix_ms,
             submitted_ms: now_ms,
+            timeout_ms: submission.timeout_ms,
             deadline_ms: now_ms.saturating_add(submission.timeout_ms),
             ended_ms: None,
+            seen: submission.seen.clone(),
+            kept: false,
+            recoveries: 0,
             state: RunState::Running,
+            settled: false,
             stages: submission.stages.into_iter().map(stage).collect(),
             assigned: BTreeSet::new(),
             attempt: 1,
@@ -197,6 +212,15 @@ impl Run {
 
     pub fn is_running(&self) -> bool {
         self.state == RunState::Running
+    }
+
+    /// How it fares, as far as that may be told.
+    pub fn told_state(&self) -> &RunState {
+        if self.settled {
+            &self.state
+        } else {
+            &RunState::Running
+        }
     }
 
     /// The first stage that is not done, as far as is known; the length of the chain when all are.

@@ -14,8 +14,6 @@ use super::trace::{TRACED_TASKS_MAX, TracedTask};
 pub const IN_FLIGHT_RUNS_MAX: usize = 10_000;
 /// Input and newest checkpoint of all runs without an outcome, together.
 pub const IN_FLIGHT_BYTES_MAX: usize = 1 << 30;
-/// Finished runs that are remembered.
-pub const HISTORY_RUNS_MAX: usize = 10_000;
 /// Input and output of finished runs that are remembered, together.
 pub const HISTORY_BYTES_MAX: usize = 256 << 20;
 
@@ -32,6 +30,9 @@ pub struct Runs {
     /// In the order in which they ended.
     history: VecDeque<RunNumber>,
     history_bytes: usize,
+    history_runs_max: usize,
+    /// Of the history, since it was asked last.
+    forgotten: Vec<RunNumber>,
     /// Runs whose next task waits for a worker or for being sent again.
     pub attention: BTreeSet<RunNumber>,
     /// Runs that are at a `map` or `reduce`.
@@ -41,6 +42,18 @@ pub struct Runs {
 }
 
 impl Runs {
+    pub fn new(history_runs_max: usize) -> Self {
+        Self {
+            history_runs_max: history_runs_max.max(1),
+            ..Self::default()
+        }
+    }
+
+    /// The number of the next run.
+    pub fn next_number(&self) -> RunNumber {
+        self.submitted + 1
+    }
+
     pub fn get(&self, number: RunNumber) -> Option<&Run> {
         self.known.get(&number)
     }
@@ -85,9 +98,8 @@ impl Runs {
         Ok(())
     }
 
-    pub fn insert(&mut self, make: impl FnOnce(RunNumber) -> Run) -> &mut Run {
-        self.submitted += 1;
-        let run = make(self.submitted);
+    pub fn insert(&mut self, run: Run) -> &mut Run {
+        self.submitted = self.submitted.max(run.number);
         if let Some(key) = &run.key {
             self.keys.insert(Arc::clone(key), run.number);
         }
@@ -95,6 +107,33 @@ impl Runs {
         self.in_flight_bytes += bytes_of(&run);
         self.deadlines.insert((run.deadline_ms, run.number));
         self.known.entry(run.number).or_insert(run)
+    }
+
+    /// There is no such run after all.
+    pub fn remove(&mut self, number: RunNumber) {
+        let Some(run) = self.known.remove(&number) else {
+            return;
+        };
+        self.in_flight_bytes -= bytes_of(&run);
+        self.in_flight.remove(&number);
+        self.deadlines.remove(&(run.deadline_ms, number));
+        self.attention.remove(&number);
+        self.forgotten.push(number);
+        if let Some(key) = &run.key {
+            self.keys.remove(key);
+        }
+    }
+
+    /// The outcome of the run may be told.
+    pub fn settle(&mut self, number: RunNumber) {
+        if let Some(run) = self.known.get_mut(&number) {
+            run.settled = true;
+        }
+    }
+
+    /// Which runs are known no more.
+    pub fn take_forgotten(&mut self) -> impl Iterator<Item = RunNumber> + use<> {
+        std::mem::take(&mut self.forgotten).into_iter()
     }
 
     /// Replaces the checkpoint of a running run.
@@ -216,7 +255,7 @@ impl Runs {
 
     /// Drops the oldest finished runs while there are too many; the newest stays.
     fn forget(&mut self) {
-        while self.history.len() > HISTORY_RUNS_MAX
+        while self.history.len() > self.history_runs_max
             || (self.history.len() > 1 && self.history_bytes > HISTORY_BYTES_MAX)
         {
             let Some(run) = self
@@ -227,6 +266,7 @@ impl Runs {
                 return;
             };
             self.history_bytes -= bytes_of(&run);
+            self.forgotten.push(run.number);
             if let Some(key) = &run.key {
                 self.keys.remove(key);
             }

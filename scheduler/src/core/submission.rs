@@ -12,7 +12,7 @@ const PARTITIONS_DEFAULT_MAX: u32 = 64;
 
 impl Core {
     /// Assigns the stages one after another, each to the worker with the fewest outstanding tasks, those just
-    /// assigned included, and sends the first task.
+    /// assigned included. The first task is sent when the run is kept.
     pub(super) fn submit(
         &mut self,
         now_ms: u64,
@@ -32,11 +32,9 @@ impl Core {
                 stage.dealing = Dealing::Partitions(everywhere.clamp(1, PARTITIONS_DEFAULT_MAX));
             }
         }
-        let run = self
-            .runs
-            .insert(|number| Run::new(number, now_ms, submission));
+        let number = self.runs.next_number();
+        let run = self.runs.insert(Run::new(number, now_ms, submission));
         fill(run, 0, &mut self.workers);
-        let number = run.number;
         let change = Change::Submitted {
             application: run.application.clone(),
             input: run.input.clone(),
@@ -50,7 +48,7 @@ impl Core {
             run: number,
             change,
         });
-        self.send(now_ms, number, outputs);
+        outputs.push(Output::Keep { run: number });
         Ok(number)
     }
 

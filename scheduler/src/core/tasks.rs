@@ -35,7 +35,7 @@ struct Task {
     items: Vec<Item>,
     /// As in [`super::run::Stage::tries`].
     tries: u32,
-    /// Attempts begun in all: the number of the newest.
+    /// The number of the newest attempt.
     begun: u32,
     attempts: Vec<Attempt>,
     output: Option<Output>,
@@ -81,7 +81,8 @@ pub struct Loss {
 
 impl Tasks {
     /// Deals the items of the stage before. Those that wait at workers are not among them.
-    pub fn new(spec: &StageSpec, items: Vec<Item>) -> Result<Self, String> {
+    /// Their attempts count from `first_attempt`.
+    pub fn new(spec: &StageSpec, items: Vec<Item>, first_attempt: u32) -> Result<Self, String> {
         let dealt = match spec.dealing {
             Dealing::Whole => vec![items],
             Dealing::Chunks => chunks(items, spec.chunk.max(1)),
@@ -100,6 +101,7 @@ impl Tasks {
         let task = |items| Task {
             items,
             tries: 1,
+            begun: first_attempt - 1,
             ..Task::default()
         };
         Ok(Self {

@@ -125,6 +125,7 @@ impl Cluster {
             address,
             ring,
             warm_up: true,
+            keep_runs: ::scheduler::KEEP_RUNS_DEFAULT,
         };
         let node = launch(&self.fabric, |killed, on_ready| async move {
             ::scheduler::run(config, fabric, over(killed), on_ready)

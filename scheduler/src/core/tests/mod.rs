@@ -4,6 +4,7 @@ mod deployed;
 mod life;
 mod placement;
 mod recovery;
+mod restart;
 mod spread;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use super::event::Reassignment;
 use super::trace::TRACED_TASKS_MAX;
 use super::*;
 
+const HISTORY_RUNS_MAX: usize = 100;
+
 struct Cluster {
     core: Core,
     now_ms: u64,
@@ -27,7 +30,7 @@ impl Cluster {
         let nodes = vec![("s1".to_owned(), address())];
         let ring = Ring::new(nodes, None, CommitMode::FailStop, 10).unwrap();
         let mut cluster = Self {
-            core: Core::new(0, Some(ring), true),
+            core: Core::new(0, Some(ring), true, HISTORY_RUNS_MAX),
             now_ms: 0,
         };
         for name in workers {
@@ -40,7 +43,29 @@ impl Cluster {
         let mut outputs = Vec::new();
         self.core.step(self.now_ms, input, &mut outputs);
         self.check_invariants();
-        outputs
+        self.store(outputs)
+    }
+
+    /// The storage keeps at once what it is given.
+    fn store(&mut self, outputs: Vec<Output>) -> Vec<Output> {
+        let mut effects = Vec::new();
+        for output in outputs {
+            let input = match output {
+                Output::Keep { run } => {
+                    let result = Ok(());
+                    Some(Input::Kept { run, result })
+                }
+                Output::Finished { run, .. } => Some(Input::Settled { run }),
+                _ => None,
+            };
+            if !matches!(output, Output::Keep { .. }) {
+                effects.push(output);
+            }
+            if let Some(input) = input {
+                effects.extend(self.step(input));
+            }
+        }
+        effects
     }
 
     /// Outstanding tasks are exactly those of the stages that are assigned and not done.
@@ -286,6 +311,8 @@ fn show_one(output: &Output) -> String {
             stage,
             task,
         } => format!("stop {run}/{attempt}/{stage}.{task} at {}", worker.name),
+        Output::Keep { run } => format!("keep {run}"),
+        Output::Forgotten { run } => format!("forgotten {run}"),
         Output::CancelRun { worker, run } => format!("cancel {run} at {}", worker.name),
         Output::Changed { run, change } => format!("run {run} {change}"),
         Output::Finished { run, state } => format!("finished {run}: {state}"),

@@ -79,7 +79,7 @@ fn without_workers_or_ring_runs_are_refused() {
         "]],
     );
     let mut cluster = Cluster {
-        core: Core::new(0, None, true),
+        core: Core::new(0, None, true, 1),
         now_ms: 0,
     };
     cluster.beat("w1", 1, "A");
@@ -94,7 +94,7 @@ fn without_workers_or_ring_runs_are_refused() {
 #[test]
 fn too_many_runs_are_refused() {
     let mut cluster = Cluster {
-        core: Core::new(0, None, true),
+        core: Core::new(0, None, true, 1),
         now_ms: 0,
     };
     cluster.core.ring = Cluster::with(&[]).core.ring;
@@ -143,10 +143,8 @@ fn a_ring_is_replaced_by_a_newer_one_only() {
 #[test]
 fn the_oldest_finished_runs_are_forgotten() {
     let mut cluster = Cluster::with(&["w1"]);
-    for run in 1..=runs::HISTORY_RUNS_MAX as u64 + 1 {
-        cluster
-            .core
-            .step(0, Input::Submit(submission("A:1")), &mut Vec::new());
+    for run in 1..=HISTORY_RUNS_MAX as u64 + 1 {
+        cluster.submit("A:1");
         let end = StageEnd::Failed {
             reason: String::new(),
             permanent: true,
@@ -164,9 +162,7 @@ fn the_oldest_finished_runs_are_forgotten() {
             cold_ms: 0,
             end,
         };
-        cluster
-            .core
-            .step(0, Input::StageDone(report), &mut Vec::new());
+        cluster.step(Input::StageDone(report));
     }
     assert!(cluster.core.run(1).is_none());
     assert!(cluster.core.run(2).is_some());

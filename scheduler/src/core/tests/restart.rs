@@ -1,0 +1,211 @@
+//! Runs are kept before they begin, and taken up by the next life of the scheduler.
+
+use super::*;
+
+fn recovered(number: RunNumber, chain: &str, outcome: Option<RunState>) -> Recovered {
+    Recovered {
+        number,
+        submission: submission(chain),
+        recoveries: 0,
+        left_ms: 30_000,
+        outcome,
+    }
+}
+
+/// What a step does when the storage is slow.
+fn raw(cluster: &mut Cluster, input: Input) -> String {
+    let mut outputs = Vec::new();
+    cluster.core.step(cluster.now_ms, input, &mut outputs);
+    cluster.check_invariants();
+    show(&outputs)
+}
+
+#[test]
+fn nothing_starts_before_the_run_is_kept() {
+    let mut cluster = Cluster::with(&["w1"]);
+    check(
+        &raw(&mut cluster, Input::Submit(submission("A"))),
+        expect![[r#"
+            run 1 submitted: app on "13", assigned to w1
+            keep 1
+            accepted 1
+        "#]],
+    );
+    // A worker that is lost meanwhile does not begin it elsewhere.
+    cluster.beat("w2", 1, "A");
+    check(
+        &raw(
+            &mut cluster,
+            Input::CertifyDeath {
+                worker: "w1".to_owned(),
+            },
+        ),
+        expect![[r"
+            w1 died
+            run 1 stage 0 (A) failed on w1: the worker died
+            run 1 stage 0 (A) assigned to w2 as attempt 2
+        "]],
+    );
+    let (run, result) = (1, Ok(()));
+    check(
+        &raw(&mut cluster, Input::Kept { run, result }),
+        expect![[r"
+            send again 1/2/0 to w2 of w2 with []
+        "]],
+    );
+}
+
+#[test]
+fn a_run_that_cannot_be_kept_does_not_exist() {
+    let mut cluster = Cluster::with(&["w1"]);
+    raw(&mut cluster, Input::Submit(submission("A")));
+    let (run, result) = (1, Err("no storage".to_owned()));
+    check(
+        &raw(&mut cluster, Input::Kept { run, result }),
+        expect![[r"
+            forgotten 1
+        "]],
+    );
+    assert!(cluster.core.run(1).is_none());
+    assert_eq!(cluster.core.in_flight(), 0);
+    check(
+        &cluster.submit("A"),
+        expect![[r#"
+        run 2 submitted: app on "13", assigned to w1
+        send 2/1/0 to w1 of w1 with []
+        accepted 2
+    "#]],
+    );
+}
+
+#[test]
+fn an_outcome_is_told_when_it_is_kept() {
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.submit("A");
+    let items = vec![Item::plain("out")];
+    let end = StageEnd::Returned(Checkpoint {
+        items,
+        pins: vec![],
+    });
+    let report = StageReport {
+        run: 1,
+        attempt: 1,
+        stage: 0,
+        task: 0,
+        worker: "w1".to_owned(),
+        queue_ms: 0,
+        run_ms: 0,
+        cold_ms: 0,
+        calls: CallLog::default(),
+        end,
+    };
+    raw(&mut cluster, Input::StageDone(report));
+    let run = |cluster: &Cluster| cluster.core.run(1).unwrap().told_state().clone();
+    assert_eq!(run(&cluster), RunState::Running);
+    raw(&mut cluster, Input::Settled { run: 1 });
+    assert!(matches!(run(&cluster), RunState::Completed(_)));
+}
+
+#[test]
+fn runs_without_an_outcome_begin_again_as_new_attempts() {
+    let mut cluster = Cluster::with(&[]);
+    let runs = vec![
+        recovered(3, "A B", None),
+        recovered(2, "A", Some(RunState::Cancelled)),
+    ];
+    check(
+        &show(&cluster.step(Input::Recover(runs))),
+        expect![[r"
+        run 3 stage 0 waits for a worker with A
+    "]],
+    );
+    assert_eq!(
+        cluster.core.run(2).unwrap().told_state(),
+        &RunState::Cancelled
+    );
+    check(
+        &cluster.beat("w1", 1, "A B"),
+        expect![[r"
+        w1 appeared
+        run 3 stage 0 (A) assigned to w1 as attempt 1048578
+        send again 3/1048578/0 to w1 of w1 w1 with []
+        registered true
+    "]],
+    );
+    // Reports of the attempts of an earlier life change nothing.
+    check(&cluster.done("3/1/0", "w1"), expect![[r""]]);
+    check(
+        &cluster.done("3/1048578/0", "w1"),
+        expect![[r"
+        run 3 stage 0 (A) done on w1 in 2 ms
+    "]],
+    );
+    check(
+        &cluster.submit("A"),
+        expect![[r#"
+        run 4 submitted: app on "13", assigned to w1
+        send 4/1/0 to w1 of w1 with []
+        accepted 4
+    "#]],
+    );
+    // Whoever has a task of it is not known any more.
+    cluster.beat("w2", 1, "A B");
+    check(
+        &cluster.cancel(3),
+        expect![[r"
+        run 3 cancelled
+        finished 3: cancelled
+        over when w1 and w2 know
+    "]],
+    );
+}
+
+#[test]
+fn tasks_of_a_recovered_run_are_new_attempts_too() {
+    let mut cluster = Cluster::with(&["w1"]);
+    cluster.step(Input::Recover(vec![recovered(1, "A B* A", None)]));
+    check(
+        &cluster.done("1/1048578/0", "w1"),
+        expect![[r#"
+        run 1 stage 0 (A) done on w1 in 2 ms
+        run 1 stage 1 (B) has 1 tasks
+        send again 1/1048577/1.0 to w1 with ["1/1048578/0 by w1"] 
+    "#]],
+    );
+    check(
+        &cluster.done("1/1048577/1.0", "w1"),
+        expect![[r#"
+        send again 1/1048578/2 to w1 of w1 - w1 with ["1/1048577/1.0 by w1"]
+    "#]],
+    );
+}
+
+#[test]
+fn a_key_stands_for_its_run_in_the_next_life_too() {
+    let mut cluster = Cluster::with(&["w1"]);
+    let mut run = recovered(5, "A", Some(RunState::Cancelled));
+    run.submission.key = Some("mine".to_owned());
+    cluster.step(Input::Recover(vec![run]));
+    check(
+        &cluster.submit_with_key("mine", "A"),
+        expect![[r"
+        accepted 5
+    "]],
+    );
+}
+
+#[test]
+fn a_run_whose_time_is_up_expires() {
+    let mut cluster = Cluster::with(&["w1"]);
+    let mut run = recovered(1, "A", None);
+    run.left_ms = 0;
+    cluster.step(Input::Recover(vec![run]));
+    check(
+        &cluster.tick_at(0),
+        expect![[r"
+        cancel 1 at w1
+        run 1 expired: no outcome within 0 ms: operator A (stage 0) on worker w1 had not ended
+        finished 1: expired: no outcome within 0 ms: operator A (stage 0) on worker w1 had not ended
+    "]],
+    );
+}
