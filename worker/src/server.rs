@@ -122,11 +122,11 @@ impl Server {
         let key = task.key;
         let (sender, end) = oneshot::channel();
         let stage = run_stage(
+            self.fabric.clone(),
             self.host.clone(),
             self.ring.clone(),
             task,
-            self.fabric.now_ms(),
-            time_ms,
+            self.fabric.now_ms() + time_ms,
         );
         let handle = self.fabric.spawn(Box::pin(async move {
             // Nobody listens any more when the task was stopped.
@@ -148,11 +148,11 @@ impl Server {
 
 /// How the stage ended, and what it took.
 async fn run_stage(
+    fabric: FabricHandle,
     host: Arc<OperatorHost>,
     ring: RingWatch,
     task: Arc<Task>,
-    now_ms: u64,
-    time_ms: u64,
+    deadline_ms: u64,
 ) -> (Ended, Account) {
     let Some(link) = task.link() else {
         let reason = "the chain has no such stage".to_owned();
@@ -174,8 +174,13 @@ async fn run_stage(
         items: task.items.clone(),
         rehearsal: None,
     };
-    let (session, afterwards) = Session::new(&task, ring, now_ms + time_ms);
-    let deadline = Duration::from_millis(time_ms);
+    let (mut session, afterwards) = Session::new(&task, ring, deadline_ms);
+    if task.retry
+        && let Err(end) = session.recover().await
+    {
+        return (end, Account::default());
+    }
+    let deadline = Duration::from_millis(deadline_ms.saturating_sub(fabric.now_ms()));
     let Ran { result, cold, .. } = host.run(request, Box::new(session), deadline).await;
     let cold_ms = u64::try_from(cold.as_millis()).unwrap_or(u64::MAX);
     let calls = afterwards.calls();

@@ -1,0 +1,72 @@
+//! What earlier attempts at a task did, for a session that goes through the same again.
+//!
+//! Each update is kept by the storage with a note: the versions that the task has read since its last one, and with the
+//! first one also those that it began with. So an operator that does the same again is told the same, update by update;
+//! reads before an update see the versions of its note. Behind the last one everything is new.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use common::client::journal::{Did, Journal, Journalled};
+use common::fabric::{decode, encode};
+use common::proto;
+use common::status::Status;
+use common::types::{NOTE_BYTES_MAX, Pin, RecordId, Version};
+
+/// Versions by record.
+pub type Versions = BTreeMap<RecordId, Version>;
+
+/// What is left to go through of what was done.
+#[derive(Default)]
+pub struct Past {
+    updates: BTreeMap<u64, (Journalled, Versions)>,
+}
+
+impl Past {
+    /// The part of the journal that is of this origin.
+    ///
+    /// # Errors
+    /// A note is none of a session's.
+    pub fn new(journal: Journal, origin: &str) -> Result<Self, Status> {
+        let own = journal.into_iter().filter(|(id, _)| id.origin == origin);
+        let updates = own.map(|(id, journalled)| {
+            let noted = decode_note(journalled.note.clone())?;
+            Ok((id.sequence, (journalled, noted)))
+        });
+        Ok(Self {
+            updates: updates.collect::<Result<_, Status>>()?,
+        })
+    }
+
+    /// What the update of this number did, if it was made; all before it is over.
+    pub fn take(&mut self, sequence: u64) -> Option<(RecordId, Did)> {
+        let (done, _) = self.updates.remove(&sequence)?;
+        Some((done.record, done.did))
+    }
+
+    /// What was read before the next update; absent: there is none.
+    pub fn next_reads(&self) -> Option<&Versions> {
+        let (_, (_, noted)) = self.updates.first_key_value()?;
+        Some(noted)
+    }
+}
+
+/// Absent: it is longer than a note may be.
+pub fn encode_note(noted: &Versions) -> Option<Bytes> {
+    let pin = |(record, version): (&RecordId, &Version)| proto::Pin {
+        record: record.clone(),
+        version: Some((*version).into()),
+        floor: false,
+    };
+    let note = encode(&proto::TaskNote {
+        pins: noted.iter().map(pin).collect(),
+    });
+    (note.len() <= NOTE_BYTES_MAX).then_some(note)
+}
+
+fn decode_note(note: Bytes) -> Result<Versions, Status> {
+    let note: proto::TaskNote = decode(note)?;
+    let pins = note.pins.into_iter().map(Pin::try_from);
+    pins.map(|pin| pin.map(|pin| (pin.record, pin.version)))
+        .collect()
+}
