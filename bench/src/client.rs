@@ -114,6 +114,7 @@ impl Client {
             value: value.clone(),
             level: level.into(),
             above: Some(self.floor(record).into()),
+            ..proto::WriteRequest::default()
         };
         let level = match level {
             proto::Level::Majority => Level::Majority,
@@ -215,6 +216,7 @@ impl Client {
             old,
             new: new.clone(),
             old_version,
+            ..proto::UpdateIfRequest::default()
         };
         let updated = async |node: &Node| outcome(node.update_if(&request).await?, new.as_ref());
         let mut last = Err(Status::unavailable("no replica was asked"));

@@ -3,9 +3,12 @@
 //! Promises: an operation ends by its deadline; it is repeated elsewhere only with the same update id; an error says
 //! whether the operation may have taken effect ([`Kind::Timeout`]) or has not.
 //!
-//! One record is read and written here; [`scan`] and [`watch`] concern many. [`components`]: deployed operators.
+//! One record is read and written here; [`scan`] and [`watch`] concern many. [`journal`]: what tasks
+//! did. [`components`]: deployed operators.
 
 pub mod components;
+mod failure;
+pub mod journal;
 pub mod scan;
 pub mod watch;
 
@@ -15,11 +18,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::failure::{Failure, is_final};
 use crate::fabric::FabricHandle;
 use crate::placement::Placement;
 use crate::proto::{self, Level, storage};
 use crate::status::{Kind, Status};
-use crate::types::{RecordVersion, ReplicaId, Ring, UpdateId, Version, Wanted, required};
+use crate::types::{RecordVersion, ReplicaId, Ring, TaskMark, UpdateId, Version, Wanted, required};
 
 /// A replica that failed is asked last for this long.
 const AVOID_MS: u64 = 2_000;
@@ -52,6 +56,29 @@ pub enum Condition {
     ValueIs(Option<Bytes>),
     /// The null version: the record was never written.
     VersionIs(Version),
+}
+
+/// The id of an update, and the task that makes it, if one does: then it is retained until it is forgotten explicitly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub id: UpdateId,
+    pub task: Option<TaskMark>,
+}
+
+impl From<UpdateId> for Named {
+    fn from(id: UpdateId) -> Self {
+        Self { id, task: None }
+    }
+}
+
+impl Named {
+    /// As requests have them.
+    fn parts(self) -> (UpdateId, u32, Bytes) {
+        let (attempt, note) = self
+            .task
+            .map_or_else(Default::default, |task| (task.attempt, task.note));
+        (self.id, attempt, note)
+    }
 }
 
 /// Where an operation goes and how long it may take.
@@ -186,15 +213,18 @@ impl StorageClient {
     /// Writes `value` (absent: deletes the record) above the version `above`.
     pub async fn write(
         &self,
-        id: UpdateId,
+        named: impl Into<Named>,
         record: &str,
         value: Option<Bytes>,
         level: Level,
         above: Version,
         route: Route,
     ) -> Result<Version, Status> {
+        let (id, attempt, note) = named.into().parts();
         let request = proto::WriteRequest {
             id: Some(id.into()),
+            attempt,
+            note,
             record: record.to_owned(),
             value,
             level: level.into(),
@@ -221,18 +251,21 @@ impl StorageClient {
     /// deletes the record.
     pub async fn update_if(
         &self,
-        id: UpdateId,
+        named: impl Into<Named>,
         record: &str,
         condition: Condition,
         new: Option<Bytes>,
         route: Route,
     ) -> Result<Version, UpdateError> {
+        let (id, attempt, note) = named.into().parts();
         let (old, old_version) = match condition {
             Condition::ValueIs(old) => (old, None),
             Condition::VersionIs(version) => (None, Some(version.into())),
         };
         let request = proto::UpdateIfRequest {
             id: Some(id.into()),
+            attempt,
+            note,
             record: record.to_owned(),
             old,
             new,
@@ -378,60 +411,5 @@ impl StorageClient {
         } else {
             failures.remove(&replica);
         }
-    }
-}
-
-/// True when another replica would say the same.
-fn is_final(status: &Status) -> bool {
-    !matches!(
-        status.kind,
-        Kind::Unavailable
-            | Kind::Overloaded
-            | Kind::Timeout
-            | Kind::Discarded
-            | Kind::Refused
-            | Kind::NotFound
-    )
-}
-
-/// What the replicas answered so far.
-#[derive(Default)]
-struct Failure {
-    last: Option<Status>,
-    /// A replica has discarded the version or is in a minority: final unless another one answers in the same round.
-    refusal: Option<Status>,
-    /// The longest that a replica of this round has asked for.
-    retry_after_ms: Option<u64>,
-    /// Some attempt may have taken effect.
-    unknown: bool,
-}
-
-impl Failure {
-    fn add(&mut self, status: Status) {
-        self.unknown |= status.kind == Kind::Timeout;
-        self.retry_after_ms = self.retry_after_ms.max(status.retry_after_ms());
-        if matches!(status.kind, Kind::Discarded | Kind::Refused) {
-            self.refusal = Some(status.clone());
-        }
-        // The last of several tries often ends only because time is up: the one before said why.
-        if status.kind != Kind::Timeout || self.last.is_none() {
-            self.last = Some(status);
-        }
-    }
-
-    fn status(self) -> Status {
-        let why = self.last.map_or_else(
-            || "no replica was asked in time".to_owned(),
-            |status| status.message,
-        );
-        let kind = if self.unknown {
-            Kind::Timeout
-        } else {
-            Kind::Unavailable
-        };
-        Status::new(
-            kind,
-            format!("no replica of the record answered in time; the last one: {why}"),
-        )
     }
 }

@@ -46,25 +46,33 @@ pub enum Detail {
     RetryAfterMs(u64),
     /// A value was longer than this many bytes.
     ValueBytesMax(u64),
+    /// This attempt at the task, or a later one, has taken the place of the one that asks; the highest number: the task
+    /// is over.
+    Fenced(u32),
 }
 
 impl Detail {
     /// The first is the one that gRPC itself uses (gRFC A6), so that any client heeds it.
     const RETRY_AFTER_MS: &str = "grpc-retry-pushback-ms";
     const VALUE_BYTES_MAX: &str = "value-bytes-max";
+    const FENCED: &str = "fenced-by-attempt";
 
     fn to_metadata(self) -> (&'static str, u64) {
         match self {
             Self::RetryAfterMs(retry_after_ms) => (Self::RETRY_AFTER_MS, retry_after_ms),
             Self::ValueBytesMax(bytes_max) => (Self::VALUE_BYTES_MAX, bytes_max),
+            Self::Fenced(attempt) => (Self::FENCED, attempt.into()),
         }
     }
 
     /// A peer may send anything: what is no number counts as absent.
     fn from_metadata(metadata: &MetadataMap) -> Option<Self> {
-        let number = |name| metadata.get(name)?.to_str().ok()?.parse().ok();
-        let retry_after_ms = number(Self::RETRY_AFTER_MS).map(Self::RetryAfterMs);
-        retry_after_ms.or_else(|| number(Self::VALUE_BYTES_MAX).map(Self::ValueBytesMax))
+        let number = |name| metadata.get(name)?.to_str().ok()?.parse::<u64>().ok();
+        let fenced = || u32::try_from(number(Self::FENCED)?).ok().map(Self::Fenced);
+        number(Self::RETRY_AFTER_MS)
+            .map(Self::RetryAfterMs)
+            .or_else(|| number(Self::VALUE_BYTES_MAX).map(Self::ValueBytesMax))
+            .or_else(fenced)
     }
 }
 
@@ -194,7 +202,11 @@ mod tests {
 
     #[test]
     fn every_detail_survives_the_wire() {
-        for detail in [Detail::RetryAfterMs(250), Detail::ValueBytesMax(u64::MAX)] {
+        for detail in [
+            Detail::RetryAfterMs(250),
+            Detail::ValueBytesMax(u64::MAX),
+            Detail::Fenced(u32::MAX),
+        ] {
             let status = Status::overloaded("why").with(detail);
             assert_eq!(Status::from(tonic::Status::from(status.clone())), status);
         }

@@ -146,6 +146,7 @@ pub fn task(dispatch: &Dispatch, scheduler_incarnation: u64) -> proto::Task {
             scheduler_incarnation,
             submitted_unix_ms: dispatch.submitted_unix_ms,
             grants: dispatch.grants.to_vec(),
+            retry: dispatch.is_retry,
         }),
         input: dispatch.input.to_string(),
         next: u32::try_from(dispatch.stage).unwrap_or(u32::MAX),

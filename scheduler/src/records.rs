@@ -19,7 +19,9 @@ use common::client::{Route, StorageClient};
 use common::fabric::FabricHandle;
 use common::proto::{Level, StoredOutcome, StoredRun};
 use common::status::Status;
-use common::types::{CommitMode, RESERVED_PREFIX, RecordId, RecordVersion, UpdateId, Version};
+use common::types::{
+    CommitMode, RESERVED_PREFIX, RecordId, RecordVersion, RunOrigin, UpdateId, Version,
+};
 use prost::Message;
 
 use crate::core::{Recovered, Run, RunNumber};
@@ -177,6 +179,24 @@ impl RunStore {
         };
         self.places().versions.insert(record, version);
         Ok(())
+    }
+
+    /// The storage may forget what tasks did of all runs before `until` that are not `except`: nobody will ask.
+    pub async fn forget_tasks(
+        &self,
+        until: RunNumber,
+        except: Vec<RunNumber>,
+    ) -> Result<(), Status> {
+        let path = |run| {
+            let scheduler_incarnation = self.lineage;
+            RunOrigin {
+                scheduler_incarnation,
+                run,
+            }
+            .to_string()
+        };
+        let except = except.into_iter().map(path).collect();
+        self.client.forget(&path(0), &path(until), except).await
     }
 
     /// The place of a run that is not known any more may be another's.

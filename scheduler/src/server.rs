@@ -22,6 +22,8 @@ pub const EVENTS_MAX: usize = 4_096;
 const WAITING_CLIENTS_MAX: usize = 1_024;
 /// How often silence and deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How often the storage is told which runs are over.
+const FORGET_MS: u64 = 2_000;
 /// How long a worker may take to accept a task or a cancellation.
 pub const WORKER_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a worker may fetch and compile a component.
@@ -90,6 +92,8 @@ pub struct Server {
     core: Core,
     store: Option<RunStore>,
     lineage: Lineage,
+    /// When the storage is told next which runs are over.
+    forget_ms: u64,
     keeping: BTreeMap<RunNumber, Vec<oneshot::Sender<Result<(), String>>>>,
     waiting: BTreeMap<RunNumber, Vec<oneshot::Sender<()>>>,
     calls: FuturesUnordered<Call>,
@@ -103,6 +107,7 @@ impl Server {
             core,
             store: None,
             lineage,
+            forget_ms: 0,
             keeping: BTreeMap::new(),
             waiting: BTreeMap::new(),
             calls: FuturesUnordered::new(),
@@ -127,6 +132,7 @@ impl Server {
                 }
                 () = &mut tick => {
                     self.step(Input::Tick);
+                    self.forget();
                     tick = self.fabric.sleep(TICK);
                 }
             }
@@ -259,6 +265,23 @@ impl Server {
                 tracing::warn!(run, %status, "the outcome of a run could not be kept");
             }
             Some(Input::Settled { run })
+        }));
+    }
+
+    /// Now and then the storage may forget what the tasks of runs did that are over for good.
+    fn forget(&mut self) {
+        let now_ms = self.fabric.now_ms();
+        let Some(store) = self.store.clone().filter(|_| now_ms >= self.forget_ms) else {
+            return;
+        };
+        self.forget_ms = now_ms + FORGET_MS;
+        let over = self.core.submitted() + 1;
+        let except = self.core.unsettled();
+        self.calls.push(Box::pin(async move {
+            if let Err(status) = store.forget_tasks(over, except).await {
+                tracing::debug!(%status, "a storage node goes on remembering what tasks did");
+            }
+            None
         }));
     }
 

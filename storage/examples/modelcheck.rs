@@ -44,7 +44,9 @@ fn main() -> ExitCode {
     let all = [configs::small(), configs::large(), vec![configs::design()]].concat();
     let started = Instant::now();
     let found = match arguments[..] {
-        ["--bug", name] => bug(name).map(|bug| shortest(&bugs::config(bug))),
+        ["--bug", name] => bug(name)
+            .and_then(bugs::config)
+            .map(|config| shortest(&config)),
         ["--config", name] => all.iter().find(|of| of.name == name).map(explore),
         _ => None,
     };

@@ -76,6 +76,10 @@ fn main() -> ExitCode {
         "{} operations, {} of known outcome; {} messages; {} crashes, {} other faults",
         total.operations, total.answered, total.messages, total.crashes, total.other_faults
     );
+    println!(
+        "{} tasks completed, {} abandoned, {} retries",
+        total.tasks.completed, total.tasks.abandoned, total.tasks.retries
+    );
     if total.wrong.is_empty() {
         println!("nothing wrong with seeds {}..{}", seeds.start, seeds.end);
         return ExitCode::SUCCESS;
@@ -142,6 +146,9 @@ fn add(total: &mut Report, report: Report) {
     total.messages += report.messages;
     total.crashes += report.crashes;
     total.other_faults += report.other_faults;
+    total.tasks.completed += report.tasks.completed;
+    total.tasks.abandoned += report.tasks.abandoned;
+    total.tasks.retries += report.tasks.retries;
 }
 
 fn show(arguments: &Arguments, seed: u64, report: &Report) {

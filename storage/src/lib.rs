@@ -2,7 +2,7 @@
 //!
 //! - [`core`]: the storage node as a state machine, with the invariants of the protocol.
 //! - [`node`]: the core with what it has to make durable · [`server`]: the task that owns it
-//! - [`service`]: requests to inputs, within [`limits`] · [`codec`]: messages between nodes, and changes on disk
+//! - [`service`]: requests to inputs, within [`limits`], `refusal`: refusals to statuses · [`codec`]: messages between nodes, and changes on disk
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
 //! - [`snapshot`]: copies of partitions for whoever reads them, page by page
 //! - [`verify`]: whether a data directory is whole, while no node uses it
@@ -20,6 +20,7 @@ pub mod engine;
 pub mod hold;
 pub mod limits;
 pub mod node;
+mod refusal;
 pub mod server;
 pub mod service;
 pub mod sim;

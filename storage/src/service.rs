@@ -1,14 +1,15 @@
 //! The services of a storage node: protobuf requests to inputs of the core, and its replies back.
 
 use common::proto::{self, Empty, NodeStatus, node, storage, update_if_response};
-use common::status::{Detail, Kind, Status};
+use common::status::{Kind, Status};
 use common::types::{RecordId, RecordVersion, Ring, Wanted, record_id, required, update_id};
 use tokio::sync::oneshot;
 
-use crate::codec::{self, watch};
+use crate::codec::{self, tasks, watch};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Envelope, Input, Level, Refusal, Reply, Storage, Token};
 use crate::limits::Limits;
+use crate::refusal::refusal_status;
 use crate::server::{Event, ServerHandle, View};
 use crate::snapshot::Snapshots;
 use common::node::Identity;
@@ -80,28 +81,6 @@ impl StorageService {
     }
 }
 
-// By value, as `map_err` wants it.
-#[allow(clippy::needless_pass_by_value)]
-fn refusal_status(refusal: Refusal) -> Status {
-    let kind = match &refusal {
-        Refusal::AskAnother(_) | Refusal::NotHeld(_) | Refusal::NoQuorum(_) => Kind::Refused,
-        Refusal::Joining | Refusal::NotYet { .. } | Refusal::ReadOnly(_) | Refusal::Behind(_) => {
-            Kind::Unavailable
-        }
-        Refusal::Exists(_) => Kind::AlreadyExists,
-        Refusal::Discarded { .. } => Kind::Discarded,
-        Refusal::Overloaded { .. } => Kind::Overloaded,
-        Refusal::Unknown => Kind::Timeout,
-    };
-    let status = Status::new(kind, refusal.to_string());
-    match refusal {
-        Refusal::Overloaded { retry_after_ms, .. } => {
-            status.with(Detail::RetryAfterMs(retry_after_ms))
-        }
-        _ => status,
-    }
-}
-
 fn unexpected(reply: &Reply) -> Status {
     Status::internal(format!("the core answered another question: {reply:?}"))
 }
@@ -114,6 +93,7 @@ impl storage::Service for StorageService {
                 id: update_id(Some(id))?,
                 record,
                 ask: Ask::Read,
+                task: None,
             };
             return self.read_linearizable(update).await;
         }
@@ -156,6 +136,7 @@ impl storage::Service for StorageService {
             )));
         }
         let above = above.into();
+        let task = tasks::task_mark(request.attempt, request.note)?;
         match self
             .request(move |token| Input::Write {
                 token,
@@ -164,6 +145,7 @@ impl storage::Service for StorageService {
                 value,
                 level,
                 above,
+                task,
             })
             .await?
         {
@@ -347,6 +329,27 @@ impl storage::Service for StorageService {
             None | Some(Ok(Reply::DeathNoted)) => Ok(Empty {}),
             Some(Ok(other)) => Err(unexpected(&other)),
             Some(Err(refusal)) => Err(refusal_status(refusal)),
+        }
+    }
+
+    async fn fence(&self, request: proto::FenceRequest) -> Result<proto::FenceResponse, Status> {
+        let fence = tasks::decode_fence(request)?;
+        match self.request(|token| Input::Fence { token, fence }).await {
+            Ok(Reply::Collected(collected)) => Ok(tasks::encode_collected(collected)),
+            Ok(other) => Err(unexpected(&other)),
+            // Somebody is there who may know something.
+            Err(status) if status.kind == Kind::Unavailable => {
+                Err(Status::overloaded(status.message))
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn forget(&self, request: proto::ForgetRequest) -> Result<Empty, Status> {
+        let range = tasks::decode_forgotten(request)?;
+        match self.request(|token| Input::Forget { token, range }).await? {
+            Reply::Forgotten => Ok(Empty {}),
+            other => Err(unexpected(&other)),
         }
     }
 

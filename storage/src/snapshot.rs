@@ -15,6 +15,7 @@ use common::types::RecordId;
 
 use crate::codec;
 use crate::core::message::RecordState;
+use crate::core::retained::Retained;
 use crate::core::snapshot::Snapshot;
 
 /// Copies held at once.
@@ -114,10 +115,11 @@ fn size_bytes(state: &RecordState) -> usize {
     let logged = state.log.iter().flat_map(|slot| &slot.decisions);
     let logged = logged.map(|decision| decision.outcome.newest());
     let values = state.versions.iter().chain(logged);
+    let retained: usize = state.retained.iter().map(Retained::bytes).sum();
     let bytes: usize = values
         .map(|version| 64 + version.value.as_ref().map_or(0, Bytes::len))
         .sum();
-    bytes + 64 * (1 + state.remembered.len() + state.writes.len())
+    bytes + retained + 64 * (1 + state.remembered.len() + state.writes.len())
 }
 
 /// Drops a copy that nobody reads any more.

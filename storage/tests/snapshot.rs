@@ -235,6 +235,7 @@ fn a_copy_can_be_taken_back_by_all_replicas_though_they_heard_of_writes_in_anoth
             value: Some(format!("{at}").into()),
             level: Level::One,
             above: common::types::Version::NULL,
+            task: None,
         });
     }
     world.converge();

@@ -90,6 +90,7 @@ fn written_with(updates: u64, checkpoint_bytes: u64) -> TempDir {
                         old: None,
                         new: value,
                     },
+                    task: None,
                 },
             }
         } else {
@@ -100,6 +101,7 @@ fn written_with(updates: u64, checkpoint_bytes: u64) -> TempDir {
                 value,
                 level: Level::One,
                 above: Version::NULL,
+                task: None,
             }
         };
         node.step(0, input);
@@ -238,6 +240,7 @@ fn what_a_correct_node_never_writes_is_found() {
         let decision = Decision {
             id: id(slot),
             outcome: Outcome::Mismatch { found },
+            note: None,
         };
         change(RecordChange::Decide(LogRecord {
             slot,

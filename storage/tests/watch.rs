@@ -311,6 +311,7 @@ fn a_node_that_went_back_to_what_was_durable_does_not_mistake_old_places_for_its
             value,
             level,
             above,
+            task: None,
         };
         node.step(0, write);
     };

@@ -74,6 +74,7 @@ pub fn task(now_ms: u64, task: proto::Task) -> Result<Task, Status> {
             .collect::<Result<_, _>>()?,
         grants: meta.grants,
         submitted_unix_ms: meta.submitted_unix_ms,
+        retry: meta.retry,
         chain,
     })
 }
@@ -227,6 +228,8 @@ pub fn next_task(forward: &Forward) -> proto::Task {
             scheduler_incarnation: task.key.run.scheduler_incarnation,
             submitted_unix_ms: task.submitted_unix_ms,
             grants: task.grants.clone(),
+            // Whoever has executed this stage before may have handed it on.
+            retry: task.retry,
         }),
         input: task.input.clone(),
         next: task.key.stage + 1,

@@ -161,6 +161,8 @@ fn is_final(status: &Status) -> bool {
 fn name_worker(request: &mut proto::Task, worker: &WorkerAddress, attempt: u32) {
     if let Some(meta) = &mut request.meta {
         meta.attempt = attempt;
+        // The worker that is gone may have begun it.
+        meta.retry = true;
     }
     if let Some(next) = request.chain.get_mut(request.next as usize) {
         next.worker = Some(proto::WorkerAddress {

@@ -4,45 +4,77 @@
 //! record. Own writes move the pin, and so does a failed update, to the record that it found. The pins travel with the
 //! request along the chain. What the submitter has seen comes along as floors: the first read is not older. A version that was discarded ends the run, never another version in its place.
 //!
-//! Every update carries an id made of run, stage and a sequence number: in every attempt the first update has number
-//! 0, so a repeat after a crash is known to the replicas that have executed it.
+//! Every update carries an id made of the task's origin and a sequence number: in every attempt the first update has number
+//! 0, so a repeat after a crash is known to the replicas that have executed it. A retry first recovers: it keeps older
+//! attempts from doing anything more, and then is told what they were told ([`replay`]). So that this is all that an
+//! operator's doing depends on, a call without a certain answer ends the attempt, whatever the operator makes of it.
 
-use std::collections::BTreeMap;
+mod replay;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use common::client::{self, Condition, Route, StorageClient};
+use common::client::journal::{Did, Journal};
+use common::client::{self, Condition, Named, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Detail, Kind, Status};
 use common::types::{
-    self, CallKind, Item, PINS_MAX, Pin, RESERVED_PREFIX, Record, RecordId, RecordVersion,
-    UpdateId, VALUE_BYTES_MAX, Version, Wanted,
+    self, CallKind, Item, NOTE_BYTES_MAX, PINS_MAX, Pin, RESERVED_PREFIX, Record, RecordVersion,
+    RunOrigin, TaskMark, TaskOrigin, UpdateId, VALUE_BYTES_MAX, Version, Wanted,
 };
 
 use crate::core::{Ended, Task};
 use crate::host::{OperatorError, OperatorFailure, StorageCalls, StorageError, UpdateError};
 use crate::ring::RingWatch;
+use replay::{Past, Versions, encode_note};
 
 /// The session of one run, for the time of one stage.
 pub struct Session {
     ring: RingWatch,
     /// Taken at the first call, so that a stage sees one ring.
     client: Option<StorageClient>,
-    /// Names run and stage.
-    origin: String,
+    /// Names the task.
+    origin: TaskOrigin,
+    /// Whether other workers may be at other tasks of its stage.
+    is_parallel: bool,
+    attempt: u32,
+    /// Of the next update.
     sequence: u64,
+    /// What earlier attempts did from there on.
+    past: Past,
     deadline_ms: u64,
     seen: Arc<Mutex<Seen>>,
 }
 
 #[derive(Default)]
 struct Seen {
-    pins: BTreeMap<RecordId, Version>,
+    pins: Versions,
     /// Of records without a pin.
-    floors: BTreeMap<RecordId, Version>,
-    /// A record whose pinned version is gone.
-    discarded: Option<RecordId>,
+    floors: Versions,
+    /// Versions read since the last update; before the first one, also those that the task began with.
+    noted: Versions,
+    /// The session cannot go on.
+    over: Option<Over>,
     calls: types::CallLog,
+}
+
+/// Why a session cannot go on.
+#[derive(Clone)]
+struct Over {
+    /// What every call from now on is told.
+    error: StorageError,
+    /// How the stage ends, whatever the operator returns.
+    reason: String,
+    permanent: bool,
+}
+
+impl From<Over> for Ended {
+    fn from(over: Over) -> Self {
+        Self::Failed {
+            reason: over.reason,
+            permanent: over.permanent,
+        }
+    }
 }
 
 /// What remains of a session when its stage has ended.
@@ -52,23 +84,34 @@ impl Session {
     /// `deadline_ms`: of the stage, on the fabric's clock.
     pub fn new(task: &Task, ring: RingWatch, deadline_ms: u64) -> (Self, Afterwards) {
         let (floors, pins): (Vec<_>, Vec<_>) = task.pins.iter().partition(|pin| pin.is_floor);
-        let versions = |pins: Vec<&Pin>| {
+        let versions = |pins: Vec<&Pin>| -> Versions {
             let version = |pin: &Pin| (pin.record.clone(), pin.version);
             pins.into_iter().map(version).collect()
         };
+        let pins = versions(pins);
         let seen = Arc::new(Mutex::new(Seen {
-            pins: versions(pins),
+            noted: pins.clone(),
+            pins,
             floors: versions(floors),
-            discarded: None,
-            calls: types::CallLog::default(),
+            ..Seen::default()
         }));
-        let (run, stage) = (task.key.run, task.key.stage);
-        let origin = format!("{:016x}/{}/{stage}", run.scheduler_incarnation, run.number);
+        let origin = TaskOrigin {
+            run: RunOrigin {
+                scheduler_incarnation: task.key.run.scheduler_incarnation,
+                run: task.key.run.number,
+            },
+            segment: task.key.segment,
+            stage: task.key.stage,
+            task: task.key.task,
+        };
         let session = Self {
             ring,
             client: None,
             origin,
+            is_parallel: task.link().is_some_and(|link| link.dealing.is_parallel()),
+            attempt: task.key.attempt,
             sequence: 0,
+            past: Past::default(),
             deadline_ms,
             seen: seen.clone(),
         };
@@ -85,6 +128,93 @@ impl Session {
         seen.pins.insert(id.to_owned(), version);
     }
 
+    /// Takes over from earlier attempts at the task: keeps them from doing anything more, and finds out what they did.
+    /// Before the first call.
+    ///
+    /// # Errors
+    /// How the stage ends: this attempt cannot begin, another one may.
+    pub async fn recover(&mut self) -> Result<(), Ended> {
+        let failed = |why: String| Ended::Failed {
+            reason: format!("what earlier attempts at the task did is not known: {why}"),
+            permanent: false,
+        };
+        let client = self.client().await;
+        let client = client.map_err(|error| failed(error.to_string()))?;
+        let mut journal = Journal::new();
+        for (path, attempt) in self.fences() {
+            let fenced = client.fence(&path, attempt, self.route()).await;
+            journal.extend(fenced.map_err(|status| failed(status.message))?);
+        }
+        let past = Past::new(journal, &self.origin.to_string());
+        self.past = past.map_err(|status| failed(status.message))?;
+        if self.past.next_reads().is_some() {
+            // The first note has all that the first attempt began with.
+            std::mem::take(&mut self.seen().pins);
+        }
+        self.see_noted();
+        Ok(())
+    }
+
+    /// What this attempt takes over. A plain stage may have been handed on before its worker was lost, so that what later
+    /// stages did tells what this one had read.
+    fn fences(&self) -> Vec<(String, u32)> {
+        if self.is_parallel {
+            return vec![(self.origin.to_string(), self.attempt)];
+        }
+        let mut fences = vec![(self.origin.segment(), self.attempt)];
+        let recoveries = types::recoveries_before(self.attempt);
+        if recoveries > 0 {
+            let run = self.origin.run.to_string();
+            fences.push((run, types::first_attempt(recoveries)));
+        }
+        fences
+    }
+
+    /// Until its next update, the operator sees what it has seen then.
+    fn see_noted(&mut self) {
+        let seen = self.seen.clone();
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.noted.clear();
+        for (record, version) in self.past.next_reads().into_iter().flatten() {
+            seen.floors.remove(record);
+            seen.pins.insert(record.clone(), *version);
+        }
+        if self.past.next_reads().is_none() {
+            for (record, version) in self.past.take_later() {
+                seen.floors.remove(&record);
+                seen.pins.entry(record).or_insert(version);
+            }
+        }
+    }
+
+    /// What the next update did in an earlier attempt.
+    fn repeat(&mut self, id: &str, kind: CallKind) -> Result<Option<Did>, StorageError> {
+        let Some((record, did)) = self.past.take(self.sequence) else {
+            return Ok(None);
+        };
+        let is_write = matches!(did, Did::Wrote(_));
+        if record != id || is_write != (kind == CallKind::Write) {
+            let (did, does) = (verb(is_write), verb(kind == CallKind::Write));
+            let reason = format!(
+                "the operator is not deterministic: its update {} {did} record `{record}` before, and {does} record `{id}` now",
+                self.sequence
+            );
+            let error = StorageError::Other(reason.clone());
+            return Err(self.end(error, reason, true));
+        }
+        self.sequence += 1;
+        let version = match &did {
+            Did::Wrote(version) | Did::Updated(version) | Did::Discarded(version) => *version,
+            Did::Mismatched(found) => found.version,
+        };
+        self.pin(id, version);
+        self.see_noted();
+        if matches!(did, Did::Discarded(_)) {
+            return Err(self.discarded(id));
+        }
+        Ok(Some(did))
+    }
+
     fn route(&self) -> Route {
         Route {
             only: None,
@@ -92,13 +222,27 @@ impl Session {
         }
     }
 
-    fn next_update(&mut self) -> UpdateId {
-        let sequence = self.sequence;
+    /// The next update, with what its retry has to know.
+    fn next_update(&mut self) -> Result<Named, StorageError> {
+        let note = encode_note(&self.seen().noted).ok_or_else(|| {
+            StorageError::LimitExceeded(format!(
+                "the versions that a task reads before an update take at most {NOTE_BYTES_MAX} bytes"
+            ))
+        })?;
+        let id = UpdateId {
+            origin: self.origin.to_string(),
+            sequence: self.sequence,
+        };
         self.sequence += 1;
-        UpdateId {
-            origin: self.origin.clone(),
-            sequence,
-        }
+        let attempt = self.attempt;
+        let task = Some(TaskMark { attempt, note });
+        Ok(Named { id, task })
+    }
+
+    /// An update has this outcome: the record is seen so from now on, and what was read before it is known with it.
+    fn done(&self, id: &str, version: Version) {
+        self.pin(id, version);
+        self.seen().noted.clear();
     }
 
     async fn client(&mut self) -> Result<StorageClient, StorageError> {
@@ -107,7 +251,8 @@ impl Session {
         }
         let client = self.ring.client(self.deadline_ms).await;
         let client = client.ok_or_else(|| {
-            StorageError::Unavailable("the storage nodes are not known yet".to_owned())
+            let why = "the storage nodes are not known yet".to_owned();
+            self.end(StorageError::Unavailable(why.clone()), why, false)
         })?;
         self.client = Some(client.clone());
         Ok(client)
@@ -122,8 +267,8 @@ impl Session {
             return Err(StorageError::InvalidId(why));
         }
         let seen = self.seen();
-        if seen.discarded.is_some() {
-            return Err(StorageError::Discarded);
+        if let Some(over) = &seen.over {
+            return Err(over.error.clone());
         }
         let pin = seen.pins.get(id).copied();
         let new = pin.is_none() && !seen.floors.contains_key(id);
@@ -148,6 +293,9 @@ impl Session {
             tracing::warn!(record = id, seen = %not_older, "a version that was seen is lost");
         }
         self.pin(id, found.version);
+        if pin.is_none() {
+            self.seen().noted.insert(id.to_owned(), found.version);
+        }
         found.existing().ok_or(StorageError::NotFound)
     }
 
@@ -158,13 +306,16 @@ impl Session {
     ) -> Result<Version, StorageError> {
         let above = self.begin(id)?.unwrap_or_else(|| self.floor(id));
         check_value(&value)?;
+        if let Some(Did::Wrote(version)) = self.repeat(id, CallKind::Write)? {
+            return Ok(version);
+        }
         let client = self.client().await?;
-        let update = self.next_update();
+        let update = self.next_update()?;
         let written = client
             .write(update, id, Some(value), Level::One, above, self.route())
             .await;
         let version = written.map_err(|status| self.error(id, status))?;
-        self.pin(id, version);
+        self.done(id, version);
         Ok(version)
     }
 
@@ -195,18 +346,23 @@ impl Session {
     ) -> Result<Version, UpdateError> {
         self.begin(id)?;
         check_value(&new)?;
+        match self.repeat(id, CallKind::Update)? {
+            Some(Did::Updated(version)) => return Ok(version),
+            Some(Did::Mismatched(found)) => return Err(UpdateError::Mismatch(found.existing())),
+            _ => {}
+        }
         let client = self.client().await?;
-        let update = self.next_update();
+        let update = self.next_update()?;
         match client
             .update_if(update, id, condition, Some(new), self.route())
             .await
         {
             Ok(version) => {
-                self.pin(id, version);
+                self.done(id, version);
                 Ok(version)
             }
             Err(client::UpdateError::Mismatch(found)) => {
-                self.pin(id, found.version);
+                self.done(id, found.version);
                 Err(UpdateError::Mismatch(found.existing()))
             }
             Err(client::UpdateError::Failed(status)) => Err(self.error(id, status).into()),
@@ -218,25 +374,49 @@ impl Session {
     }
 
     fn error(&self, id: &str, status: Status) -> StorageError {
-        if let Some(Detail::ValueBytesMax(bytes_max)) = status.detail {
-            return StorageError::TooLarge { bytes_max };
-        }
-        match status.kind {
-            Kind::Discarded => {
-                self.seen().discarded = Some(id.to_owned());
-                StorageError::Discarded
+        match status.detail {
+            Some(Detail::ValueBytesMax(bytes_max)) => return StorageError::TooLarge { bytes_max },
+            Some(Detail::Fenced(_)) => {
+                return self.end(StorageError::Cancelled, status.message, false);
             }
+            _ => {}
+        }
+        let error = match status.kind {
+            Kind::Discarded => return self.discarded(id),
+            // The same in every attempt.
+            Kind::InvalidArgument => return StorageError::Other(status.message),
             Kind::Overloaded => StorageError::Overloaded,
-            Kind::Unavailable | Kind::Refused => StorageError::Unavailable(status.message),
+            Kind::Unavailable | Kind::Refused => StorageError::Unavailable(status.message.clone()),
             Kind::Timeout => StorageError::Timeout,
             Kind::Cancelled => StorageError::Cancelled,
-            Kind::InvalidArgument
-            | Kind::NotFound
-            | Kind::AlreadyExists
-            | Kind::Unimplemented
-            | Kind::Internal => StorageError::Other(status.message),
-        }
+            Kind::NotFound | Kind::AlreadyExists | Kind::Unimplemented | Kind::Internal => {
+                StorageError::Other(status.message.clone())
+            }
+        };
+        let reason = format!("the storage did not answer for record `{id}`: {status}");
+        self.end(error, reason, false)
     }
+
+    fn discarded(&self, id: &str) -> StorageError {
+        let reason = format!(
+            "the version of record `{id}` that the run sees was discarded: too many newer ones"
+        );
+        self.end(StorageError::Discarded, reason, true)
+    }
+
+    /// The session cannot go on; returns the error.
+    fn end(&self, error: StorageError, reason: String, permanent: bool) -> StorageError {
+        self.seen().over = Some(Over {
+            error: error.clone(),
+            reason,
+            permanent,
+        });
+        error
+    }
+}
+
+fn verb(is_write: bool) -> &'static str {
+    if is_write { "wrote" } else { "compared" }
 }
 
 fn check_value(value: &bytes::Bytes) -> Result<(), StorageError> {
@@ -291,14 +471,8 @@ impl Afterwards {
     /// How the stage ended, given what the operator said.
     pub fn end(self, result: Result<Vec<Item>, OperatorError>) -> Ended {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(record) = &seen.discarded {
-            let reason = format!(
-                "the version of record `{record}` that the run sees was discarded: too many newer ones"
-            );
-            return Ended::Failed {
-                reason,
-                permanent: true,
-            };
+        if let Some(over) = seen.over.take() {
+            return over.into();
         }
         match result {
             Ok(items) => {

@@ -25,15 +25,17 @@ impl Bench {
     /// How the task ended, at the latest after `time_ms`, and what it took.
     pub async fn run(&self, task: Arc<Task>, time_ms: u64) -> (Ended, Account) {
         let deadline_ms = self.fabric.now_ms() + time_ms;
+        let (mut session, afterwards) = Session::new(&task, self.ring.clone(), deadline_ms);
+        if task.retry
+            && let Err(end) = session.recover().await
+        {
+            return (end, Account::default());
+        }
         let request = match self.request(&task, deadline_ms).await {
             Ok(request) => request,
             Err(end) => return (end, Account::default()),
         };
-        let (session, afterwards) = Session::new(&task, self.ring.clone(), deadline_ms);
-        let deadline = match task.sources.len() {
-            0 => Duration::from_millis(time_ms),
-            _ => Duration::from_millis(deadline_ms.saturating_sub(self.fabric.now_ms())),
-        };
+        let deadline = Duration::from_millis(deadline_ms.saturating_sub(self.fabric.now_ms()));
         let Ran { result, cold, .. } = self.host.run(request, Box::new(session), deadline).await;
         let account = Account {
             cold_ms: u64::try_from(cold.as_millis()).unwrap_or(u64::MAX),

@@ -4,6 +4,7 @@ mod calls;
 mod chain;
 mod convert;
 mod hash;
+mod origin;
 mod ring;
 mod sync;
 mod version;
@@ -12,6 +13,10 @@ pub use calls::{CALLS_TOLD_MAX, CallKind, CallLog, StorageCall};
 pub use chain::{Dealing, Link, Part, Source, WorkerAddress, partition_of_key};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use hash::ComponentHash;
+pub use origin::{
+    EXCEPT_MAX, NOTE_BYTES_MAX, RECOVERIES_MAX, RunOrigin, TaskMark, TaskOrigin, first_attempt,
+    is_below, paths_to, recoveries_before,
+};
 pub use ring::{CommitMode, Ring, RingError, RingNode};
 pub use sync::SyncMode;
 pub use version::Version;

@@ -548,6 +548,14 @@ mod storage_toy {
             Ok(AppliedResponse::default())
         }
 
+        async fn fence(&self, _: FenceRequest) -> Result<FenceResponse, Status> {
+            Err(Status::unknown_method("Fence"))
+        }
+
+        async fn forget(&self, _: ForgetRequest) -> Result<Empty, Status> {
+            Err(Status::unknown_method("Forget"))
+        }
+
         async fn certify_death(
             &self,
             request: CertifyReplicaDeathRequest,

@@ -4,12 +4,11 @@
 //! are faster get more. Runs take turns. When nothing waits any more, a slow task is started once more elsewhere; what
 //! ends first counts.
 
-use common::types::{Part, Source};
+use common::types::{Part, Source, first_attempt};
 
 use super::Core;
 use super::event::{Change, Dispatch, Output};
 use super::recovery::chain;
-use super::restart::first_attempt;
 use super::run::{RunNumber, RunState};
 use super::tasks::{Attempt, Tasks};
 

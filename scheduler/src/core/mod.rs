@@ -82,7 +82,7 @@ impl Core {
                 outputs.push(Output::Answer(Answer::Submitted(result)));
             }
             Input::Recover(runs) => self.recover(now_ms, runs, outputs),
-            Input::Kept { run, result } => self.kept(now_ms, run, result, outputs),
+            Input::Kept { run, result } => self.kept(now_ms, run, result.is_ok(), outputs),
             Input::Settled { run } => self.runs.settle(run),
             Input::Heartbeat(heartbeat) => {
                 let result = self.heartbeat(now_ms, heartbeat, outputs);
@@ -155,6 +155,12 @@ impl Core {
     /// How many runs have no outcome yet.
     pub fn in_flight(&self) -> usize {
         self.runs.in_flight().len()
+    }
+
+    /// Runs whose tasks may be tried again: here, or by another life of this scheduler, for all that the storage knows.
+    pub fn unsettled(&self) -> Vec<RunNumber> {
+        let unsettled = self.runs.newest_first().filter(|run| !run.settled);
+        unsettled.map(|run| run.number).collect()
     }
 
     /// How many runs were accepted by this scheduler.

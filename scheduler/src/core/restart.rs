@@ -4,14 +4,11 @@
 //! storage is gathered and not done again (see the worker's session). Its attempts count from higher up with each
 //! recovery, so that no number is given twice.
 
+use common::types::{RECOVERIES_MAX, first_attempt};
+
 use super::Core;
 use super::event::{Output, Recovered};
 use super::run::{Run, RunNumber};
-
-/// Attempts of a run between two recoveries, in bits.
-const ATTEMPT_BITS: u32 = 20;
-/// Recoveries of one run; beyond it fails.
-const RECOVERIES_MAX: u32 = (1 << (u32::BITS - ATTEMPT_BITS)) - 2;
 
 impl Core {
     /// Takes up the runs of an earlier life.
@@ -62,13 +59,13 @@ impl Core {
         &mut self,
         now_ms: u64,
         number: RunNumber,
-        result: Result<(), String>,
+        is_kept: bool,
         outputs: &mut Vec<Output>,
     ) {
         let Some(run) = self.runs.running_mut(number).filter(|run| !run.kept) else {
             return;
         };
-        if result.is_err() && run.recoveries == 0 {
+        if !is_kept && run.recoveries == 0 {
             self.release_all(now_ms, number);
             self.runs.remove(number);
             return;
@@ -84,9 +81,4 @@ impl Core {
             self.place(now_ms, number, None, outputs);
         }
     }
-}
-
-/// The first attempt number after so many recoveries.
-pub(super) fn first_attempt(recoveries: u32) -> u32 {
-    (recoveries << ATTEMPT_BITS) + 1
 }

@@ -12,9 +12,14 @@ use super::record::{
     decode_accepted, decode_entry, decode_join, decode_log, decode_timestamp, decode_wrote,
     encode_entry, encode_wrote,
 };
+use super::tasks::{
+    decode_fenced, decode_fences, decode_forgotten, decode_retained, encode_fences,
+    encode_forgotten,
+};
 use super::{Decoded, all, encode_partition_timestamp};
 use crate::core::Change;
 use crate::core::durable::{Durable, Founding};
+use crate::core::fences::Fences;
 use crate::core::message::{Entry, JoinRecord};
 use crate::core::record::{Record, RecordChange};
 use crate::core::spread::Spread;
@@ -36,6 +41,8 @@ pub fn encode_change(change: &Change) -> Bytes {
         Change::Founded(founding) => Encoded::Founded(encode_founding(&founding)),
         Change::Disk { replica, disk } => Encoded::Disk(proto::Disk { replica, disk }),
         Change::Death { replica, dead } => Encoded::Death(proto::Death { replica, dead }),
+        Change::Fenced { origin, attempt } => Encoded::Fenced(proto::Fenced { origin, attempt }),
+        Change::Forgotten(range) => Encoded::Forgotten(encode_forgotten(range)),
     };
     encode(&proto::DiskChange {
         change: Some(change),
@@ -54,6 +61,10 @@ fn encode_record_change(record: String, change: RecordChange) -> proto::RecordCh
         }),
         RecordChange::Merge(made) => Encoded::Merge(made.into()),
         RecordChange::Wrote(id, version) => Encoded::Wrote(encode_wrote((id, version))),
+        RecordChange::Retain(retained) => Encoded::Retain(proto::RetainedUpdates {
+            retained: retained.into_iter().map(Into::into).collect(),
+        }),
+        RecordChange::Forget(origins) => Encoded::Forget(proto::Origins { origins }),
         RecordChange::Bounds {
             floor,
             highest_number,
@@ -88,6 +99,11 @@ pub fn decode_change(bytes: Bytes) -> Decoded<Change> {
         Encoded::Founded(founding) => Change::Founded(decode_founding(founding)?),
         Encoded::Disk(proto::Disk { replica, disk }) => Change::Disk { replica, disk },
         Encoded::Death(proto::Death { replica, dead }) => Change::Death { replica, dead },
+        Encoded::Fenced(fenced) => {
+            let (origin, attempt) = decode_fenced(fenced)?;
+            Change::Fenced { origin, attempt }
+        }
+        Encoded::Forgotten(range) => Change::Forgotten(decode_forgotten(range)?),
     })
 }
 
@@ -106,6 +122,8 @@ fn decode_record_change(change: Option<proto::record_change::Change>) -> Decoded
             let (id, version) = decode_wrote(wrote)?;
             RecordChange::Wrote(id, version)
         }
+        Encoded::Retain(retained) => RecordChange::Retain(all(retained.retained, decode_retained)?),
+        Encoded::Forget(of) => RecordChange::Forget(of.origins),
         Encoded::Bounds(bounds) => RecordChange::Bounds {
             floor: bounds.floor.unwrap_or_default().into(),
             highest_number: bounds.highest_number,
@@ -204,6 +222,7 @@ pub struct DiskNode {
     pub joined: bool,
     pub disks: Vec<(u32, u64)>,
     pub dead: Vec<u32>,
+    pub fences: Fences,
 }
 
 pub fn encode_disk_node(sequence: u64, durable: &Durable) -> Vec<u8> {
@@ -217,6 +236,7 @@ pub fn encode_disk_node(sequence: u64, durable: &Durable) -> Vec<u8> {
         joined: durable.joined,
         disks: durable.disks.iter().map(disk).collect(),
         dead: durable.dead.iter().copied().collect(),
+        fences: Some(encode_fences(&durable.fences)),
     })
     .into()
 }
@@ -233,5 +253,6 @@ pub fn decode_disk_node(bytes: Bytes) -> Decoded<DiskNode> {
             .map(|of| (of.replica, of.disk))
             .collect(),
         dead: node.dead,
+        fences: decode_fences(node.fences)?,
     })
 }

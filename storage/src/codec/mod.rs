@@ -2,6 +2,7 @@
 
 pub mod disk;
 mod record;
+pub mod tasks;
 pub mod watch;
 
 use common::proto;
@@ -192,7 +193,10 @@ fn encode_request(update: Update) -> proto::UpdateIfRequest {
         Ask::IfVersionIs { old, new } => (None, Some(old.into()), new),
         Ask::Read => (None, None, None),
     };
+    let task = update.task;
     proto::UpdateIfRequest {
+        attempt: task.as_ref().map_or(0, |task| task.attempt),
+        note: task.map(|task| task.note).unwrap_or_default(),
         id: Some(update.id.into()),
         record: update.record,
         old,
@@ -287,6 +291,7 @@ pub fn decode_update(request: proto::UpdateIfRequest) -> Decoded<Update> {
             },
             (None, old) => Ask::IfValueIs { old, new },
         },
+        task: tasks::task_mark(request.attempt, request.note)?,
     })
 }
 
@@ -368,6 +373,7 @@ fn encode_page(page: StatePage) -> proto::StatePage {
         next: page.next,
         is_member: page.is_member,
         dead: page.dead,
+        fences: Some(tasks::encode_fences(&page.fences)),
         lives: page
             .lives
             .into_iter()
@@ -392,6 +398,7 @@ fn decode_page(page: proto::StatePage) -> Decoded<StatePage> {
         next: page.next,
         is_member: page.is_member,
         dead: page.dead,
+        fences: tasks::decode_fences(page.fences)?,
         lives: page
             .lives
             .into_iter()

@@ -6,6 +6,7 @@ use common::types::{
     RecordId, RecordVersion, UpdateId, Version, record_id, required, update_id, value_bounds,
 };
 
+use super::tasks::{decode_retained, note};
 use super::{Decoded, all};
 use crate::core::message::{
     Accepted, Ballot, Decision, Digest, Entry, EntryKind, JoinRecord, LogRecord, Outcome,
@@ -86,6 +87,7 @@ impl From<Decision> for proto::Decision {
         Self {
             id: Some(decision.id.into()),
             outcome: Some(outcome),
+            note: decision.note,
         }
     }
 }
@@ -103,22 +105,27 @@ pub fn decode_log(record: proto::LogRecord) -> Decoded<LogRecord> {
 fn decode_decision(decision: proto::Decision) -> Decoded<Decision> {
     use proto::decision::Outcome as Encoded;
     let outcome = match required(decision.outcome, "outcome")? {
-        Encoded::Success(success) => {
-            let base: Version = success.base.unwrap_or_default().into();
-            let made: RecordVersion = required(success.made, "made")?.into();
-            if made.version != base.successor() {
-                return Err(Status::invalid(
-                    "a successful update makes the successor of the version that it tested",
-                ));
-            }
-            Outcome::Updated { base, made }
-        }
+        Encoded::Success(success) => decode_success(success)?,
         Encoded::Mismatch(found) => Outcome::Mismatch {
             found: found.into(),
         },
     };
-    let id = update_id(decision.id)?;
-    Ok(Decision { id, outcome })
+    Ok(Decision {
+        id: update_id(decision.id)?,
+        outcome,
+        note: decision.note.map(note).transpose()?,
+    })
+}
+
+pub(super) fn decode_success(success: proto::Success) -> Decoded<Outcome> {
+    let base: Version = success.base.unwrap_or_default().into();
+    let made: RecordVersion = required(success.made, "made")?.into();
+    if made.version != base.successor() {
+        return Err(Status::invalid(
+            "a successful update makes the successor of the version that it tested",
+        ));
+    }
+    Ok(Outcome::Updated { base, made })
 }
 
 impl From<Accepted> for proto::Accepted {
@@ -144,6 +151,7 @@ impl From<RecordState> for proto::RecordState {
             log: state.log.into_iter().map(Into::into).collect(),
             remembered: state.remembered.into_iter().map(Into::into).collect(),
             writes: state.writes.into_iter().map(encode_wrote).collect(),
+            retained: state.retained.into_iter().map(Into::into).collect(),
             versions: state.versions.into_iter().map(Into::into).collect(),
             floor: Some(state.floor.into()),
             highest_number: state.highest_number,
@@ -165,6 +173,7 @@ pub fn decode_state(state: Option<proto::RecordState>) -> Decoded<RecordState> {
         log,
         remembered: all(state.remembered, decode_log)?,
         writes: all(state.writes, decode_wrote)?,
+        retained: all(state.retained, decode_retained)?,
         versions: state.versions.into_iter().map(Into::into).collect(),
         floor: state.floor.unwrap_or_default().into(),
         highest_number: state.highest_number,
@@ -185,9 +194,9 @@ pub fn decode_timestamp(timestamp: Option<proto::Timestamp>) -> Timestamp {
 
 pub fn encode_entry(entry: Entry) -> proto::GossipEntry {
     use proto::gossip_entry::What;
-    let (what, id) = match entry.what {
-        EntryKind::Write { made, id } => (What::Write(made.into()), Some(id.into())),
-        EntryKind::Decided(decided) => (What::Decided(decided.into()), None),
+    let (what, id, note) = match entry.what {
+        EntryKind::Write { made, id, note } => (What::Write(made.into()), Some(id.into()), note),
+        EntryKind::Decided(decided) => (What::Decided(decided.into()), None, None),
     };
     proto::GossipEntry {
         origin: entry.origin,
@@ -196,6 +205,7 @@ pub fn encode_entry(entry: Entry) -> proto::GossipEntry {
         record: entry.record,
         what: Some(what),
         id,
+        note,
     }
 }
 
@@ -210,6 +220,7 @@ pub fn decode_entry(entry: proto::GossipEntry) -> Decoded<Entry> {
             What::Write(made) => EntryKind::Write {
                 made: made.into(),
                 id: update_id(entry.id)?,
+                note: entry.note.map(note).transpose()?,
             },
             What::Decided(decided) => EntryKind::Decided(decode_log(decided)?),
         },

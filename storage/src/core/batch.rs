@@ -42,6 +42,11 @@ impl Storage {
             let Some(Queued { update, .. }) = activity.queue.get(place) else {
                 break;
             };
+            if let Err(refusal) = self.room_to_retain(id, update.task.as_ref()) {
+                let update = update.id.clone();
+                self.refuse_queued(id, &update, &refusal, out);
+                continue;
+            }
             if update.ask == Ask::Read && before.is_none() && self.is_held(id, &found) {
                 self.finish_read(id, place, &found, out);
                 continue;
@@ -51,7 +56,7 @@ impl Storage {
                 Version::write(known.map_or(0, |record| record.highest_number), self.me)
             });
             let decision = test(update, found, literal);
-            bytes += decision.outcome.value_bytes();
+            bytes += decision.bytes();
             filled.decisions.push(decision);
         }
         (!filled.decisions.is_empty()).then_some(filled)
@@ -64,7 +69,7 @@ impl Storage {
         let batch = &mut activity.coordinator.as_mut()?.batch;
         while let Some(next) = batch.pop_front() {
             let record = self.durable.record(id);
-            let is_known = record.is_some_and(|of| of.updates().executed(&next).is_some());
+            let is_known = record.is_some_and(|of| of.has_executed(&next));
             let queued = activity.queue.iter().position(|of| of.update.id == next);
             if queued.is_some() && (!is_known || self.planted.is(Bug::NoDeduplication)) {
                 return queued;
@@ -139,5 +144,6 @@ fn test(update: &Update, found: RecordVersion, literal: Option<Version>) -> Deci
     Decision {
         id: update.id.clone(),
         outcome,
+        note: update.task.as_ref().map(|task| task.note.clone()),
     }
 }

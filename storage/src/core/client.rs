@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, UpdateId, Version, Wanted};
+use common::types::{PartitionId, RecordId, RecordVersion, TaskMark, UpdateId, Version, Wanted};
 
 use super::message::{Entry, EntryKind};
 use super::planted::Bug;
@@ -48,6 +48,8 @@ pub struct Write {
     pub level: Level,
     /// The new version's number is higher than this one's.
     pub above: Version,
+    /// Absent: no task makes it.
+    pub task: Option<TaskMark>,
 }
 
 impl Storage {
@@ -155,6 +157,9 @@ impl Storage {
         out: &mut Outputs,
     ) -> Result<(Version, PartitionId, u64), Refusal> {
         self.serves(&write.record)?;
+        if let Some(task) = &write.task {
+            self.not_fenced(&write.id.origin, task.attempt)?;
+        }
         let absent = Record::default();
         let record = self.durable.record(&write.record).unwrap_or(&absent);
         if let Some(version) = record.written(&write.id) {
@@ -165,6 +170,7 @@ impl Storage {
             return Ok((version, partition, sequence));
         }
         self.writable()?;
+        self.room_to_retain(&write.record, write.task.as_ref())?;
         if write.level != Level::One && self.waiting_writes.len() >= WAITING_WRITES_MAX {
             let what = "writes that wait for other replicas";
             return Err(self.overloaded(what, WAITING_WRITES_MAX));
@@ -176,8 +182,9 @@ impl Storage {
             value: write.value.clone(),
         };
         let id = write.id.clone();
-        let (partition, sequence) =
-            self.originate(now_ms, &write.record, EntryKind::Write { made, id }, out);
+        let note = write.task.as_ref().map(|task| task.note.clone());
+        let what = EntryKind::Write { made, id, note };
+        let (partition, sequence) = self.originate(now_ms, &write.record, what, out);
         Ok((version, partition, sequence))
     }
 

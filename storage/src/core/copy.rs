@@ -7,6 +7,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use common::types::{PartitionId, RecordId, ReplicaId};
 
 use super::durable::bucket_of;
+use super::fences::Fences;
 use super::join::Answer;
 use super::link::Partition;
 use super::message::{JoinRecord, Message, PartitionDigest, Scope, StatePage, StateRequest};
@@ -131,9 +132,11 @@ impl Storage {
             dead: self.durable.dead.iter().copied().collect(),
             lives: self.members.lives(),
             next: None,
+            fences: Fences::default(),
         };
         let wanted = Wants::new(self, to, request.scope);
         if page.after.is_empty() {
+            page.fences = self.durable.fences.clone();
             let wanted = self
                 .durable
                 .spreads()
@@ -189,6 +192,7 @@ impl Storage {
             pull.timestamps = page.timestamps;
         }
         pull.due_ms = now_ms;
+        self.take_fences(page.fences, out);
         let answer = Answer {
             is_member: page.is_member,
             dead: page.dead.into_iter().collect(),

@@ -12,8 +12,10 @@ use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, Ring};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::effect::Change;
+use super::fences::Fences;
 use super::message::{Entry, EntryKind, LogRecord};
 use super::record::{Record, RecordChange};
+use super::retained::{Did, Retained, Size};
 use super::spread::Spread;
 use super::updates::{NONE, Updates};
 
@@ -59,6 +61,11 @@ pub struct Durable {
     pub disks: BTreeMap<ReplicaId, u64>,
     /// Members that have died while this node was one, and did not come back.
     pub dead: BTreeSet<ReplicaId>,
+    /// Which updates of tasks are refused.
+    pub fences: Fences,
+    /// By origin, the records that retain updates of it; and how much all retain.
+    retaining: BTreeMap<String, BTreeSet<RecordId>>,
+    retained: Size,
     undecided: BTreeSet<RecordId>,
     hashes: BTreeMap<PartitionId, Hashes>,
 }
@@ -81,7 +88,7 @@ impl std::hash::Hash for Durable {
         } = self.founding;
         let founding = (replica, disk, replaces, incarnation);
         let durable = (&self.records, &self.spreads, self.joined, &self.disks);
-        std::hash::Hash::hash(&(founding, durable), hasher);
+        std::hash::Hash::hash(&(founding, durable, &self.fences), hasher);
     }
 }
 
@@ -101,6 +108,9 @@ impl Durable {
             joined: false,
             disks: BTreeMap::new(),
             dead: BTreeSet::new(),
+            fences: Fences::default(),
+            retaining: BTreeMap::new(),
+            retained: Size::default(),
             undecided: BTreeSet::new(),
             hashes: held.into_iter().map(|id| (id, empty.clone())).collect(),
         }
@@ -125,6 +135,8 @@ impl Durable {
                     self.dead.remove(replica);
                 }
             }
+            Change::Fenced { origin, attempt } => self.fences.raise(origin, *attempt),
+            Change::Forgotten(range) => self.fences.forget(range),
             Change::CaughtUp {
                 partition,
                 timestamp,
@@ -143,13 +155,21 @@ impl Durable {
 
     fn apply_entry(&mut self, partition: PartitionId, entry: &Entry, parts: Parts) {
         let mut entry = entry.clone();
-        if let EntryKind::Write { made, id } = &mut entry.what {
+        if let EntryKind::Write { made, id, note } = &mut entry.what {
             *made = own(made.clone());
+            *note = note.as_ref().map(own_bytes);
             if parts.record {
-                let (made, id) = (made.clone(), id.clone());
-                let version = made.version;
-                self.apply_to_record(&entry.record, RecordChange::Merge(made));
-                self.apply_to_record(&entry.record, RecordChange::Wrote(id, version));
+                let (id, version) = (id.clone(), made.version);
+                let wrote = match note.clone() {
+                    None => RecordChange::Wrote(id, version),
+                    Some(note) => RecordChange::Retain(vec![Retained {
+                        id,
+                        did: Did::Write(version),
+                        note,
+                    }]),
+                };
+                self.apply_to_record(&entry.record, RecordChange::Merge(made.clone()));
+                self.apply_to_record(&entry.record, wrote);
             }
         }
         if let EntryKind::Decided(decided) = &mut entry.what {
@@ -174,11 +194,18 @@ impl Durable {
         };
         let is_own = matches!(
             change,
-            RecordChange::Promise(_) | RecordChange::Accept(_) | RecordChange::Wrote(..)
+            RecordChange::Promise(_)
+                | RecordChange::Accept(_)
+                | RecordChange::Wrote(..)
+                | RecordChange::Retain(_)
+                | RecordChange::Forget(_)
         );
         // What no other replica needs to know does not change the hash.
         let before = (!is_own).then(|| record.hash(id));
+        let (origins, retained) = (change.origins(), record.retained_size());
         record.apply(change, max_versions);
+        self.retained = self.retained.with(retained, record.retained_size());
+        note_origins(&mut self.retaining, id, record, origins);
         let is_undecided = record.updates().accepted.is_some();
         if let Some(before) = before {
             let difference = before ^ record.hash(id);
@@ -217,6 +244,9 @@ impl Durable {
         if record.updates().accepted.is_some() {
             self.undecided.insert(id.clone());
         }
+        self.retained = self.retained.with(Size::default(), record.retained_size());
+        let origins = record.retained_origins();
+        note_origins(&mut self.retaining, &id, &record, origins);
         self.records.insert(id, record);
     }
 
@@ -241,6 +271,16 @@ impl Durable {
     /// True when the slots before this one are known, and this one is not.
     pub fn is_next_slot(&self, id: &str, slot: u64) -> bool {
         slot == self.updates(id).decided + 1
+    }
+
+    /// By origin, the records that retain updates of it.
+    pub fn retaining(&self) -> &BTreeMap<String, BTreeSet<RecordId>> {
+        &self.retaining
+    }
+
+    /// What all records retain.
+    pub fn retained_size(&self) -> Size {
+        self.retained
     }
 
     /// Records that have accepted an update whose outcome is not known here.
@@ -283,12 +323,42 @@ pub fn bucket_of(id: &str) -> usize {
     bucket
 }
 
+/// A record may have begun to retain updates of these origins, or ceased to.
+fn note_origins(
+    retaining: &mut BTreeMap<String, BTreeSet<RecordId>>,
+    id: &str,
+    record: &Record,
+    origins: BTreeSet<String>,
+) {
+    for origin in origins {
+        if record.retained_of(&origin).next().is_some() {
+            let records = retaining.entry(origin).or_default();
+            records.insert(id.to_owned());
+        } else if let Some(records) = retaining.get_mut(&origin) {
+            records.remove(id);
+            if records.is_empty() {
+                retaining.remove(&origin);
+            }
+        }
+    }
+}
+
 fn own_change(change: RecordChange) -> RecordChange {
     match change {
         RecordChange::Merge(made) => RecordChange::Merge(own(made)),
         RecordChange::Decide(mut decided) => {
             own_values(&mut decided);
             RecordChange::Decide(decided)
+        }
+        RecordChange::Retain(mut retained) => {
+            for Retained { did, note, .. } in &mut retained {
+                *note = own_bytes(note);
+                if let Did::Update { outcome, .. } = did {
+                    let version = outcome.newest_mut();
+                    *version = own(version.clone());
+                }
+            }
+            RecordChange::Retain(retained)
         }
         other => other,
     }
@@ -298,13 +368,18 @@ fn own_values(decided: &mut LogRecord) {
     for decision in &mut decided.decisions {
         let version = decision.outcome.newest_mut();
         *version = own(version.clone());
+        decision.note = decision.note.as_ref().map(own_bytes);
     }
 }
 
 /// A value in memory of its own: as it came it is a part of a whole message, and would keep that alive.
 fn own(made: RecordVersion) -> RecordVersion {
     RecordVersion {
-        value: made.value.map(|value| Bytes::copy_from_slice(&value)),
+        value: made.value.as_ref().map(own_bytes),
         ..made
     }
+}
+
+fn own_bytes(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
 }

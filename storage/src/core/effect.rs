@@ -1,9 +1,13 @@
 //! What goes into the machine and what comes out of it.
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
+use common::types::{
+    PartitionId, RecordId, RecordVersion, ReplicaId, TaskMark, UpdateId, Version, Wanted,
+};
 
 use super::durable::Founding;
+use super::fence::{Collected, Fence};
+use super::fences::{Forgotten, OVER};
 use super::message::{Entry, Message, Outcome, RecordState, Update};
 use super::record::RecordChange;
 use super::scan::{Listing, Scan, Scanned};
@@ -31,7 +35,7 @@ pub enum Input {
         wanted: Wanted,
         wait_ms: u64,
     },
-    /// `above`: the new version's number is higher than this one's.
+    /// `above`: the new version's number is higher than this one's. `task` absent: no task makes it.
     Write {
         token: Token,
         id: UpdateId,
@@ -39,10 +43,21 @@ pub enum Input {
         value: Option<Bytes>,
         level: Level,
         above: Version,
+        task: Option<TaskMark>,
     },
     UpdateIf {
         token: Token,
         update: Update,
+    },
+    /// From now on older attempts are refused; answered by what they did.
+    Fence {
+        token: Token,
+        fence: Fence,
+    },
+    /// What tasks of these origins did is needed no longer.
+    Forget {
+        token: Token,
+        range: Forgotten,
     },
     /// Every version of a record that is kept here.
     History {
@@ -169,6 +184,10 @@ pub enum Change {
     Disk { replica: ReplicaId, disk: u64 },
     /// A member has died while this node was one, or has begun a new life.
     Death { replica: ReplicaId, dead: bool },
+    /// Older attempts at the tasks of this origin are refused.
+    Fenced { origin: String, attempt: u32 },
+    /// The tasks of these origins are over.
+    Forgotten(Forgotten),
     /// State was copied from another replica up to this timestamp.
     CaughtUp {
         partition: PartitionId,
@@ -190,6 +209,8 @@ impl Change {
             Self::Founded(_)
             | Self::Disk { .. }
             | Self::Death { .. }
+            | Self::Fenced { .. }
+            | Self::Forgotten(_)
             | Self::CaughtUp { .. }
             | Self::Joined => None,
         }
@@ -212,6 +233,8 @@ pub enum Reply {
     Snapshot(Vec<Snapshot>),
     Restored,
     DeathNoted,
+    Collected(Collected),
+    Forgotten,
 }
 
 /// Why a request was not served; named for what the caller can do.
@@ -233,6 +256,10 @@ pub enum Refusal {
         "no majority of the replicas of record `{0}` is in sight: updates are refused, reads and writes go on"
     )]
     NoQuorum(RecordId),
+    #[error("{}", fenced(.origin, *.attempt))]
+    Fenced { origin: String, attempt: u32 },
+    #[error("an update of `{0}` is still under way: ask again")]
+    UnderWay(String),
     #[error("the queue of {what} is full ({max}): try again in {retry_after_ms} ms")]
     Overloaded {
         what: &'static str,
@@ -247,4 +274,13 @@ pub enum Refusal {
     Exists(RecordId),
     #[error("the outcome was not known in time: ask again with the same update id")]
     Unknown,
+}
+
+fn fenced(origin: &str, attempt: u32) -> String {
+    match attempt {
+        OVER => format!("the task of `{origin}` is over: its updates are refused"),
+        attempt => format!(
+            "attempt {attempt} has taken the place of this one: its updates of `{origin}` are refused"
+        ),
+    }
 }

@@ -49,6 +49,7 @@ impl Storage {
             waiting_writes: Vec::new(),
             waiting_reads: Vec::new(),
             waiting_watches: Vec::new(),
+            waiting_fences: Vec::new(),
             changes: Changes::new(me, founding.incarnation),
             pulls: BTreeMap::new(),
             answers: BTreeMap::new(),

@@ -1,8 +1,10 @@
 //! What storage nodes say to one another.
 
 use bytes::Bytes;
-use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, UpdateId, Version};
+use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, TaskMark, UpdateId, Version};
 
+use super::fences::Fences;
+use super::retained::Retained;
 use super::timestamp::Timestamp;
 
 /// Orders coordinators: a replica that promised a ballot refuses every lower one.
@@ -28,6 +30,8 @@ pub struct Update {
     pub id: UpdateId,
     pub record: RecordId,
     pub ask: Ask,
+    /// Absent: no task makes it.
+    pub task: Option<TaskMark>,
 }
 
 /// Absent `new`: delete the record.
@@ -70,6 +74,15 @@ pub struct LogRecord {
 pub struct Decision {
     pub id: UpdateId,
     pub outcome: Outcome,
+    /// Of a task's update, which is retained with it.
+    pub note: Option<Bytes>,
+}
+
+impl Decision {
+    /// Of the value that was made or found, and of the note.
+    pub fn bytes(&self) -> usize {
+        self.outcome.value_bytes() + self.note.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 impl LogRecord {
@@ -81,10 +94,9 @@ impl LogRecord {
         })
     }
 
-    /// Of the values that were made and found.
-    pub fn value_bytes(&self) -> usize {
-        let outcomes = self.decisions.iter().map(|of| &of.outcome);
-        outcomes.map(Outcome::value_bytes).sum()
+    /// Of the values that were made and found, and of the notes.
+    pub fn bytes(&self) -> usize {
+        self.decisions.iter().map(Decision::bytes).sum()
     }
 }
 
@@ -141,6 +153,8 @@ pub struct RecordState {
     pub versions: Vec<RecordVersion>,
     /// Ids of plain writes and the versions that they made, oldest first.
     pub writes: Vec<(UpdateId, Version)>,
+    /// What tasks did.
+    pub retained: Vec<Retained>,
     /// The newest version that was discarded; the null version: none.
     pub floor: Version,
     pub highest_number: u64,
@@ -160,7 +174,12 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntryKind {
-    Write { made: RecordVersion, id: UpdateId },
+    /// `note`: of a task's write, which is retained with it.
+    Write {
+        made: RecordVersion,
+        id: UpdateId,
+        note: Option<Bytes>,
+    },
     Decided(LogRecord),
 }
 
@@ -294,6 +313,8 @@ pub struct StatePage {
     pub lives: Vec<(ReplicaId, u64)>,
     /// Where the next page begins; absent on the last.
     pub next: Option<RecordId>,
+    /// On the first page: what the sender refuses.
+    pub fences: Fences,
 }
 
 impl Message {

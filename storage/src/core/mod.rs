@@ -3,10 +3,11 @@
 //! No I/O, clock, randomness or tasks. A shell (`server.rs`) makes every [`Output::Persist`] durable, in order, before it
 //! performs what depends on it: [`Output`] says what does (I11).
 //!
-//! - [`durable`]: all that survives a crash · [`record`]: one record's versions · [`updates`]: the log of its updates
+//! - [`durable`]: all that survives a crash · [`record`]: one record's versions, `state`: what others get of it · [`updates`]: the log of its updates
 //! - [`queue`], [`coordinator`], [`batch`], `vote`: the update protocol · `waiting`: the clients of it
 //! - [`gossip`], [`link`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`life`]: how a node begins · [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
+//! - [`fence`]: new attempts at tasks · [`fences`]: what is refused to old ones · [`retained`]: what they did
 //! - [`client`]: reads and writes · [`scan`]: many records · [`changes`], [`watch`]: what changes, for those who wait
 //! - [`snapshot`]: copies for backups, and back · [`message`]: what nodes say, `inbox`: to which part
 //! - [`effect`]: inputs and outputs · [`soundness`]: what must hold of durable state · [`planted`]: bugs for the tests to find
@@ -18,6 +19,8 @@ pub mod coordinator;
 pub mod copy;
 pub mod durable;
 pub mod effect;
+pub mod fence;
+pub mod fences;
 pub mod gossip;
 mod inbox;
 pub mod join;
@@ -28,10 +31,12 @@ pub mod message;
 pub mod planted;
 pub mod queue;
 pub mod record;
+pub mod retained;
 pub mod scan;
 pub mod snapshot;
 pub mod soundness;
 pub mod spread;
+mod state;
 pub mod timestamp;
 pub mod updates;
 mod vote;
@@ -49,6 +54,7 @@ use self::changes::Changes;
 use self::client::{WaitingRead, WaitingWrite, Write};
 use self::copy::Pull;
 use self::durable::Durable;
+use self::fence::WaitingFence;
 use self::join::Answer;
 use self::link::Partition;
 use self::members::{HEARTBEAT_MS, Members};
@@ -89,6 +95,7 @@ pub struct Storage {
     waiting_writes: Vec<WaitingWrite>,
     waiting_reads: Vec<WaitingRead>,
     waiting_watches: Vec<WaitingWatch>,
+    waiting_fences: Vec<WaitingFence>,
     changes: Changes,
     /// Copies of state under way, by member.
     pulls: BTreeMap<ReplicaId, Pull>,
@@ -133,6 +140,7 @@ impl Storage {
                 value,
                 level,
                 above,
+                task,
             } => {
                 let write = Write {
                     token,
@@ -141,10 +149,13 @@ impl Storage {
                     value,
                     level,
                     above,
+                    task,
                 };
                 self.write(now_ms, &write, out);
             }
             Input::UpdateIf { token, update } => self.update_if(now_ms, token, update, out),
+            Input::Fence { token, fence } => self.fence(now_ms, token, fence, out),
+            Input::Forget { token, range } => self.forget(token, range, out),
             Input::History { token, record } => self.tell_history(token, &record, out),
             Input::List {
                 token,
@@ -176,6 +187,7 @@ impl Storage {
             Input::Flush => {
                 self.answer_reads(out);
                 self.answer_watches(out);
+                self.answer_fences(out);
                 self.flush_gossip(now_ms, out);
             }
             Input::ReadOnly(reason) => self.set_read_only(now_ms, reason, out),
@@ -250,6 +262,7 @@ impl Storage {
         }
         self.expire_waiting(now_ms, out);
         self.expire_watches(now_ms, out);
+        self.expire_fences(now_ms, out);
         if self.read_only.is_some() {
             return;
         }

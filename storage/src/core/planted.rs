@@ -36,10 +36,12 @@ pub enum Bug {
     GossipOutOfOrder,
     /// Votes of an earlier term under the same ballot count.
     StaleVotes,
+    /// Updates of attempts whose place another one has taken are executed.
+    FenceIgnored,
 }
 
 impl Bug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PromiseNotSynced,
         Self::AcceptedNotSynced,
         Self::AcknowledgedAfterOwnDisk,
@@ -53,6 +55,7 @@ impl Bug {
         Self::LiteralNumbering,
         Self::GossipOutOfOrder,
         Self::StaleVotes,
+        Self::FenceIgnored,
     ];
 }
 

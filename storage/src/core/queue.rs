@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use common::types::{RecordId, ReplicaId, UpdateId};
+use common::types::{RecordId, ReplicaId, UpdateId, Version};
 
 use super::client::WAITING_MS_MAX;
 use super::coordinator::{Coordinator, FENCED_MS};
@@ -126,13 +126,16 @@ impl Storage {
 
     /// What is known without asking the others: a repeat's outcome, or that the update cannot be decided here.
     fn answer_at_once(&self, now_ms: u64, update: &Update) -> Option<Result<Reply, Refusal>> {
-        if let Err(refusal) = self.serves(&update.record) {
+        if let Err(refusal) = self.serves(&update.record).and(self.admits(update)) {
             return Some(Err(refusal));
         }
         if let Some(outcome) = self.executed(update) {
-            return Some(Ok(Reply::Update(outcome.clone())));
+            let record = update.record.clone();
+            let cut = |version| Refusal::Discarded { record, version };
+            return Some(outcome.map(Reply::Update).map_err(cut));
         }
-        if let Err(refusal) = self.writable() {
+        let room = self.room_to_retain(&update.record, update.task.as_ref());
+        if let Err(refusal) = self.writable().and(room) {
             return Some(Err(refusal));
         }
         let replicas = self.durable.placement.replicas_of(&update.record);
@@ -140,9 +143,18 @@ impl Storage {
         (!can_decide).then(|| Err(Refusal::NoQuorum(update.record.clone())))
     }
 
-    /// The outcome of a repeat.
-    fn executed(&self, update: &Update) -> Option<&Outcome> {
-        self.updates(&update.record)
+    /// Refuses an update of an older attempt than the newest.
+    fn admits(&self, update: &Update) -> Result<(), Refusal> {
+        let task = update.task.as_ref();
+        task.map_or(Ok(()), |task| {
+            self.not_fenced(&update.id.origin, task.attempt)
+        })
+    }
+
+    /// The outcome of a repeat. Error: the version that it found, which is kept no longer.
+    fn executed(&self, update: &Update) -> Option<Result<Outcome, Version>> {
+        let record = self.durable.record(&update.record)?;
+        record
             .executed(&update.id)
             .filter(|_| !self.planted.is(Bug::NoDeduplication))
     }
@@ -156,7 +168,12 @@ impl Storage {
         decided: u64,
         out: &mut Outputs,
     ) {
-        if self.serves(&update.record).is_err() {
+        // Its clients are told by the nodes that they ask.
+        if self
+            .serves(&update.record)
+            .and(self.admits(&update))
+            .is_err()
+        {
             return;
         }
         let record = update.record.clone();

@@ -3,11 +3,14 @@
 //! Invariants: `versions` are the newest of all that were merged, at most `max_versions` and [`VERSIONS_BYTES_MAX`]; `highest_number` is never lowered by
 //! discarding (I12); a version names one value for ever (I8).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use common::types::{RecordVersion, UpdateId, Version};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::message::{Accepted, Ballot, Digest, JoinRecord, LogRecord, Outcome, RecordState};
+use super::message::{Accepted, Ballot, Digest, LogRecord, Outcome};
+use super::retained::{Did, Retained, RetainedUpdates, Size};
 use super::updates::{NONE, Updates};
 
 /// Ids of plain writes remembered per record, so that a repeat makes no second version.
@@ -19,14 +22,16 @@ pub const VERSIONS_BYTES_MAX: usize = 12 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Oldest first.
-    versions: Vec<RecordVersion>,
+    pub(super) versions: Vec<RecordVersion>,
     /// The newest version that was discarded; the null version: none.
     pub floor: Version,
     pub highest_number: u64,
     /// Absent until the first update: most records have none.
     updates: Option<Box<Updates>>,
     /// Ids of the latest plain writes and the versions that they made, oldest first.
-    writes: Vec<(UpdateId, Version)>,
+    pub(super) writes: Vec<(UpdateId, Version)>,
+    /// What tasks did; absent: nothing.
+    retained: Option<Box<RetainedUpdates>>,
 }
 
 /// A step of a record's durable state, as the write-ahead log holds it.
@@ -42,11 +47,32 @@ pub enum RecordChange {
     Merge(RecordVersion),
     /// A plain write with this id made the version.
     Wrote(UpdateId, Version),
+    /// Tasks did this.
+    Retain(Vec<Retained>),
+    /// What tasks of these origins did is needed no longer.
+    Forget(Vec<String>),
     /// What another replica has discarded, and the highest number it knew.
     Bounds {
         floor: Version,
         highest_number: u64,
     },
+}
+
+impl RecordChange {
+    /// Whose updates the record may begin to retain by it, or cease to.
+    pub(super) fn origins(&self) -> BTreeSet<String> {
+        let name = |id: &UpdateId| id.origin.clone();
+        match self {
+            Self::Decide(decided) => {
+                let decisions = decided.decisions.iter();
+                let retained = decisions.filter(|decision| decision.note.is_some());
+                retained.map(|decision| name(&decision.id)).collect()
+            }
+            Self::Retain(retained) => retained.iter().map(|update| name(&update.id)).collect(),
+            Self::Forget(origins) => origins.iter().cloned().collect(),
+            _ => BTreeSet::new(),
+        }
+    }
 }
 
 /// What a read of one version finds.
@@ -67,6 +93,10 @@ impl Record {
             RecordChange::Remember(remembered) => self.updates_mut().remember(&remembered),
             RecordChange::Merge(version) => self.insert(version, max_versions),
             RecordChange::Wrote(id, version) => self.wrote(id, version),
+            RecordChange::Retain(retained) => {
+                retained.into_iter().for_each(|update| self.retain(update));
+            }
+            RecordChange::Forget(origins) => self.forget(&origins),
             RecordChange::Bounds {
                 floor,
                 highest_number,
@@ -88,6 +118,13 @@ impl Record {
 
     fn decide(&mut self, record: LogRecord, max_versions: usize) {
         for decision in &record.decisions {
+            if let Some(note) = &decision.note {
+                self.retain(Retained {
+                    id: decision.id.clone(),
+                    did: Did::update(decision.outcome.clone()),
+                    note: note.clone(),
+                });
+            }
             if let Outcome::Updated { base, made } = &decision.outcome {
                 debug_assert!(
                     cfg!(feature = "planted-bugs") || base.successor() == made.version,
@@ -107,6 +144,51 @@ impl Record {
             self.writes.reserve_exact(1);
             self.writes.push((id, version));
         }
+    }
+
+    fn retain(&mut self, update: Retained) {
+        self.retained.get_or_insert_default().retain(update);
+    }
+
+    fn forget(&mut self, origins: &[String]) {
+        if let Some(updates) = &mut self.updates {
+            updates.forget_notes(origins);
+        }
+        let Some(retained) = &mut self.retained else {
+            return;
+        };
+        origins.iter().for_each(|origin| retained.forget(origin));
+        if retained.size().updates == 0 {
+            self.retained = None;
+        }
+    }
+
+    pub fn retained(&self, id: &UpdateId) -> Option<&Retained> {
+        self.retained.as_ref()?.get(id)
+    }
+
+    /// Of exactly this origin, in their order.
+    pub fn retained_of<'a>(&'a self, origin: &'a str) -> impl Iterator<Item = &'a Retained> {
+        let retained = self.retained.iter();
+        retained.flat_map(move |retained| retained.of(origin))
+    }
+
+    pub fn retained_size(&self) -> Size {
+        self.retained
+            .as_ref()
+            .map_or(Size::default(), |of| of.size())
+    }
+
+    pub fn retained_origins(&self) -> BTreeSet<String> {
+        let retained = self.retained.iter().flat_map(|retained| retained.all());
+        retained.map(|update| update.id.origin.clone()).collect()
+    }
+
+    pub(super) fn all_retained(&self) -> Vec<Retained> {
+        let retained = self.retained.iter();
+        retained
+            .flat_map(|retained| retained.all().cloned())
+            .collect()
     }
 
     fn insert(&mut self, made: RecordVersion, max_versions: usize) {
@@ -194,7 +276,34 @@ impl Record {
     /// The version that a plain write with this id has made, if it is still remembered.
     pub fn written(&self, id: &UpdateId) -> Option<Version> {
         let known = self.writes.iter().find(|(known, _)| known == id);
-        known.map(|(_, version)| *version)
+        let retained = || match self.retained(id)?.did {
+            Did::Write(version) => Some(version),
+            Did::Update { .. } => None,
+        };
+        known.map(|(_, version)| *version).or_else(retained)
+    }
+
+    /// The outcome of an update that was decided here and is still remembered. Error: the version that it found, whose
+    /// value is here no longer.
+    pub fn executed(&self, id: &UpdateId) -> Option<Result<Outcome, Version>> {
+        if let Some(outcome) = self.updates().executed(id) {
+            return Some(Ok(outcome.clone()));
+        }
+        let Did::Update { outcome, is_cut } = &self.retained(id)?.did else {
+            return None;
+        };
+        let found = outcome.newest().version;
+        Some(match self.look_up(found) {
+            _ if !is_cut => Ok(outcome.clone()),
+            Lookup::Found(found) => Ok(Outcome::Mismatch { found }),
+            Lookup::Discarded | Lookup::NotYet => Err(found),
+        })
+    }
+
+    /// True when the update was decided here and is still remembered.
+    pub fn has_executed(&self, id: &UpdateId) -> bool {
+        let is_update = |of: &Retained| matches!(of.did, Did::Update { .. });
+        self.updates().executed(id).is_some() || self.retained(id).is_some_and(is_update)
     }
 
     pub fn digest(&self) -> Digest {
@@ -217,119 +326,6 @@ impl Record {
             hasher.update(&version.step.to_le_bytes());
         }
         hasher.digest()
-    }
-
-    /// What a replica with this digest lacks.
-    pub fn lacking(&self, digest: &Digest) -> RecordState {
-        let updates = self.updates();
-        let log = updates.log_after(digest.decided);
-        let in_log = |version| {
-            log.iter()
-                .flat_map(LogRecord::made)
-                .any(|made| made.version == version)
-        };
-        let lacks = |made: &&RecordVersion| {
-            !digest.versions.contains(&made.version) && !in_log(made.version)
-        };
-        RecordState {
-            versions: self.versions().filter(lacks).cloned().collect(),
-            // A replica that has to skip slots gets to know which updates they held.
-            remembered: if digest.decided < updates.skipped() {
-                updates.remembered()
-            } else {
-                Vec::new()
-            },
-            decided: updates.decided,
-            log,
-            writes: Vec::new(),
-            floor: self.floor,
-            highest_number: self.highest_number,
-        }
-    }
-
-    /// Roughly what it takes to send all of it.
-    pub fn size_bytes(&self) -> usize {
-        let values = self.versions.iter().filter_map(|made| made.value.as_ref());
-        64 + values.map(Bytes::len).sum::<usize>()
-            + self.updates().log_bytes()
-            + 32 * self.versions.len()
-            + 64 * self.writes.len()
-    }
-
-    /// All of it, as a joining replica or a checkpoint needs it.
-    pub fn to_join(&self, record: &str) -> JoinRecord {
-        let updates = self.updates();
-        JoinRecord {
-            record: record.to_owned(),
-            promised: updates.promised,
-            accepted: updates.accepted.clone(),
-            state: RecordState {
-                remembered: updates.remembered(),
-                writes: self.writes.clone(),
-                ..self.lacking(&Digest::default())
-            },
-        }
-    }
-
-    /// The record that [`to_join`](Self::to_join) has described.
-    pub fn restore(join: JoinRecord, max_versions: usize) -> Self {
-        let mut record = Self::default();
-        for change in record.merge(join.state) {
-            record.apply(change, max_versions);
-        }
-        if join.promised != Ballot::default() {
-            record.apply(RecordChange::Promise(join.promised), max_versions);
-        }
-        if let Some(accepted) = join.accepted {
-            record.apply(RecordChange::Accept(accepted), max_versions);
-        }
-        record
-    }
-
-    /// The changes that bring this record up to what another replica knows. Idempotent.
-    pub fn merge(&self, state: RecordState) -> Vec<RecordChange> {
-        let mut changes = Vec::new();
-        let mut decided = self.updates().decided;
-        let first = state
-            .log
-            .first()
-            .map_or(state.decided + 1, |first| first.slot);
-        if first > decided + 1 {
-            decided = first - 1;
-            changes.push(RecordChange::SkipTo(decided));
-        }
-        let unknown = |record: &LogRecord| {
-            let mut decisions = record.decisions.iter();
-            decisions.any(|of| self.updates().executed(&of.id).is_none())
-        };
-        let remembered: Vec<_> = state.remembered.into_iter().filter(unknown).collect();
-        if !remembered.is_empty() {
-            changes.push(RecordChange::Remember(remembered));
-        }
-        for record in state.log {
-            if record.slot == decided + 1 {
-                decided += 1;
-                changes.push(RecordChange::Decide(record));
-            }
-        }
-        let unknown = |made: &RecordVersion| !self.has(made.version);
-        changes.extend(
-            state
-                .versions
-                .into_iter()
-                .filter(unknown)
-                .map(RecordChange::Merge),
-        );
-        let unknown = |(id, _): &(UpdateId, Version)| self.written(id).is_none();
-        let writes = state.writes.into_iter().filter(unknown);
-        changes.extend(writes.map(|(id, version)| RecordChange::Wrote(id, version)));
-        if state.floor > self.floor || state.highest_number > self.highest_number {
-            changes.push(RecordChange::Bounds {
-                floor: state.floor,
-                highest_number: state.highest_number,
-            });
-        }
-        changes
     }
 }
 

@@ -12,6 +12,7 @@ use super::durable::{Durable, Parts};
 use super::effect::Change;
 use super::message::{Accepted, Decision, Entry, JoinRecord, LogRecord, Outcome, RecordState};
 use super::record::{Lookup, Record, RecordChange, WRITES_MAX};
+use super::retained::{Did, Retained};
 use super::spread::Spread;
 use super::updates::LOG_RECORDS_MAX;
 
@@ -36,6 +37,21 @@ pub fn check_state(state: &RecordState) -> Sound {
         })?;
         check_number(state, *version)?;
     }
+    check_retained(state)
+}
+
+fn check_retained(state: &RecordState) -> Sound {
+    let mut ids = BTreeSet::new();
+    for Retained { id, did, .. } in &state.retained {
+        ensure(ids.insert(id), || {
+            format!("{} is retained twice", shown(id))
+        })?;
+        let made = match did {
+            Did::Write(version) => Some(*version),
+            Did::Update { outcome, .. } => outcome.made(),
+        };
+        made.map_or(Ok(()), |version| check_number(state, version))?;
+    }
     Ok(())
 }
 
@@ -56,7 +72,7 @@ fn check_log(state: &RecordState) -> Sound {
     let mut ids = BTreeSet::new();
     for record in &state.log {
         check_outcomes(record)?;
-        for Decision { id, outcome } in &record.decisions {
+        for Decision { id, outcome, .. } in &record.decisions {
             ensure(ids.insert(id), || format!("{} is decided twice", shown(id)))?;
             if let Some(made) = outcome.made() {
                 check_number(state, made)?;

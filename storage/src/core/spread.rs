@@ -100,8 +100,11 @@ impl Spread {
 
 pub fn entry_bytes(entry: &Entry) -> usize {
     let what = match &entry.what {
-        EntryKind::Write { made, .. } => made.value.as_ref().map_or(0, bytes::Bytes::len),
-        EntryKind::Decided(decided) => decided.value_bytes() + 64 * decided.decisions.len(),
+        EntryKind::Write { made, note, .. } => {
+            let parts = made.value.iter().chain(note);
+            parts.map(bytes::Bytes::len).sum()
+        }
+        EntryKind::Decided(decided) => decided.bytes() + 64 * decided.decisions.len(),
     };
     // The fixed part: ids, versions and timestamps.
     128 + entry.record.len() + what

@@ -73,14 +73,14 @@ impl Updates {
             self.note_executed(record.slot, decision);
         }
         self.log_decisions += record.decisions.len();
-        self.log_bytes += record.value_bytes();
+        self.log_bytes += record.bytes();
         self.log.push_back(record);
         while self.log.len() > 1
             && (self.log_decisions > LOG_RECORDS_MAX || self.log_bytes > LOG_BYTES_MAX)
         {
             if let Some(oldest) = self.log.pop_front() {
                 self.log_decisions -= oldest.decisions.len();
-                self.log_bytes -= oldest.value_bytes();
+                self.log_bytes -= oldest.bytes();
                 self.shed(oldest);
             }
         }
@@ -144,6 +144,16 @@ impl Updates {
         }
     }
 
+    /// The notes of these origins are needed no longer.
+    pub(super) fn forget_notes(&mut self, origins: &[String]) {
+        for decision in self.log.iter_mut().flat_map(|of| &mut of.decisions) {
+            if origins.contains(&decision.id.origin) {
+                let note = decision.note.take();
+                self.log_bytes -= note.map_or(0, |note| note.len());
+            }
+        }
+    }
+
     fn forget(&mut self, id: &UpdateId, slot: u64) {
         if self
             .executed
@@ -185,6 +195,8 @@ impl Updates {
             let decision = Decision {
                 id: id.clone(),
                 outcome: self.executed(id)?.clone(),
+                // What is retained is kept by the record.
+                note: None,
             };
             Some(LogRecord {
                 slot: *slot,

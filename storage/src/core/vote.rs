@@ -5,7 +5,7 @@ use common::types::{RecordId, ReplicaId};
 use super::message::{Accepted, Ballot, Digest, Message, RecordState, Term};
 use super::planted::Bug;
 use super::record::{Record, RecordChange};
-use super::{Outputs, Storage};
+use super::{Outputs, Refusal, Storage};
 
 impl Storage {
     pub(super) fn take_prepare(
@@ -148,12 +148,22 @@ impl Storage {
         };
         let decided = |queued: &super::queue::Queued| {
             let id = &queued.update.id;
-            let outcome = self.updates(record).executed(id)?.clone();
+            let outcome = self.durable.record(record)?.executed(id)?;
             Some((id.clone(), outcome))
         };
         let decided: Vec<_> = activity.queue.iter().filter_map(decided).collect();
         for (id, outcome) in decided {
-            self.answer_update(record, &id, &outcome, out);
+            match outcome {
+                Ok(outcome) => self.answer_update(record, &id, &outcome, out),
+                Err(version) => {
+                    let of = record.to_owned();
+                    let refusal = Refusal::Discarded {
+                        record: of,
+                        version,
+                    };
+                    self.refuse_queued(record, &id, &refusal, out);
+                }
+            }
         }
     }
 

@@ -43,7 +43,7 @@ impl Storage {
     /// A slot was decided. That a quorum has accepted it is durable, so the answers need not wait for the change that
     /// says so here.
     pub(super) fn answer_updates(&mut self, record: &str, decided: &LogRecord, out: &mut Outputs) {
-        for Decision { id, outcome } in &decided.decisions {
+        for Decision { id, outcome, .. } in &decided.decisions {
             self.answer_update(record, id, outcome, out);
         }
     }

@@ -68,7 +68,12 @@ impl Checkpointer {
             Change::CaughtUp { partition, .. } => {
                 self.dirty.insert(Part::Spread(*partition));
             }
-            Change::Joined | Change::Founded(_) | Change::Disk { .. } | Change::Death { .. } => {
+            Change::Joined
+            | Change::Founded(_)
+            | Change::Disk { .. }
+            | Change::Death { .. }
+            | Change::Fenced { .. }
+            | Change::Forgotten(_) => {
                 self.dirty.insert(Part::Node);
             }
         }

@@ -68,6 +68,7 @@ impl Recovery {
                 durable.joined = node.joined;
                 durable.disks = node.disks.into_iter().collect();
                 durable.dead = node.dead.into_iter().collect();
+                durable.fences = node.fences;
                 self.node = node.sequence;
                 self.durable = Some(durable);
             }
@@ -153,7 +154,12 @@ impl Recovery {
                 record: false,
                 spread: newer(self.spreads.get(partition)),
             },
-            Change::Joined | Change::Founded(_) | Change::Disk { .. } | Change::Death { .. } => {
+            Change::Joined
+            | Change::Founded(_)
+            | Change::Disk { .. }
+            | Change::Death { .. }
+            | Change::Fenced { .. }
+            | Change::Forgotten(_) => {
                 if sequence <= self.node {
                     return Ok(());
                 }

@@ -164,10 +164,16 @@ impl Request {
                 value,
                 level,
                 above,
+                task: None,
             },
             What::Ask(ask) => Input::UpdateIf {
                 token,
-                update: Update { id, record, ask },
+                update: Update {
+                    id,
+                    record,
+                    ask,
+                    task: None,
+                },
             },
         }
     }

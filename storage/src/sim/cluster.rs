@@ -11,6 +11,7 @@ use super::clients::{Call, Client, PATIENCE_MS, Request};
 use super::history::Recorder;
 use super::machine::{Effects, Machine};
 use super::settings::Settings;
+use super::tasks::Tasks;
 use super::watcher::Watcher;
 use super::wire::pass_through_codec;
 use crate::core::message::Message;
@@ -48,6 +49,7 @@ pub struct Cluster {
     pub cuts: BTreeSet<(ReplicaId, ReplicaId)>,
     clients: Vec<Client>,
     pub watcher: Watcher,
+    pub tasks: Tasks,
     /// Who waits for which answer.
     asked_by: BTreeMap<Token, usize>,
     pub recorder: Recorder,
@@ -74,6 +76,7 @@ impl Cluster {
             cuts: BTreeSet::new(),
             clients: (0..settings.clients).map(Client::new).collect(),
             watcher: Watcher::new(settings.seed, settings.ring.partitions),
+            tasks: Tasks::new(settings.seed, settings.tasks, settings.durable),
             asked_by: BTreeMap::new(),
             recorder: Recorder::default(),
             messages: 0,
@@ -116,7 +119,7 @@ impl Cluster {
     }
 
     pub fn nobody_waits(&self) -> bool {
-        self.clients.iter().all(|client| client.call.is_none())
+        self.tasks.is_idle() && self.clients.iter().all(|client| client.call.is_none())
     }
 
     fn at(&mut self, due_ms: u64, event: Event) {
@@ -195,6 +198,7 @@ impl Cluster {
         };
         self.now_ms = due_ms.max(self.now_ms);
         self.watch();
+        self.work();
         let target = event.target().and_then(|target| self.machines.get(&target));
         if let Some(machine) = target.filter(|machine| machine.frozen_until_ms > self.now_ms) {
             return self.at(machine.frozen_until_ms, event);
@@ -245,7 +249,7 @@ impl Cluster {
         self.step(replica, Input::Tick);
     }
 
-    fn step(&mut self, replica: ReplicaId, input: Input) {
+    pub fn step(&mut self, replica: ReplicaId, input: Input) {
         let (now_ms, disk_ms) = (self.now_ms, self.disk_ms());
         let machine = self.machines.get_mut(&replica);
         if let Some(life) = machine.and_then(|machine| machine.life.as_mut()) {
@@ -275,7 +279,8 @@ impl Cluster {
 
     /// Performs outputs in order; a crash may fall between two of them.
     fn perform(&mut self, replica: ReplicaId, effects: Effects) {
-        for output in self.watcher.hear(self.now_ms, effects.outputs) {
+        let outputs = self.watcher.hear(self.now_ms, effects.outputs);
+        for output in self.tasks.hear(self.now_ms, outputs) {
             let Some(machine) = self.machines.get_mut(&replica) else {
                 return;
             };

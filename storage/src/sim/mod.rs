@@ -3,6 +3,7 @@
 //!
 //! - [`settings`]: what is simulated · [`chance`]: all that is random · [`cluster`]: machines, network, clients, events
 //! - [`machine`]: a node over its simulated disk · [`clients`]: the generator of work · [`watcher`]: who is told of it
+//! - [`tasks`]: workers that die, `task`: what they execute
 //! - [`faults`]: what goes wrong
 //! - [`wire`]: messages as bytes · [`history`]: what was asked and answered, for the checkers of [`crate::check`]
 //!
@@ -15,6 +16,8 @@ pub mod faults;
 pub mod history;
 pub mod machine;
 pub mod settings;
+mod task;
+pub mod tasks;
 pub mod watcher;
 pub mod wire;
 
@@ -26,6 +29,7 @@ use self::cluster::Cluster;
 use self::faults::Faults;
 use self::history::Recorder;
 use self::machine::Machine;
+use self::tasks::Account;
 use crate::core::Storage;
 
 /// After the last fault everything must be alike within this.
@@ -44,6 +48,7 @@ pub struct Report {
     pub messages: u64,
     pub crashes: u64,
     pub other_faults: u64,
+    pub tasks: Account,
     /// One line for each event, if asked for.
     pub log: Vec<String>,
 }
@@ -66,6 +71,7 @@ pub fn run(settings: Settings) -> Report {
         messages: cluster.messages,
         crashes: faults.crashes,
         other_faults: faults.others,
+        tasks: cluster.tasks.account,
         log: std::mem::take(&mut cluster.log),
         ..Report::default()
     };
@@ -73,6 +79,7 @@ pub fn run(settings: Settings) -> Report {
     report.wrong = judge(&cluster, recorder, has_converged);
     if has_converged {
         report.wrong.extend(cluster.end_of_watch());
+        report.wrong.extend(cluster.end_of_work());
     }
     report
 }

@@ -54,6 +54,8 @@ pub struct Settings {
     /// Clients work and faults happen for so long; then all is healed.
     pub duration_ms: u64,
     pub clients: u64,
+    /// Executed at a time.
+    pub tasks: u64,
     pub records: u64,
     pub gossip_delay_ms: u64,
     pub latency_ms: (u64, u64),
@@ -74,6 +76,8 @@ impl Settings {
         let faults = profile != Profile::None;
         let slow = chance.percent(20);
         let ring = draw_ring(chance)?;
+        // Of its own: the rest of a run is as it would be without.
+        let mut of_tasks = Chance::new(seed ^ 0x7A5C);
         Ok(Self {
             seed,
             profile,
@@ -83,6 +87,11 @@ impl Settings {
             durable: chance.percent(85),
             duration_ms: chance.between(10_000, 30_000),
             clients: chance.between(2, 6),
+            tasks: if of_tasks.percent(40) {
+                of_tasks.between(1, 3)
+            } else {
+                0
+            },
             records: chance.between(2, 6),
             gossip_delay_ms: if chance.percent(15) { 200 } else { 0 },
             latency_ms: (1, if slow { 400 } else { 15 }),

@@ -63,7 +63,10 @@ fn every_schedule_of_the_configuration_of_the_design_keeps_the_promises() {
 #[test]
 fn every_planted_bug_breaks_a_promise() {
     for bug in storage::core::planted::Bug::ALL {
-        let found = explore::shortest(&bugs::config(bug));
+        let Some(config) = bugs::config(bug) else {
+            continue;
+        };
+        let found = explore::shortest(&config);
         let Violation {
             broken, schedule, ..
         } = found.unwrap_or_else(|| panic!("{bug:?} was not found"));

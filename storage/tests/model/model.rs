@@ -45,6 +45,7 @@ impl Cluster {
             id: update_id(asking.id),
             record: RECORD.to_owned(),
             ask,
+            task: None,
         }
     }
 
@@ -82,6 +83,7 @@ impl Cluster {
                     value: Some(bytes(self.config.writings[*index].value)),
                     level: Level::One,
                     above: Version::NULL,
+                    task: None,
                 };
                 Some((*at, write))
             }

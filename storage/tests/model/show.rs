@@ -115,7 +115,7 @@ fn term(of: &Term) -> String {
 }
 
 pub fn record(record: &LogRecord) -> String {
-    let decisions = record.decisions.iter().map(|Decision { id, outcome }| {
+    let decisions = record.decisions.iter().map(|Decision { id, outcome, .. }| {
         let outcome = match outcome {
             Outcome::Updated { base, made } => format!("{base} -> {}", version(made)),
             Outcome::Mismatch { found } => format!("found {}", version(found)),

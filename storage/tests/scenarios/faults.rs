@@ -222,6 +222,7 @@ fn a_burst_of_large_writes_is_spread_without_waiting_for_acknowledgements() {
             value: Some(large.clone()),
             level: Level::One,
             above: Version::NULL,
+            task: None,
         };
         // One batch of inputs: no `Flush` between them.
         node.core.step(world.now_ms, write, &mut Vec::new());

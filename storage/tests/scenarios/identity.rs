@@ -78,7 +78,11 @@ fn commit() -> Message {
     let outcome = Outcome::Updated { base, made };
     let proposal = LogRecord {
         slot: 1,
-        decisions: vec![Decision { id, outcome }],
+        decisions: vec![Decision {
+            id,
+            outcome,
+            note: None,
+        }],
     };
     Message::Commit {
         record: "k".to_owned(),

@@ -353,6 +353,7 @@ pub fn update(cluster: &mut Cluster, at: ReplicaId, new: &str, old: &str) -> Tok
         id,
         record: RECORD.to_owned(),
         ask: Ask::IfValueIs { old, new },
+        task: None,
     };
     cluster.ask(at, place, |token| Input::UpdateIf { token, update })
 }
@@ -368,6 +369,7 @@ pub fn read(cluster: &mut Cluster, at: ReplicaId) -> Token {
         id: id("read"),
         record: RECORD.to_owned(),
         ask: Ask::Read,
+        task: None,
     };
     cluster.ask(at, place, |token| Input::UpdateIf { token, update })
 }
@@ -409,5 +411,6 @@ pub fn write(cluster: &mut Cluster, at: ReplicaId, value: &str, level: Level) ->
         value,
         level,
         above,
+        task: None,
     })
 }

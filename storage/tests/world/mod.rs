@@ -335,6 +335,7 @@ impl World {
             id,
             record: record.to_owned(),
             ask,
+            task: None,
         };
         self.ask(at, |token| Input::UpdateIf { token, update })
     }
@@ -365,6 +366,7 @@ impl World {
             value,
             level,
             above: Version::NULL,
+            task: None,
         })
     }
 

@@ -53,6 +53,8 @@ pub struct Task {
     /// When the run was submitted, in milliseconds since 1970.
     pub submitted_unix_ms: u64,
     pub chain: Vec<Link>,
+    /// An earlier attempt may have executed this stage.
+    pub retry: bool,
 }
 
 impl Task {

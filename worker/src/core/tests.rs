@@ -115,6 +115,7 @@ fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
         pins: vec![],
         grants: vec![],
         submitted_unix_ms: 0,
+        retry: false,
         chain: (0..).zip([None, Some(2_000), None]).map(link).collect(),
     }
 }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use common::client::StorageClient;
+use common::client::journal::Journalled;
 use common::fabric::{Address, FabricHandle, LocalFabric};
 use common::types::{CALLS_TOLD_MAX, CallKind, CommitMode, Dealing, Link, Ring, StorageCall};
+
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::core::{RunKey, TaskKey};
@@ -101,6 +104,7 @@ impl Fixture {
             pins,
             grants: vec![],
             submitted_unix_ms: 0,
+            retry: attempt > 1,
             chain: vec![link],
         }
     }
@@ -126,6 +130,30 @@ impl Fixture {
             )
             .await
             .unwrap()
+    }
+}
+
+/// A session that has taken over from the attempts before it.
+async fn recovered(fixture: &Fixture, attempt: u32, pins: Vec<Pin>) -> (Session, Afterwards) {
+    let (mut session, afterwards) = fixture.attempt(attempt, pins);
+    session.recover().await.unwrap();
+    (session, afterwards)
+}
+
+/// Adds one to the number in a record, however often others come in between.
+async fn increment(session: &mut Session, id: &str) -> Version {
+    let mut found = session.read(id).await.ok();
+    loop {
+        let (version, number) = found.map_or((Version::NULL, 0), |record| {
+            let number = std::str::from_utf8(&record.value).unwrap();
+            (record.version, number.parse::<u64>().unwrap())
+        });
+        let next = (number + 1).to_string().into();
+        match session.update_if_version_is(id, version, next).await {
+            Ok(version) => return version,
+            Err(UpdateError::Mismatch(other)) => found = other,
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -372,4 +400,215 @@ async fn what_a_stage_hands_on_is_never_more_than_the_next_worker_takes() {
     );
     assert_eq!(session.read("seen").await, Err(StorageError::NotFound));
     assert_eq!(pins(afterwards).len(), PINS_MAX);
+}
+
+#[tokio::test]
+async fn a_retry_is_told_what_the_attempt_before_it_was_told() {
+    let mut fixture = Fixture::start().await;
+    fixture.write("x", "1").await;
+    let old = fixture.write("y", "old").await;
+    let (mut first, _) = fixture.attempt(1, vec![]);
+    assert_eq!(first.read("y").await.unwrap().version, old);
+    assert_eq!(first.read("x").await.unwrap().value, "1");
+    // Another one comes in between: the loop is turned around.
+    fixture.write("x", "2").await;
+    let made = increment(&mut first, "x").await;
+    let written = first.write("z", "end".into()).await.unwrap();
+    // And more changes before the retry.
+    for record in ["y", "z"] {
+        fixture.write(record, "9").await;
+    }
+    let (mut second, afterwards) = recovered(&fixture, 2, vec![]).await;
+    assert_eq!(second.read("y").await.unwrap().version, old);
+    assert_eq!(second.read("x").await.unwrap().value, "1");
+    assert_eq!(increment(&mut second, "x").await, made);
+    assert_eq!(second.read("x").await.unwrap().value, "3");
+    assert_eq!(second.write("z", "end".into()).await, Ok(written));
+    let held: BTreeMap<_, _> = pins(afterwards)
+        .into_iter()
+        .map(|pin| (pin.record, pin.version))
+        .collect();
+    let expected = [("x", made), ("y", old), ("z", written)];
+    let expected = expected.map(|(record, version)| (record.to_owned(), version));
+    assert_eq!(held, expected.into());
+}
+
+#[tokio::test]
+async fn behind_what_was_done_a_retry_goes_on_and_its_own_retry_knows_that_too() {
+    let mut fixture = Fixture::start().await;
+    let (mut first, _) = fixture.attempt(1, vec![]);
+    increment(&mut first, "x").await;
+    fixture.write("y", "1").await;
+    let (mut second, _) = recovered(&fixture, 2, vec![]).await;
+    increment(&mut second, "x").await;
+    assert_eq!(second.read("y").await.unwrap().value, "1");
+    let made = increment(&mut second, "x").await;
+    fixture.write("y", "2").await;
+    let (mut third, _) = recovered(&fixture, 3, vec![]).await;
+    increment(&mut third, "x").await;
+    assert_eq!(third.read("y").await.unwrap().value, "1");
+    assert_eq!(increment(&mut third, "x").await, made);
+}
+
+#[tokio::test]
+async fn what_a_task_began_with_comes_back_with_its_first_update() {
+    let mut fixture = Fixture::start().await;
+    let old = fixture.write("x", "old").await;
+    let (mut first, _) = fixture.attempt(1, vec![pin(old)]);
+    first.write("y", "1".into()).await.unwrap();
+    let new = fixture.write("x", "new").await;
+    // The stage before was repeated as well, and has read something else.
+    let (mut second, _) = recovered(&fixture, 2, vec![pin(new)]).await;
+    assert_eq!(second.read("x").await.unwrap().version, old);
+    let (mut idle, _) = recovered(&fixture, 3, vec![pin(new)]).await;
+    assert_eq!(
+        idle.read("x").await.unwrap().version,
+        old,
+        "whoever collects, it is the same"
+    );
+}
+
+#[tokio::test]
+async fn an_attempt_whose_place_another_one_took_ends_as_a_failure_that_says_so() {
+    let fixture = Fixture::start().await;
+    let (mut first, afterwards) = fixture.attempt(1, vec![]);
+    let (mut second, _) = recovered(&fixture, 2, vec![]).await;
+    let refused = first.write("x", "1".into()).await;
+    assert_eq!(refused, Err(StorageError::Cancelled));
+    assert_eq!(first.read("x").await, Err(StorageError::Cancelled));
+    let end = afterwards.end(Ok(vec![]));
+    let is_told = matches!(&end, Ended::Failed { permanent: false, reason }
+        if reason.contains("attempt 2 has taken the place"));
+    assert!(is_told, "{end:?}");
+    increment(&mut second, "x").await;
+    // Nor can it come back by a fence of its own.
+    let (mut late, _) = fixture.attempt(1, vec![]);
+    let end = late.recover().await.unwrap_err();
+    assert!(matches!(
+        end,
+        Ended::Failed {
+            permanent: false,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn an_operator_that_does_something_else_in_a_retry_is_found_out() {
+    let fixture = Fixture::start().await;
+    let (mut first, _) = fixture.attempt(1, vec![]);
+    first.write("x", "1".into()).await.unwrap();
+    for (attempt, record, is_write) in [(2, "y", true), (3, "x", false)] {
+        let (mut retry, afterwards) = recovered(&fixture, attempt, vec![]).await;
+        if is_write {
+            retry.write(record, "1".into()).await.unwrap_err();
+        } else {
+            let swap = retry.update_if_value_is(record, None, "1".into());
+            swap.await.unwrap_err();
+        }
+        let end = afterwards.end(Ok(vec![]));
+        let is_told = matches!(&end, Ended::Failed { permanent: true, reason }
+            if reason.contains("not deterministic") && reason.contains("record `x` before"));
+        assert!(is_told, "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_value_that_a_mismatch_found_comes_back_as_long_as_it_is_kept() {
+    let mut fixture = Fixture::start().await;
+    let long = "x".repeat(4 << 10);
+    fixture.write("x", &long).await;
+    let (mut first, _) = fixture.attempt(1, vec![]);
+    let missed = first.update_if_value_is("x", None, "1".into()).await;
+    let (mut second, _) = recovered(&fixture, 2, vec![]).await;
+    let again = second.update_if_value_is("x", None, "1".into()).await;
+    assert_eq!(missed, again);
+    assert!(matches!(again, Err(UpdateError::Mismatch(Some(found))) if found.value == long));
+    // Later on nobody may have it.
+    let (mut third, afterwards) = fixture.attempt(3, vec![]);
+    let id = UpdateId {
+        origin: third.origin.to_string(),
+        sequence: 0,
+    };
+    let discarded = Journalled {
+        record: "x".to_owned(),
+        did: Did::Discarded(Version::write(0, 1)),
+        note: bytes::Bytes::new(),
+    };
+    third.past = Past::new([(id, discarded)].into(), &third.origin.to_string()).unwrap();
+    let gone = third.update_if_value_is("x", None, "1".into()).await;
+    assert_eq!(gone, Err(StorageError::Discarded.into()));
+    let end = afterwards.end(Ok(vec![]));
+    assert!(matches!(end, Ended::Failed { permanent: true, reason } if reason.contains("`x`")));
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_over() {
+    let fixture = Fixture::start().await;
+    let (mut first, _) = fixture.attempt(1, vec![]);
+    first.write("x", "1".into()).await.unwrap();
+    let (from, until) = (RunOrigin::FIRST, RunOrigin::END);
+    fixture.other.forget(from, until, vec![]).await.unwrap();
+    assert_eq!(
+        first.write("x", "2".into()).await,
+        Err(StorageError::Cancelled)
+    );
+    let (mut second, _) = fixture.attempt(2, vec![]);
+    let end = second.recover().await.unwrap_err();
+    assert!(matches!(end, Ended::Failed { permanent: false, reason } if reason.contains("over")));
+}
+
+#[tokio::test]
+async fn an_error_that_no_retry_would_see_ends_the_attempt() {
+    let fixture = Fixture::start().await;
+    let (mut session, afterwards) = fixture.attempt(1, vec![]);
+    let passing = session.error("x", Status::unavailable("no majority"));
+    assert!(passing.is_passing());
+    assert_eq!(session.write("x", "1".into()).await, Err(passing));
+    let end = afterwards.end(Ok(vec![]));
+    assert!(
+        matches!(end, Ended::Failed { permanent: false, reason } if reason.contains("no majority"))
+    );
+}
+
+#[tokio::test]
+async fn a_stage_that_was_handed_on_reads_again_what_later_stages_began_with() {
+    let mut fixture = Fixture::start().await;
+    let old = fixture.write("x", "old").await;
+    let (mut first, afterwards) = fixture.attempt(1, vec![]);
+    first.read("x").await.unwrap();
+    let at = |stage, attempt, pins| {
+        let mut task = Fixture::task(attempt, pins);
+        task.key.stage = stage;
+        let deadline_ms = fixture.fabric.now_ms() + 10_000;
+        Session::new(&task, fixture.ring.clone(), deadline_ms).0
+    };
+    let mut later = at(1, 1, pins(afterwards));
+    later.write("y", "1".into()).await.unwrap();
+    // The worker of the first stage was lost before it could report, or the scheduler with all it knew.
+    for attempt in [2, types::first_attempt(1) + 1] {
+        fixture
+            .other
+            .write(
+                UpdateId {
+                    origin: "other".to_owned(),
+                    sequence: attempt.into(),
+                },
+                "x",
+                Some("new".into()),
+                Level::One,
+                Version::NULL,
+                first.route(),
+            )
+            .await
+            .unwrap();
+        let mut again = at(0, attempt, vec![]);
+        again.recover().await.unwrap();
+        assert_eq!(again.read("x").await.unwrap().version, old);
+        let fenced = later.write("y", "2".into()).await;
+        assert!(
+            fenced.is_err(),
+            "the later stage of an older attempt is stopped"
+        );
+    }
 }
