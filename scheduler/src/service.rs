@@ -67,6 +67,7 @@ impl Service {
     }
 
     async fn report(&self, number: u64) -> Result<proto::RunReport, Status> {
+        self.check_recovered()?;
         self.server
             .inspect(move |core, now_ms| {
                 core.run(number).map(|run| convert::run_report(run, now_ms))
@@ -93,15 +94,19 @@ impl Service {
 
     /// Runs are counted anew in every storage: what is said about another one's is not for this one.
     fn check_lineage(&self, lineage: u64, run: u64) -> Result<(), Status> {
-        match self.lineage.get() {
-            Some(known) if *known == lineage => Ok(()),
-            Some(_) => Err(Status::not_found(format!(
+        match self.check_recovered()? {
+            known if known == lineage => Ok(()),
+            _ => Err(Status::not_found(format!(
                 "run {run} was counted by another scheduler"
             ))),
-            None => Err(Status::unavailable(
-                "the scheduler has not read the runs of its earlier life yet",
-            )),
         }
+    }
+
+    /// Before it has read the runs of its earlier life, it cannot say that there is no such run.
+    fn check_recovered(&self) -> Result<u64, Status> {
+        self.lineage.get().copied().ok_or_else(|| {
+            Status::unavailable("the scheduler has not read the runs of its earlier life yet")
+        })
     }
 }
 
@@ -130,6 +135,7 @@ impl scheduler::Service for Service {
     }
 
     async fn cancel(&self, request: proto::CancelRequest) -> Result<Empty, Status> {
+        self.check_recovered()?;
         let run = request.run;
         let involved = match self.server.request(Input::Cancel { run }).await? {
             Some(Answer::Cancelled(Ok(involved))) => involved,
@@ -152,6 +158,7 @@ impl scheduler::Service for Service {
     }
 
     async fn trace(&self, request: proto::TraceRequest) -> Result<proto::TraceResponse, Status> {
+        self.check_recovered()?;
         let number = request.run;
         let look = move |core: &Core, now_ms| {
             let waits_for = core.waits_for(now_ms, number)?;

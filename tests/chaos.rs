@@ -1,0 +1,332 @@
+//! Runs finish and do everything once, while workers, storage nodes and the scheduler are killed and started again.
+//!
+//! `CHAOS_SEED` repeats the choices of a run, `CHAOS_RUNS` says how many runs there are.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::client::{Route, StorageClient};
+use common::fabric::{Address, FabricHandle, GrpcFabric};
+use common::proto::{
+    AwaitRunRequest, Empty, NodeStatus, RunReport, RunState, SubmitRequest, node, scheduler,
+};
+use common::status::Kind;
+use common::types::{Ring, UpdateId};
+use futures::StreamExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use support::{Marionette, examples, free_ports};
+
+const RUNS: usize = 2_000;
+const COUNTERS: usize = 40;
+/// Runs at once.
+const CLIENTS: usize = 32;
+const WORKERS: usize = 3;
+const STORAGES: usize = 3;
+/// For everything: a machine that also compiles is slow.
+const LIMIT: Duration = Duration::from_mins(15);
+const CALL: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+/// How long a run may take, and how often its tasks may be tried.
+const RUN_MS: u64 = 14 * 60_000;
+const APPLICATION: &str = "operator Tally 0 retries=100\noperator Tally 1 retries=100\n";
+
+/// A node that can be killed and started again.
+struct Node {
+    url: String,
+    arguments: Vec<String>,
+    process: Option<Marionette>,
+}
+
+impl Node {
+    fn start(url: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let mut node = Self {
+            url: url.to_owned(),
+            arguments,
+            process: None,
+        };
+        node.begin();
+        node
+    }
+
+    fn begin(&mut self) {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.process = Some(Marionette::start(&arguments));
+    }
+
+    /// At once, without a goodbye; it is gone when this returns.
+    fn kill(&mut self) {
+        drop(self.process.take());
+    }
+}
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Worker,
+    Storage,
+    Scheduler,
+}
+
+struct Cluster {
+    fabric: FabricHandle,
+    storage: StorageClient,
+    scheduler: scheduler::Client,
+    scheduler_url: String,
+    nodes: BTreeMap<Role, Vec<Node>>,
+    _data: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let url = || {
+            let [port] = free_ports();
+            format!("http://127.0.0.1:{port}")
+        };
+        let storages: Vec<String> = (0..STORAGES).map(|_| url()).collect();
+        let ring: Vec<String> = (1..)
+            .zip(&storages)
+            .map(|(number, url)| format!("s{number}={url}"))
+            .collect();
+        // A run reads again what it has read: that must not have been discarded for all the others since.
+        let ring = ["--ring", &ring.join(","), "--max-versions", "1000"];
+        let scheduler_url = url();
+        let storages = (1..).zip(&storages).map(|(number, url)| {
+            let name = format!("s{number}");
+            let directory = data.path().join(&name);
+            let directory = directory.to_str().unwrap();
+            let own = ["storage", &name, url, "0", "--data", directory];
+            Node::start(url, &[&own[..], &ring].concat())
+        });
+        let storages: Vec<Node> = storages.collect();
+        let own = ["scheduler", "sc1", &scheduler_url];
+        let of_runs = Node::start(&scheduler_url, &[&own[..], &ring].concat());
+        let workers = (1..=WORKERS).map(|number| {
+            let (name, url) = (format!("w{number}"), url());
+            let own = ["worker", &name, &url, "0", "--scheduler", &scheduler_url];
+            Node::start(&url, &own)
+        });
+        let workers = workers.collect();
+        let fabric: FabricHandle = Arc::new(GrpcFabric::default());
+        let nodes = Ring::parse_nodes(ring[1]).unwrap();
+        let ring = Ring::new(nodes, None, common::types::CommitMode::Majority, 1000).unwrap();
+        let at = Address::parse(&scheduler_url).unwrap();
+        let cluster = Self {
+            storage: StorageClient::new(fabric.clone(), Arc::new(ring), 0),
+            scheduler: scheduler::Client::new(fabric.clone(), at, CALL),
+            scheduler_url,
+            fabric,
+            nodes: [
+                (Role::Worker, workers),
+                (Role::Storage, storages),
+                (Role::Scheduler, vec![of_runs]),
+            ]
+            .into(),
+            _data: data,
+        };
+        cluster.until_ready().await;
+        cluster
+    }
+
+    async fn status(&self, url: &str) -> Option<NodeStatus> {
+        let at = Address::parse(url).unwrap();
+        let client = node::Client::new(self.fabric.clone(), at, CALL);
+        client.status(&Empty {}).await.ok()
+    }
+
+    /// All storage nodes are members, and all workers are known to the scheduler.
+    async fn until_ready(&self) {
+        self.until_members().await;
+        let started = Instant::now();
+        loop {
+            let known = self.scheduler.cluster(&Empty {}).await;
+            if known.is_ok_and(|known| known.workers.len() == WORKERS) {
+                return;
+            }
+            assert!(started.elapsed() < LIMIT, "the workers do not register");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn until_members(&self) {
+        let started = Instant::now();
+        for node in &self.nodes[&Role::Storage] {
+            while !self.status(&node.url).await.is_some_and(is_member) {
+                assert!(started.elapsed() < LIMIT, "{} does not join", node.url);
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    /// Kills one node, and starts it again after a while. Storage nodes are killed one at a time: the one before is a
+    /// member again.
+    async fn strike(&mut self, random: &mut StdRng) -> Role {
+        let role = match random.random_range(0..10) {
+            0..5 => Role::Worker,
+            5..8 => Role::Storage,
+            _ => Role::Scheduler,
+        };
+        if role == Role::Storage {
+            self.until_members().await;
+        }
+        let down = Duration::from_millis(random.random_range(0..800));
+        let nodes = self.nodes.get_mut(&role).unwrap();
+        let place = random.random_range(0..nodes.len());
+        nodes[place].kill();
+        tokio::time::sleep(down).await;
+        nodes[place].begin();
+        role
+    }
+}
+
+fn is_member(status: NodeStatus) -> bool {
+    let mut details = status.details.into_iter();
+    details.any(|detail| detail.name == "state" && detail.value == "member")
+}
+
+/// Submits a run and waits for its outcome, whoever is away meanwhile.
+async fn run(scheduler: scheduler::Client, number: usize) -> (u64, RunReport) {
+    let request = SubmitRequest {
+        input: counter(number),
+        application: APPLICATION.to_owned(),
+        application_name: "chaos.app".to_owned(),
+        timeout_ms: RUN_MS,
+        key: format!("chaos-{number}"),
+        ..SubmitRequest::default()
+    };
+    let run = loop {
+        match scheduler.submit(&request).await {
+            Ok(response) => break response.run,
+            Err(status) => assert!(is_passing(status.kind), "{status:?}"),
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    let wait_ms = 5_000;
+    loop {
+        match scheduler.await_run(&AwaitRunRequest { run, wait_ms }).await {
+            Ok(report) if report.state() != RunState::Running => return (run, report),
+            Ok(_) => {}
+            Err(status) => {
+                assert!(is_passing(status.kind), "run {run}: {status:?}");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+}
+
+fn is_passing(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Overloaded)
+}
+
+fn counter(number: usize) -> String {
+    format!("counter-{}", number % COUNTERS)
+}
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn every_run_completes_and_does_everything_once_whoever_is_killed() {
+    if !examples::built() {
+        return;
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(chaos());
+}
+
+async fn chaos() {
+    let seed = from_environment("CHAOS_SEED").unwrap_or_else(rand::random::<u64>);
+    let runs: usize = from_environment("CHAOS_RUNS").unwrap_or(RUNS);
+    println!("CHAOS_SEED={seed} CHAOS_RUNS={runs}");
+    let mut cluster = Cluster::start().await;
+    deploy(&cluster.scheduler_url);
+    let ended = Arc::new(AtomicUsize::new(0));
+    let clients = tokio::spawn(clients(cluster.scheduler.clone(), runs, ended.clone()));
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut strikes: BTreeMap<Role, u32> = BTreeMap::new();
+    let started = Instant::now();
+    while ended.load(Ordering::Relaxed) < runs && !clients.is_finished() {
+        assert!(
+            started.elapsed() < LIMIT,
+            "only {ended:?} of {runs} runs ended"
+        );
+        let role = cluster.strike(&mut random).await;
+        *strikes.entry(role).or_default() += 1;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
+    }
+    let outcomes = clients.await.unwrap();
+    let took = started.elapsed();
+    println!("{runs} runs in {took:?}, killed: {strikes:?}");
+    cluster.until_ready().await;
+    check(&cluster, outcomes).await;
+}
+
+fn deploy(scheduler_url: &str) {
+    let component = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/operators/polyglot/rust/tally.wasm"
+    );
+    let deployed = Marionette::start(&["deploy", component, "--connect", scheduler_url]).finish();
+    assert!(deployed.status.success(), "{deployed:?}");
+}
+
+/// The outcomes of all runs, by their numbers.
+async fn clients(
+    scheduler: scheduler::Client,
+    runs: usize,
+    ended: Arc<AtomicUsize>,
+) -> Vec<(u64, RunReport)> {
+    let runs = futures::stream::iter((0..runs).map(|number| {
+        let (scheduler, ended) = (scheduler.clone(), ended.clone());
+        async move {
+            let outcome = run(scheduler, number).await;
+            ended.fetch_add(1, Ordering::Relaxed);
+            outcome
+        }
+    }));
+    runs.buffer_unordered(CLIENTS).collect().await
+}
+
+async fn check(cluster: &Cluster, outcomes: Vec<(u64, RunReport)>) {
+    let mut of_counter: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for (run, report) in outcomes {
+        assert_eq!(report.state(), RunState::Completed, "{report:?}");
+        of_counter.entry(report.input).or_default().push(run);
+    }
+    for (sequence, (counter, mut runs)) in (0..).zip(of_counter) {
+        let count = read(cluster, &counter, 2 * sequence).await;
+        let log = read(cluster, &format!("{counter}/log"), 2 * sequence + 1).await;
+        let mut entries: Vec<&str> = log.split_whitespace().collect();
+        entries.sort_unstable();
+        runs.sort_unstable();
+        let stages = runs
+            .iter()
+            .flat_map(|run| [0, 1].map(|stage| format!("{run}/{stage}")));
+        let mut expected: Vec<String> = stages.collect();
+        expected.sort_unstable();
+        assert_eq!(entries, expected, "the log of {counter}");
+        assert_eq!(count, expected.len().to_string(), "{counter}");
+    }
+}
+
+async fn read(cluster: &Cluster, record: &str, sequence: u64) -> String {
+    let route = Route {
+        only: None,
+        deadline_ms: cluster.fabric.now_ms() + 60_000,
+    };
+    let id = UpdateId {
+        origin: "chaos".to_owned(),
+        sequence,
+    };
+    let found = cluster.storage.read_linearizable(id, record, route).await;
+    let value = found.unwrap().existing().unwrap().value;
+    String::from_utf8(value.to_vec()).unwrap()
+}
