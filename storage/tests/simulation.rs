@@ -112,6 +112,25 @@ fn two_thousand_seeds_of_harsh_faults_keep_the_promises() {
     });
 }
 
+/// The model has no tasks.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_bug_about_tasks_is_found() {
+    let is_found = |seed: &u64| {
+        let settings = Settings::draw(*seed, Profile::Harsh).unwrap();
+        let report = run(Settings {
+            bug: Some(storage::core::planted::Bug::FenceIgnored),
+            tasks: 3,
+            ..settings
+        });
+        report
+            .wrong
+            .iter()
+            .any(|wrong| wrong.contains("tasks were completed"))
+    };
+    assert!((0..200).any(|seed| is_found(&seed)));
+}
+
 #[test]
 fn what_seeds_have_found_stays_found() {
     for (seed, profile, what) in REGRESSIONS {

@@ -10,6 +10,7 @@
 //! operator's doing depends on, a call without a certain answer ends the attempt, whatever the operator makes of it.
 
 mod replay;
+mod seen;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,14 +20,16 @@ use common::client::{self, Condition, Named, Route, StorageClient};
 use common::proto::Level;
 use common::status::{Detail, Kind, Status};
 use common::types::{
-    self, CallKind, Item, NOTE_BYTES_MAX, PINS_MAX, Pin, RESERVED_PREFIX, Record, RecordVersion,
+    self, CallKind, NOTE_BYTES_MAX, PINS_MAX, Pin, RESERVED_PREFIX, Record, RecordVersion,
     RunOrigin, TaskMark, TaskOrigin, UpdateId, VALUE_BYTES_MAX, Version, Wanted,
 };
 
 use crate::core::{Ended, Task};
-use crate::host::{OperatorError, OperatorFailure, StorageCalls, StorageError, UpdateError};
+use crate::host::{StorageCalls, StorageError, UpdateError};
 use crate::ring::RingWatch;
 use replay::{Past, Versions, encode_note};
+pub use seen::Afterwards;
+use seen::{Over, Seen};
 
 /// The session of one run, for the time of one stage.
 pub struct Session {
@@ -45,40 +48,6 @@ pub struct Session {
     deadline_ms: u64,
     seen: Arc<Mutex<Seen>>,
 }
-
-#[derive(Default)]
-struct Seen {
-    pins: Versions,
-    /// Of records without a pin.
-    floors: Versions,
-    /// Versions read since the last update; before the first one, also those that the task began with.
-    noted: Versions,
-    /// The session cannot go on.
-    over: Option<Over>,
-    calls: types::CallLog,
-}
-
-/// Why a session cannot go on.
-#[derive(Clone)]
-struct Over {
-    /// What every call from now on is told.
-    error: StorageError,
-    /// How the stage ends, whatever the operator returns.
-    reason: String,
-    permanent: bool,
-}
-
-impl From<Over> for Ended {
-    fn from(over: Over) -> Self {
-        Self::Failed {
-            reason: over.reason,
-            permanent: over.permanent,
-        }
-    }
-}
-
-/// What remains of a session when its stage has ended.
-pub struct Afterwards(Arc<Mutex<Seen>>);
 
 impl Session {
     /// `deadline_ms`: of the stage, on the fabric's clock.
@@ -150,8 +119,10 @@ impl Session {
         if self.past.next_reads().is_some() {
             // The first note has all that the first attempt began with.
             std::mem::take(&mut self.seen().pins);
+            self.see_noted();
+        } else {
+            self.see_later();
         }
-        self.see_noted();
         Ok(())
     }
 
@@ -172,18 +143,24 @@ impl Session {
 
     /// Until its next update, the operator sees what it has seen then.
     fn see_noted(&mut self) {
-        let seen = self.seen.clone();
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.noted.clear();
-        for (record, version) in self.past.next_reads().into_iter().flatten() {
+        self.seen().noted.clear();
+        let Some(reads) = self.past.next_reads() else {
+            return self.see_later();
+        };
+        let mut seen = self.seen();
+        for (record, version) in reads {
             seen.floors.remove(record);
             seen.pins.insert(record.clone(), *version);
         }
-        if self.past.next_reads().is_none() {
-            for (record, version) in self.past.take_later() {
-                seen.floors.remove(&record);
-                seen.pins.entry(record).or_insert(version);
-            }
+    }
+
+    /// Behind its last update, the operator sees what later stages have found.
+    fn see_later(&mut self) {
+        let later = self.past.take_later();
+        let mut seen = self.seen();
+        for (record, version) in later {
+            seen.floors.remove(&record);
+            seen.pins.entry(record).or_insert(version);
         }
     }
 
@@ -458,45 +435,6 @@ impl StorageCalls for Session {
         new: bytes::Bytes,
     ) -> Result<Version, UpdateError> {
         self.update_if(id, Condition::VersionIs(old), new).await
-    }
-}
-
-impl Afterwards {
-    /// What the operator asked of the storage.
-    pub fn calls(&self) -> types::CallLog {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut seen.calls)
-    }
-
-    /// How the stage ended, given what the operator said.
-    pub fn end(self, result: Result<Vec<Item>, OperatorError>) -> Ended {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(over) = seen.over.take() {
-            return over.into();
-        }
-        match result {
-            Ok(items) => {
-                let pin = |is_floor| {
-                    move |(record, version)| Pin {
-                        record,
-                        version,
-                        is_floor,
-                    }
-                };
-                let pins = std::mem::take(&mut seen.pins).into_iter().map(pin(false));
-                let floors = std::mem::take(&mut seen.floors).into_iter().map(pin(true));
-                let pins = pins.chain(floors).collect();
-                Ended::Returned { items, pins }
-            }
-            Err(OperatorError { failure, .. }) => {
-                // Another worker may be faster, if the run's own deadline allows.
-                let late = matches!(failure, OperatorFailure::DeadlineExceeded { .. });
-                Ended::Failed {
-                    permanent: !late && !failure.is_worth_retrying(),
-                    reason: failure.to_string(),
-                }
-            }
-        }
     }
 }
 

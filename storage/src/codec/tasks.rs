@@ -141,10 +141,10 @@ pub fn decode_fenced(fenced: proto::Fenced) -> Decoded<(String, u32)> {
 }
 
 pub fn encode_fences(fences: &Fences) -> proto::Fences {
-    let fenced = fences.fences().clone().into_iter();
+    let all = fences.fences().clone().into_iter();
     let forgotten = fences.forgotten().iter().cloned();
     proto::Fences {
-        fenced: fenced.map(encode_fenced).collect(),
+        fenced: all.map(encode_fenced).collect(),
         forgotten: forgotten.map(encode_forgotten).collect(),
     }
 }

@@ -192,7 +192,7 @@ impl Storage {
             pull.timestamps = page.timestamps;
         }
         pull.due_ms = now_ms;
-        self.take_fences(page.fences, out);
+        self.take_fences(&page.fences, out);
         let answer = Answer {
             is_member: page.is_member,
             dead: page.dead.into_iter().collect(),

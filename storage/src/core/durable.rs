@@ -156,7 +156,7 @@ impl Durable {
     fn apply_entry(&mut self, partition: PartitionId, entry: &Entry, parts: Parts) {
         let mut entry = entry.clone();
         if let EntryKind::Write { made, id, note } = &mut entry.what {
-            *made = own(made.clone());
+            *made = own(made);
             *note = note.as_ref().map(own_bytes);
             if parts.record {
                 let (id, version) = (id.clone(), made.version);
@@ -345,7 +345,7 @@ fn note_origins(
 
 fn own_change(change: RecordChange) -> RecordChange {
     match change {
-        RecordChange::Merge(made) => RecordChange::Merge(own(made)),
+        RecordChange::Merge(made) => RecordChange::Merge(own(&made)),
         RecordChange::Decide(mut decided) => {
             own_values(&mut decided);
             RecordChange::Decide(decided)
@@ -355,7 +355,7 @@ fn own_change(change: RecordChange) -> RecordChange {
                 *note = own_bytes(note);
                 if let Did::Update { outcome, .. } = did {
                     let version = outcome.newest_mut();
-                    *version = own(version.clone());
+                    *version = own(version);
                 }
             }
             RecordChange::Retain(retained)
@@ -367,16 +367,16 @@ fn own_change(change: RecordChange) -> RecordChange {
 fn own_values(decided: &mut LogRecord) {
     for decision in &mut decided.decisions {
         let version = decision.outcome.newest_mut();
-        *version = own(version.clone());
+        *version = own(version);
         decision.note = decision.note.as_ref().map(own_bytes);
     }
 }
 
 /// A value in memory of its own: as it came it is a part of a whole message, and would keep that alive.
-fn own(made: RecordVersion) -> RecordVersion {
+fn own(made: &RecordVersion) -> RecordVersion {
     RecordVersion {
         value: made.value.as_ref().map(own_bytes),
-        ..made
+        version: made.version,
     }
 }
 

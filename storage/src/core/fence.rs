@@ -22,9 +22,9 @@ use common::types::{RecordId, TaskMark, UpdateId, is_below};
 use super::fences::{FENCES_MAX, Fences, Forgotten, below};
 use super::message::{Decision, Update};
 use super::planted::Bug;
-use super::record::RecordChange;
+use super::record::{Record, RecordChange};
 use super::retained::{
-    Did, NODE_BYTES_MAX, NODE_UPDATES_MAX, RECORD_BYTES_MAX, RECORD_UPDATES_MAX, Retained, Size,
+    Did, NODE_BYTES_MAX, NODE_UPDATES_MAX, RECORD_BYTES_MAX, RECORD_UPDATES_MAX, Retained,
 };
 use super::{Change, Outputs, Refusal, Reply, Storage, Token};
 
@@ -107,8 +107,8 @@ impl Storage {
                 && is_below(&update.id.origin, &fence.path)
         };
         let queues = self.active.values().map(|activity| &activity.queue);
-        let queued = queues.flatten().map(|queued| &queued.update);
-        let old: Vec<Update> = queued.filter(|update| is_old(update)).cloned().collect();
+        let updates = queues.flatten().map(|waiting| &waiting.update);
+        let old: Vec<Update> = updates.filter(|update| is_old(update)).cloned().collect();
         for Update { id, record, .. } in old {
             let (origin, attempt) = (id.origin.clone(), fence.attempt);
             self.refuse_queued(&record, &id, &Refusal::Fenced { origin, attempt }, out);
@@ -150,41 +150,33 @@ impl Storage {
         if task.is_none() {
             return Ok(());
         }
-        let of_record = self.durable.record(record).map(|of| of.retained_size());
+        let of_record = self.durable.record(record).map(Record::retained_size);
         let of_record = of_record.unwrap_or_default();
         let of_node = self.durable.retained_size();
-        let bounds: [(&'static str, fn(Size) -> usize, Size, usize); 4] = [
+        let bounds = [
             (
                 "updates that tasks made of one record",
-                updates,
-                of_record,
+                of_record.updates,
                 RECORD_UPDATES_MAX,
             ),
             (
                 "bytes of updates that tasks made of one record",
-                bytes,
-                of_record,
+                of_record.bytes,
                 RECORD_BYTES_MAX,
             ),
             (
                 "updates that tasks made at one node",
-                updates,
-                of_node,
+                of_node.updates,
                 NODE_UPDATES_MAX,
             ),
             (
                 "bytes of updates that tasks made at one node",
-                bytes,
-                of_node,
+                of_node.bytes,
                 NODE_BYTES_MAX,
             ),
         ];
-        for (what, measure, size, max) in bounds {
-            if measure(size) >= max {
-                return Err(self.overloaded(what, max));
-            }
-        }
-        Ok(())
+        let full = bounds.into_iter().find(|(_, size, max)| size >= max);
+        full.map_or(Ok(()), |(what, _, max)| Err(self.overloaded(what, max)))
     }
 
     /// Answers the fences whose older attempts have nothing under way here any more; called when a batch of inputs has
@@ -304,7 +296,7 @@ impl Storage {
     }
 
     /// Takes over what another node refuses.
-    pub(super) fn take_fences(&mut self, fences: Fences, out: &mut Outputs) {
+    pub(super) fn take_fences(&mut self, fences: &Fences, out: &mut Outputs) {
         for (origin, attempt) in fences.fences() {
             if self.durable.fences.fences().get(origin) < Some(attempt) {
                 let (origin, attempt) = (origin.clone(), *attempt);
@@ -317,12 +309,4 @@ impl Storage {
             }
         }
     }
-}
-
-fn updates(size: Size) -> usize {
-    size.updates
-}
-
-fn bytes(size: Size) -> usize {
-    size.bytes
 }

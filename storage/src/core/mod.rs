@@ -184,14 +184,17 @@ impl Storage {
                 self.acknowledge_death(token, out);
             }
             Input::Tick => self.tick(now_ms, out),
-            Input::Flush => {
-                self.answer_reads(out);
-                self.answer_watches(out);
-                self.answer_fences(out);
-                self.flush_gossip(now_ms, out);
-            }
+            Input::Flush => self.flush(now_ms, out),
             Input::ReadOnly(reason) => self.set_read_only(now_ms, reason, out),
         }
+    }
+
+    /// A batch of inputs has ended.
+    fn flush(&mut self, now_ms: u64, out: &mut Outputs) {
+        self.answer_reads(out);
+        self.answer_watches(out);
+        self.answer_fences(out);
+        self.flush_gossip(now_ms, out);
     }
 
     fn set_read_only(&mut self, now_ms: u64, reason: Option<String>, out: &mut Outputs) {

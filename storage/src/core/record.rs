@@ -94,7 +94,9 @@ impl Record {
             RecordChange::Merge(version) => self.insert(version, max_versions),
             RecordChange::Wrote(id, version) => self.wrote(id, version),
             RecordChange::Retain(retained) => {
-                retained.into_iter().for_each(|update| self.retain(update));
+                for update in retained {
+                    self.retain(update);
+                }
             }
             RecordChange::Forget(origins) => self.forget(&origins),
             RecordChange::Bounds {
@@ -157,7 +159,9 @@ impl Record {
         let Some(retained) = &mut self.retained else {
             return;
         };
-        origins.iter().for_each(|origin| retained.forget(origin));
+        for origin in origins {
+            retained.forget(origin);
+        }
         if retained.size().updates == 0 {
             self.retained = None;
         }

@@ -10,6 +10,7 @@ use super::cluster::Cluster;
 use super::task::{Attempt, COUNTERS, End, SWITCH, Task, mark_of, number_of};
 use crate::core::fences::Forgotten;
 use crate::core::message::{Ask, Update};
+use crate::core::record::Record;
 use crate::core::{Input, Output, Refusal, Reply, Storage, Token};
 
 /// Of requests by tasks; below those of the watcher.
@@ -316,7 +317,7 @@ impl Tasks {
     /// What is wrong with what the tasks did, as one node has it in the end.
     fn judge(&mut self, core: &Storage) -> Vec<String> {
         let mut wrong = std::mem::take(&mut self.wrong);
-        let newest = |record: &str| core.durable().record(record).map(|of| of.newest());
+        let newest = |record: &str| core.durable().record(record).map(Record::newest);
         let count = |counter| newest(counter).map_or(0, |found| number_of(&found));
         let counted: u64 = COUNTERS.into_iter().map(count).sum();
         let Account {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::client::StorageClient;
 use common::client::journal::Journalled;
 use common::fabric::{Address, FabricHandle, LocalFabric};
-use common::types::{CALLS_TOLD_MAX, CallKind, CommitMode, Dealing, Link, Ring, StorageCall};
+use common::types::{CALLS_TOLD_MAX, CallKind, CommitMode, Dealing, Item, Link, Ring, StorageCall};
 
 use std::collections::BTreeMap;
 
