@@ -58,6 +58,7 @@ Variables:
   MARIONETTE_COMMIT       scheduler, storage: --commit
   MARIONETTE_MAX_VERSIONS scheduler, storage: --max-versions
   MARIONETTE_NO_WARM_UP   scheduler: --no-warm-up
+  MARIONETTE_HTTP         scheduler: --http
   MARIONETTE_SCHEDULER    worker: --scheduler
   MARIONETTE_OPERATORS    worker: --operators
   MARIONETTE_SLOTS        worker: --slots

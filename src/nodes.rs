@@ -96,6 +96,7 @@ fn scheduler_config(arguments: cli::Scheduler) -> Result<scheduler::Config, Fail
         address: arguments.url,
         ring: arguments.ring.ring().map_err(Failure::usage)?,
         warm_up: !arguments.no_warm_up,
+        http: arguments.http,
     })
 }
 

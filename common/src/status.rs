@@ -1,4 +1,4 @@
-//! The kinds of errors that cross the wire, mapped to gRPC codes one to one, both ways.
+//! The kinds of errors that cross the wire, mapped to gRPC codes one to one, both ways, and to HTTP codes.
 
 use std::fmt;
 
@@ -29,6 +29,23 @@ pub enum Kind {
     Unimplemented,
     /// A bug or a failed device.
     Internal,
+}
+
+impl Kind {
+    /// The status of an HTTP answer (RFC 9110 §15) that lets its client do the same.
+    pub fn http_code(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::NotFound => 404,
+            Self::AlreadyExists | Self::Refused | Self::Cancelled => 409,
+            Self::Discarded => 410,
+            Self::Overloaded => 429,
+            Self::Internal => 500,
+            Self::Unimplemented => 501,
+            Self::Unavailable => 503,
+            Self::Timeout => 504,
+        }
+    }
 }
 
 /// A failure of a call, as text for people and a [`Kind`] for programs.

@@ -18,12 +18,13 @@
 //! Absent: the scheduler touches no record but the catalog of deployed operators, and items pass through it only as checkpoints and as output. It
 //! keeps nothing on disk: another incarnation knows none of its runs, and tells their workers so.
 //!
-//! - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
+//! - [`gateway`]: HTTP. - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
 
 mod catalog;
 mod convert;
 mod core;
 mod deploy;
+mod gateway;
 mod server;
 mod service;
 mod submission;
@@ -36,9 +37,10 @@ use common::proto;
 use common::status::Status;
 use common::types::Ring;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use deploy::Deployer;
+use gateway::{Gateway, Listener};
 use server::{Server, ServerHandle};
 use service::Service;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub ring: Option<Ring>,
     /// Workers get ready for the operators that they will need, before they need them.
     pub warm_up: bool,
+    /// Where it listens for HTTP, if it does.
+    pub http: Option<Address>,
 }
 
 #[derive(Debug, Error)]
@@ -72,10 +76,19 @@ pub async fn run(
         address,
         ring,
         warm_up,
+        http,
     } = config;
+    let failed = |status| RunError::Start {
+        name: name.clone(),
+        status,
+    };
     let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
     let server = ServerHandle(events);
+    let http = match http {
+        Some(at) => Some(Listener::bind(&at).await.map_err(failed)?),
+        None => None,
+    };
     let deployer = Arc::new(Deployer::new(
         identity.clone(),
         fabric.clone(),
@@ -84,19 +97,29 @@ pub async fn run(
     let service = Arc::new(Service::new(
         identity.clone(),
         fabric.clone(),
-        server,
+        server.clone(),
         deployer.clone(),
+        http.as_ref().map(|listener| listener.address.clone()),
     ));
     let router = Router::default()
         .with(proto::scheduler::Server(service.clone()))
-        .with(proto::node::Server(service));
-    let serving = fabric.serve(&address, router).await;
-    let serving = serving.map_err(|status| RunError::Start { name, status })?;
+        .with(proto::node::Server(service.clone()));
+    let serving = fabric.serve(&address, router).await.map_err(failed)?;
     on_ready(&serving);
     let loading = fabric.spawn(Box::pin(async move { deployer.load().await }));
-    Server::new(identity, fabric, ring, warm_up)
-        .run(inbox, shutdown)
-        .await;
+    let gateway = Gateway::new(&identity, fabric.clone(), server, service);
+    let (end, ended) = oneshot::channel();
+    let answering = async {
+        if let Some(listener) = http {
+            listener.serve(gateway, ended).await;
+        }
+    };
+    let server = Server::new(identity, fabric, ring, warm_up);
+    let scheduling = async {
+        server.run(inbox, shutdown).await;
+        drop(end);
+    };
+    futures::join!(scheduling, answering);
     drop(loading);
     Ok(())
 }

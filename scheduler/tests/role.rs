@@ -145,6 +145,7 @@ impl Stage {
             address: address(0),
             ring: None,
             warm_up,
+            http: None,
         };
         let storage = start_storage(&fabric);
         let network = fabric.clone();

@@ -125,6 +125,7 @@ impl Cluster {
             address,
             ring,
             warm_up: true,
+            http: None,
         };
         let node = launch(&self.fabric, |killed, on_ready| async move {
             ::scheduler::run(config, fabric, over(killed), on_ready)

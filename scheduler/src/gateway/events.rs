@@ -1,0 +1,97 @@
+//! The progress of one run as server-sent events (HTML standard §9.2).
+//!
+//! It asks again and again, as any client could: several changes within [`POLL_MS`] are one event, the outcome comes at once.
+//! Nothing is kept for a client but what it was told last, and nothing is left when it goes.
+
+use std::convert::Infallible;
+
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::Event;
+use common::proto::{self, RunReport, RunState, scheduler::Service};
+use common::status::Status;
+use futures::stream::{self, Stream};
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Gateway;
+use super::extract::Path;
+use super::problem::{Always, OfOne, Problem};
+use super::reports::Run;
+use super::shapes::RunNumber;
+
+/// Between two looks at a run.
+const POLL_MS: u32 = 200;
+/// Looks without news after which a comment shows that the connection is alive: 15 s, as the standard proposes.
+const QUIET_POLLS_MAX: u32 = 15_000 / POLL_MS;
+
+pub fn routes() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new().routes(routes!(follow_run))
+}
+
+/// The progress of a run, as it happens: server-sent events.
+///
+/// Each is a run in JSON: `progress` at the beginning and whenever its stages have changed, then `outcome`, the last one. If
+/// the scheduler ends before the run, the last one is `error`, a problem in JSON.
+#[utoipa::path(get, path = "/v1/runs/{run}/events", tag = "runs", params(("run" = inline(RunNumber), Path)), responses(
+    (status = 200, description = "The events", body = String, content_type = "text/event-stream"), Always, OfOne
+))]
+async fn follow_run(
+    State(gateway): State<Gateway>,
+    Path(run): Path<RunNumber>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let first = report(&gateway, run.0, 0).await?;
+    let follower = Follower {
+        gateway,
+        news: Some(first),
+        told: RunReport::default(),
+    };
+    let next = async |follower: Option<Follower>| follower?.next().await;
+    Ok(Sse::new(stream::unfold(Some(follower), next)))
+}
+
+/// Somebody who follows a run.
+struct Follower {
+    gateway: Gateway,
+    /// What was found and is not told yet.
+    news: Option<RunReport>,
+    /// What was told last.
+    told: RunReport,
+}
+
+type Told = (Result<Event, Infallible>, Option<Follower>);
+
+impl Follower {
+    /// The next event, and who is there for the one after it.
+    async fn next(mut self) -> Option<Told> {
+        for _ in 0..QUIET_POLLS_MAX {
+            let found = match self.news.take() {
+                Some(found) => found,
+                None => match report(&self.gateway, self.told.run, POLL_MS).await {
+                    Ok(found) => found,
+                    Err(status) => return Some((event("error", &Problem::from(status)), None)),
+                },
+            };
+            if found.state() != RunState::Running {
+                return Some((event("outcome", &Run::from(found)), None));
+            }
+            if found.run != self.told.run || found.stages != self.told.stages {
+                self.told = found.clone();
+                return Some((event("progress", &Run::from(found)), Some(self)));
+            }
+        }
+        Some((Ok(Event::default().comment("")), Some(self)))
+    }
+}
+
+async fn report(gateway: &Gateway, run: u64, wait_ms: u32) -> Result<RunReport, Status> {
+    let request = proto::AwaitRunRequest { run, wait_ms };
+    gateway.0.service.await_run(request).await
+}
+
+/// Nothing that is said here cannot be written in JSON; if it could, the event would be empty.
+fn event(name: &str, content: &impl Serialize) -> Result<Event, Infallible> {
+    let named = Event::default().event(name);
+    Ok(named.clone().json_data(content).unwrap_or(named))
+}
