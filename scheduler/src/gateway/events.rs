@@ -10,8 +10,9 @@ use axum::response::Sse;
 use axum::response::sse::Event;
 use common::proto::{self, RunReport, RunState, scheduler::Service};
 use common::status::Status;
-use futures::stream::{self, Stream};
+use futures::stream::{self, Stream, StreamExt};
 use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -32,10 +33,10 @@ pub fn routes() -> OpenApiRouter<Gateway> {
 
 /// The progress of a run, as it happens: server-sent events.
 ///
-/// Each is a run in JSON: `progress` at the beginning and whenever its stages have changed, then `outcome`, the last one. If
-/// the scheduler ends before the run, the last one is `error`, a problem in JSON.
+/// `progress` comes at the beginning and whenever the stages have changed, then `outcome`, the last one. If the scheduler ends
+/// before the run, the last one is `error`.
 #[utoipa::path(get, path = "/v1/runs/{run}/events", tag = "runs", params(("run" = inline(RunNumber), Path)), responses(
-    (status = 200, description = "The events", body = String, content_type = "text/event-stream"), Always, OfOne
+    (status = 200, description = "The events", body = RunEvent, content_type = "text/event-stream"), Always, OfOne
 ))]
 async fn follow_run(
     State(gateway): State<Gateway>,
@@ -47,8 +48,36 @@ async fn follow_run(
         news: Some(first),
         told: RunReport::default(),
     };
-    let next = async |follower: Option<Follower>| follower?.next().await;
-    Ok(Sse::new(stream::unfold(Some(follower), next)))
+    let events = stream::unfold(Some(follower), async |follower| follower?.next().await);
+    Ok(Sse::new(events.map(Ok)))
+}
+
+/// One event.
+#[derive(ToSchema)]
+struct RunEvent {
+    event: EventName,
+    /// A run in JSON; of an `error`, a problem.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+#[derive(Clone, Copy, ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum EventName {
+    Progress,
+    Outcome,
+    Error,
+}
+
+impl From<RunEvent> for Event {
+    fn from(told: RunEvent) -> Self {
+        let name = match told.event {
+            EventName::Progress => "progress",
+            EventName::Outcome => "outcome",
+            EventName::Error => "error",
+        };
+        Self::default().event(name).data(told.data)
+    }
 }
 
 /// Somebody who follows a run.
@@ -60,28 +89,28 @@ struct Follower {
     told: RunReport,
 }
 
-type Told = (Result<Event, Infallible>, Option<Follower>);
-
 impl Follower {
     /// The next event, and who is there for the one after it.
-    async fn next(mut self) -> Option<Told> {
+    async fn next(mut self) -> Option<(Event, Option<Self>)> {
         for _ in 0..QUIET_POLLS_MAX {
             let found = match self.news.take() {
                 Some(found) => found,
                 None => match report(&self.gateway, self.told.run, POLL_MS).await {
                     Ok(found) => found,
-                    Err(status) => return Some((event("error", &Problem::from(status)), None)),
+                    Err(status) => {
+                        return Some((event(EventName::Error, &Problem::from(status)), None));
+                    }
                 },
             };
             if found.state() != RunState::Running {
-                return Some((event("outcome", &Run::from(found)), None));
+                return Some((event(EventName::Outcome, &Run::from(found)), None));
             }
             if found.run != self.told.run || found.stages != self.told.stages {
                 self.told = found.clone();
-                return Some((event("progress", &Run::from(found)), Some(self)));
+                return Some((event(EventName::Progress, &Run::from(found)), Some(self)));
             }
         }
-        Some((Ok(Event::default().comment("")), Some(self)))
+        Some((Event::default().comment(""), Some(self)))
     }
 }
 
@@ -90,8 +119,8 @@ async fn report(gateway: &Gateway, run: u64, wait_ms: u32) -> Result<RunReport, 
     gateway.0.service.await_run(request).await
 }
 
-/// Nothing that is said here cannot be written in JSON; if it could, the event would be empty.
-fn event(name: &str, content: &impl Serialize) -> Result<Event, Infallible> {
-    let named = Event::default().event(name);
-    Ok(named.clone().json_data(content).unwrap_or(named))
+/// What is said here can always be written in JSON.
+fn event(event: EventName, content: &impl Serialize) -> Event {
+    let data = serde_json::to_string(content).unwrap_or_default();
+    Event::from(RunEvent { event, data })
 }

@@ -1,12 +1,14 @@
 //! Requests, checked: what is wrong about one is told as a problem.
 
+use std::fmt;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use common::fabric::{Duration, timeout};
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -79,12 +81,38 @@ pub struct Whole<const MIN: u64, const MAX: u64>(pub u64);
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u64::deserialize(deserializer)?;
+        deserializer.deserialize_u64(WholeVisitor::<MIN, MAX>)
+    }
+}
+
+/// In JSON a number is whole by its value, however it is written: `7.0` is.
+struct WholeVisitor<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Visitor<'_> for WholeVisitor<MIN, MAX> {
+    type Value = Whole<MIN, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from {MIN} to {MAX}")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
         if (MIN..=MAX).contains(&number) {
-            return Ok(Self(number));
+            Ok(Whole(number))
+        } else {
+            Err(E::invalid_value(Unexpected::Unsigned(number), &self))
         }
-        let wrong = format!("expected a whole number from {MIN} to {MAX}, not {number}");
-        Err(serde::de::Error::custom(wrong))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        // A cast saturates; what is not the same number afterwards was not whole, or out of bounds.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = number as u64;
+        #[allow(clippy::cast_precision_loss, clippy::float_cmp)]
+        if whole as f64 == number {
+            self.visit_u64(whole)
+        } else {
+            Err(E::invalid_value(Unexpected::Float(number), &self))
+        }
     }
 }
 
@@ -120,7 +148,7 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX
             return Ok(Self(text));
         }
         let wrong = format!("expected a text of {MIN} to {MAX} characters, not {count}");
-        Err(serde::de::Error::custom(wrong))
+        Err(de::Error::custom(wrong))
     }
 }
 

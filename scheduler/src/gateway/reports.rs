@@ -10,7 +10,7 @@ use super::shapes::{Content, VersionText};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Run {
     run: u64,
-    application: String,
+    application_name: String,
     input: String,
     state: RunState,
     /// Why it has no output: of a run that has failed or expired.
@@ -138,7 +138,7 @@ impl From<proto::RunReport> for Run {
         };
         Self {
             run: report.run,
-            application: report.application_name,
+            application_name: report.application_name,
             input: report.input,
             state,
             error: told(report.error),
