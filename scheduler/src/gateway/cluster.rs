@@ -45,11 +45,11 @@ struct Worker {
 /// What is deployed.
 #[derive(Debug, Serialize, ToSchema)]
 struct Operators {
-    classes: Vec<Class>,
+    classes: Vec<DeployedClass>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Class {
+struct DeployedClass {
     class: String,
     /// The one that runs submitted from now on use; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ async fn list_workers(State(gateway): State<Gateway>) -> Result<Json<Workers>, P
 async fn list_operators(State(gateway): State<Gateway>) -> Result<Json<Operators>, Problem> {
     let response = gateway.0.service.operators(Empty {}).await?;
     let deployed = response.catalog.unwrap_or_default().classes;
-    let classes: Result<_, Status> = deployed.into_iter().map(Class::try_from).collect();
+    let classes: Result<_, Status> = deployed.into_iter().map(DeployedClass::try_from).collect();
     Ok(Json(Operators { classes: classes? }))
 }
 
@@ -143,7 +143,7 @@ impl From<proto::WorkerStatus> for Worker {
     }
 }
 
-impl TryFrom<proto::DeployedClass> for Class {
+impl TryFrom<proto::DeployedClass> for DeployedClass {
     type Error = Status;
 
     fn try_from(deployed: proto::DeployedClass) -> Result<Self, Status> {

@@ -28,7 +28,7 @@ pub fn introduction() -> openapi::OpenApi {
 }
 
 /// The document as it is served.
-pub fn text(document: openapi::OpenApi) -> impl IntoResponse + Clone {
+pub fn text(document: &openapi::OpenApi) -> impl IntoResponse + Clone + use<> {
     let text = document.to_json().unwrap_or_default();
     ([(CONTENT_TYPE, "application/json")], text)
 }

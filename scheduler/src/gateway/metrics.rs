@@ -178,6 +178,33 @@ mod tests {
         let key = ("/v1/\"\\\n".to_owned(), "GET", 200);
         requests.0.lock().unwrap().insert(key, 2);
         of_requests(&requests, &mut text);
-        expect_test::expect![[r#""#]].assert_eq(&text.0);
+        expect_test::expect![[r##"
+            # HELP marionette_runs_submitted_total Runs that were accepted.
+            # TYPE marionette_runs_submitted_total counter
+            marionette_runs_submitted_total 0
+            # HELP marionette_runs Runs that are remembered, by state.
+            # TYPE marionette_runs gauge
+            marionette_runs{state="cancelled"} 0
+            marionette_runs{state="completed"} 0
+            marionette_runs{state="expired"} 0
+            marionette_runs{state="failed"} 0
+            marionette_runs{state="running"} 0
+            # HELP marionette_workers Active workers.
+            # TYPE marionette_workers gauge
+            marionette_workers 0
+            # HELP marionette_worker_slots Tasks that active workers take at once.
+            # TYPE marionette_worker_slots gauge
+            marionette_worker_slots 0
+            # HELP marionette_tasks_outstanding Stages assigned to workers that are not done.
+            # TYPE marionette_tasks_outstanding gauge
+            marionette_tasks_outstanding 0
+            # HELP marionette_storage_nodes Storage nodes of the ring; 0 until it is known.
+            # TYPE marionette_storage_nodes gauge
+            marionette_storage_nodes 0
+            # HELP marionette_http_requests_total HTTP requests that were answered.
+            # TYPE marionette_http_requests_total counter
+            marionette_http_requests_total{route="/v1/\"\\\n",method="GET",code="200"} 2
+        "##]]
+        .assert_eq(&text.0);
     }
 }

@@ -84,7 +84,7 @@ impl Gateway {
             .merge(cluster::routes())
             .merge(metrics::routes())
             .split_for_parts();
-        let document = document::text(document);
+        let document = document::text(&document);
         router
             .route("/openapi.json", get(async move || document))
             .fallback(no_such_path)

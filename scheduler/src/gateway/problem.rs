@@ -37,7 +37,7 @@ pub struct Problem {
     /// Of a record that is not as expected: what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    found: Option<Found>,
+    found: Option<Box<Found>>,
     #[serde(skip)]
     retry_after_ms: Option<u64>,
 }
@@ -70,7 +70,7 @@ impl Problem {
     pub fn mismatch(found: Found) -> Self {
         let detail = "the record is not as expected";
         Self {
-            found: Some(found),
+            found: Some(Box::new(found)),
             ..Self::new(StatusCode::PRECONDITION_FAILED, detail)
         }
     }

@@ -8,6 +8,7 @@ use super::shapes::{Content, VersionText};
 
 /// One execution of an application on an input.
 #[derive(Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "it is called so everywhere")]
 pub struct Run {
     run: u64,
     application_name: String,
