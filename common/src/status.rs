@@ -40,8 +40,8 @@ impl Kind {
             Self::AlreadyExists | Self::Refused | Self::Cancelled => 409,
             Self::Discarded => 410,
             Self::Overloaded => 429,
-            Self::Internal => 500,
-            Self::Unimplemented => 501,
+            // What a peer does not know, no client of ours has asked for.
+            Self::Internal | Self::Unimplemented => 500,
             Self::Unavailable => 503,
             Self::Timeout => 504,
         }
@@ -206,6 +206,16 @@ mod tests {
         for (kind, _) in CODES {
             let status = Status::new(kind, "why");
             assert_eq!(Status::from(tonic::Status::from(status.clone())), status);
+        }
+    }
+
+    #[test]
+    fn whoever_may_come_again_is_told_so_over_http_as_well() {
+        for (kind, _) in CODES {
+            let code = kind.http_code();
+            assert!((400..600).contains(&code), "{kind:?}: {code}");
+            let may_come_again = Status::new(kind, "why").is_retryable();
+            assert_eq!(may_come_again, [429, 503].contains(&code), "{kind:?}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::Event;
+use common::fabric::Duration;
 use common::proto::{self, RunReport, RunState, scheduler::Service};
 use common::status::Status;
 use futures::stream::{self, Stream, StreamExt};
@@ -95,7 +96,7 @@ impl Follower {
         for _ in 0..QUIET_POLLS_MAX {
             let found = match self.news.take() {
                 Some(found) => found,
-                None => match report(&self.gateway, self.told.run, POLL_MS).await {
+                None => match self.look().await {
                     Ok(found) => found,
                     Err(status) => {
                         return Some((event(EventName::Error, &Problem::from(status)), None));
@@ -111,6 +112,18 @@ impl Follower {
             }
         }
         Some((Event::default().comment(""), Some(self)))
+    }
+
+    /// The run after [`POLL_MS`], or when it has its outcome.
+    async fn look(&self) -> Result<RunReport, Status> {
+        let pause = Duration::from_millis(POLL_MS.into());
+        let pause = self.gateway.0.fabric.sleep(pause);
+        let found = report(&self.gateway, self.told.run, POLL_MS).await?;
+        if found.state() == RunState::Running {
+            // Where too many wait for a run already, the scheduler answers at once.
+            pause.await;
+        }
+        Ok(found)
     }
 }
 

@@ -121,8 +121,6 @@ impl IntoResponse for Problem {
 pub struct Always;
 /// And those on something that must be there.
 pub struct OfOne;
-/// And those that change something, which may not be in the state for it.
-pub struct OfChange;
 /// And those with a body.
 pub struct OfBody;
 
@@ -131,6 +129,7 @@ impl IntoResponses for Always {
         problems([
             StatusCode::BAD_REQUEST,
             StatusCode::FORBIDDEN,
+            StatusCode::CONFLICT,
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::INTERNAL_SERVER_ERROR,
             StatusCode::SERVICE_UNAVAILABLE,
@@ -142,12 +141,6 @@ impl IntoResponses for Always {
 impl IntoResponses for OfOne {
     fn responses() -> Responses {
         problems([StatusCode::NOT_FOUND])
-    }
-}
-
-impl IntoResponses for OfChange {
-    fn responses() -> Responses {
-        problems([StatusCode::CONFLICT])
     }
 }
 

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::Gateway;
 use super::extract::{Body, Path, Query, Text, Whole};
-use super::problem::{Always, OfBody, OfChange, OfOne, Problem};
+use super::problem::{Always, OfBody, OfOne, Problem};
 use super::reports::{Run, Runs, Trace};
 use super::shapes::RunNumber;
 
@@ -112,7 +112,7 @@ struct Page {
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", request_body = Submission, responses(
     (status = 201, description = "The run", body = Run, headers(("Location" = String, description = "Where it is"))),
     (status = 422, description = "The application cannot be run; the detail names line and column", body = Problem, content_type = "application/problem+json"),
-    Always, OfOne, OfChange, OfBody
+    Always, OfOne, OfBody
 ))]
 async fn submit_run(
     State(gateway): State<Gateway>,
@@ -167,7 +167,7 @@ async fn get_run(
 ///
 /// When it is answered, nothing of the run starts any more.
 #[utoipa::path(post, path = "/v1/runs/{run}/cancel", tag = "runs", params(("run" = inline(RunNumber), Path)), responses(
-    (status = 200, description = "The run", body = Run), Always, OfOne, OfChange
+    (status = 200, description = "The run", body = Run), Always, OfOne
 ))]
 async fn cancel_run(
     State(gateway): State<Gateway>,
