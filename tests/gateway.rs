@@ -50,6 +50,13 @@ impl Cluster {
             _folder: folder,
         }
     }
+
+    /// The URL of the scheduler, for what HTTP does not do.
+    fn scheduler(&self) -> String {
+        let pid = pid_of(self.marionette.pid(), "sc1");
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        command.split('\0').nth(3).unwrap().to_owned()
+    }
 }
 
 fn submission(application: &str, input: &str) -> Value {
@@ -234,7 +241,7 @@ fn what_is_marionettes_own_is_neither_shown_nor_changed() {
     let cluster = Cluster::start();
     let http = &cluster.http;
     let standard = concat!(env!("CARGO_MANIFEST_DIR"), "/operators/std/std.wasm");
-    let scheduler = http.scheduler(&cluster.marionette);
+    let scheduler = cluster.scheduler();
     let deployed = Marionette::start(&["deploy", standard, "--connect", &scheduler]).finish();
     assert!(deployed.status.success(), "{deployed:?}");
     let operators = http.get("/v1/operators").json;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Request, Response, header};
 
-use crate::support::{Marionette, PATIENCE, children_of};
+use crate::support::PATIENCE;
 
 pub struct Client {
     url: String,
@@ -110,16 +110,6 @@ impl Client {
             let data = line.strip_prefix("data: ")?;
             Some((name.clone(), serde_json::from_str(data).unwrap()))
         })
-    }
-
-    /// The URL of the scheduler of a script's cluster, for what HTTP does not do.
-    pub fn scheduler(&self, cluster: &Marionette) -> String {
-        let commands = children_of(cluster.pid()).into_iter().map(|child| {
-            let command = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap();
-            command.split('\0').map(str::to_owned).collect::<Vec<_>>()
-        });
-        let mut schedulers = commands.filter(|words| words[1] == "scheduler");
-        schedulers.next().unwrap()[3].clone()
     }
 }
 

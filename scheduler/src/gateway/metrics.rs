@@ -172,6 +172,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(
+        clippy::needless_raw_string_hashes,
+        reason = "UPDATE_EXPECT writes it so"
+    )]
     fn the_text_format_is_kept() {
         let mut text = of_core(&Core::new(0, None, true));
         let requests = Requests::default();
