@@ -59,6 +59,7 @@ Variables:
   MARIONETTE_MAX_VERSIONS scheduler, storage: --max-versions
   MARIONETTE_NO_WARM_UP   scheduler: --no-warm-up
   MARIONETTE_KEEP_RUNS    scheduler: --keep-runs
+  MARIONETTE_HTTP         scheduler: --http
   MARIONETTE_SCHEDULER    worker: --scheduler
   MARIONETTE_OPERATORS    worker: --operators
   MARIONETTE_SLOTS        worker: --slots

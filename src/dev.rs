@@ -96,7 +96,14 @@ fn data_directory(directory: &Path, listen: &Address) -> Result<PathBuf, Failure
 /// The script that makes the nodes.
 fn setup(arguments: &cli::Dev) -> String {
     let first = &arguments.listen;
-    let mut lines = vec![format!("scheduler sc1 {first}")];
+    let mut lines = Vec::new();
+    lines.extend(
+        arguments
+            .http
+            .as_ref()
+            .map(|http| format!("set http {http}")),
+    );
+    lines.push(format!("scheduler sc1 {first}"));
     for number in 1..=arguments.storage {
         let address = first.with_port(first.port() + WORKER_PORTS + number);
         lines.push(format!("storage s{number} {address} 0"));

@@ -97,6 +97,7 @@ fn scheduler_config(arguments: cli::Scheduler) -> Result<scheduler::Config, Fail
         ring: arguments.ring.ring().map_err(Failure::usage)?,
         warm_up: !arguments.no_warm_up,
         keep_runs: arguments.keep_runs,
+        http: arguments.http,
     })
 }
 

@@ -1,4 +1,4 @@
-//! The kinds of errors that cross the wire, mapped to gRPC codes one to one, both ways.
+//! The kinds of errors that cross the wire, mapped to gRPC codes one to one, both ways, and to HTTP codes.
 
 use std::fmt;
 
@@ -29,6 +29,23 @@ pub enum Kind {
     Unimplemented,
     /// A bug or a failed device.
     Internal,
+}
+
+impl Kind {
+    /// The status of an HTTP answer (RFC 9110 §15) that lets its client do the same.
+    pub fn http_code(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::NotFound => 404,
+            Self::AlreadyExists | Self::Refused | Self::Cancelled => 409,
+            Self::Discarded => 410,
+            Self::Overloaded => 429,
+            // What a peer does not know, no client of ours has asked for.
+            Self::Internal | Self::Unimplemented => 500,
+            Self::Unavailable => 503,
+            Self::Timeout => 504,
+        }
+    }
 }
 
 /// A failure of a call, as text for people and a [`Kind`] for programs.
@@ -197,6 +214,16 @@ mod tests {
         for (kind, _) in CODES {
             let status = Status::new(kind, "why");
             assert_eq!(Status::from(tonic::Status::from(status.clone())), status);
+        }
+    }
+
+    #[test]
+    fn whoever_may_come_again_is_told_so_over_http_as_well() {
+        for (kind, _) in CODES {
+            let code = kind.http_code();
+            assert!((400..600).contains(&code), "{kind:?}: {code}");
+            let may_come_again = Status::new(kind, "why").is_retryable();
+            assert_eq!(may_come_again, [429, 503].contains(&code), "{kind:?}");
         }
     }
 

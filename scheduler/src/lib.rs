@@ -13,20 +13,20 @@
 //!   stage before left in its report. When a worker dies, the task that it may not have forwarded is sent once more;
 //!   workers ignore repeats. A worker that cannot reach its successor asks for another. What none of these catches,
 //!   the deadline does.
-//! - A worker's outstanding tasks are the stages assigned to it that are not done, of runs without an outcome.
-//!
+//! - A worker's outstanding tasks are the stages and tasks assigned to it that are not done, of runs without an outcome.
 //! - A run is in the storage before anything of it starts, and its outcome before anybody is told: a scheduler that is
 //!   started anew takes up what has none, as new attempts.
 //!
 //! Absent: the scheduler touches no record but its runs and the catalog of deployed operators, and items pass through it
 //! only as checkpoints and as output. It keeps nothing on disk.
 //!
-//! - [`records`]: runs as records. - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
+//! - [`gateway`]: HTTP. - [`records`]: runs as records. - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
 
 mod catalog;
 mod convert;
 mod core;
 mod deploy;
+mod gateway;
 mod records;
 mod server;
 mod service;
@@ -40,9 +40,10 @@ use common::proto;
 use common::status::Status;
 use common::types::Ring;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use deploy::Deployer;
+use gateway::{Gateway, Listener};
 use server::{Lineage, Server, ServerHandle};
 use service::Service;
 
@@ -63,6 +64,8 @@ pub struct Config {
     pub warm_up: bool,
     /// Runs that have ended and are remembered, at least 1.
     pub keep_runs: usize,
+    /// Where it listens for HTTP, if it does.
+    pub http: Option<Address>,
 }
 
 #[derive(Debug, Error)]
@@ -84,11 +87,20 @@ pub async fn run(
         ring,
         warm_up,
         keep_runs,
+        http,
     } = config;
+    let failed = |status| RunError::Start {
+        name: name.clone(),
+        status,
+    };
     let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
     let server = ServerHandle(events);
     let lineage = Lineage::default();
+    let http = match http {
+        Some(at) => Some(Listener::bind(&at).await.map_err(failed)?),
+        None => None,
+    };
     let deployer = Arc::new(Deployer::new(
         identity.clone(),
         fabric.clone(),
@@ -97,21 +109,31 @@ pub async fn run(
     let service = Arc::new(Service::new(
         identity.clone(),
         fabric.clone(),
-        server,
+        server.clone(),
         deployer.clone(),
         lineage.clone(),
+        http.as_ref().map(|listener| listener.address.clone()),
     ));
     let router = Router::default()
         .with(proto::scheduler::Server(service.clone()))
-        .with(proto::node::Server(service));
-    let serving = fabric.serve(&address, router).await;
-    let serving = serving.map_err(|status| RunError::Start { name, status })?;
+        .with(proto::node::Server(service.clone()));
+    let serving = fabric.serve(&address, router).await.map_err(failed)?;
     on_ready(&serving);
     let loading = fabric.spawn(Box::pin(async move { deployer.load().await }));
     let core = core::Core::new(fabric.now_ms(), ring, warm_up, keep_runs);
-    Server::new(identity, fabric, lineage, core)
-        .run(inbox, shutdown)
-        .await;
+    let gateway = Gateway::new(&identity, fabric.clone(), server, service);
+    let (end, ended) = oneshot::channel();
+    let answering = async {
+        if let Some(listener) = http {
+            listener.serve(gateway, ended).await;
+        }
+    };
+    let server = Server::new(identity, fabric, lineage, core);
+    let scheduling = async {
+        server.run(inbox, shutdown).await;
+        drop(end);
+    };
+    futures::join!(scheduling, answering);
     drop(loading);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::fabric::{Duration, FabricHandle, timeout};
+use common::fabric::{Address, Duration, FabricHandle, timeout};
 use common::node::Identity;
 use common::proto::{self, Empty, node, scheduler, worker};
 use common::status::{Kind, Status};
@@ -30,6 +30,8 @@ pub struct Service {
     server: ServerHandle,
     deployer: Arc<Deployer>,
     lineage: Lineage,
+    /// Where the gateway listens.
+    http: Option<Address>,
 }
 
 impl Service {
@@ -39,6 +41,7 @@ impl Service {
         server: ServerHandle,
         deployer: Arc<Deployer>,
         lineage: Lineage,
+        http: Option<Address>,
     ) -> Self {
         Self {
             identity,
@@ -46,6 +49,7 @@ impl Service {
             server,
             deployer,
             lineage,
+            http,
         }
     }
 
@@ -311,10 +315,13 @@ impl scheduler::Service for Service {
 
 impl node::Service for Service {
     async fn status(&self, _: Empty) -> Result<proto::NodeStatus, Status> {
-        let identity = self.identity.clone();
-        self.server
-            .inspect(move |core, now_ms| identity.status(details(core), peers(core, now_ms)))
-            .await
+        let (identity, http) = (self.identity.clone(), self.http.clone());
+        let look = move |core: &Core, now_ms| {
+            let mut details = details(core);
+            details.extend(http.map(|address| ("http", address.to_string())));
+            identity.status(details, peers(core, now_ms))
+        };
+        self.server.inspect(look).await
     }
 
     async fn set_debug(&self, request: proto::SetDebugRequest) -> Result<Empty, Status> {

@@ -162,6 +162,7 @@ impl Stage {
             ring: None,
             warm_up,
             keep_runs: 100,
+            http: None,
         };
         let storage = start_storage(&fabric);
         let network = fabric.clone();

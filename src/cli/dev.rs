@@ -33,6 +33,9 @@ pub struct Dev {
     /// Where the scheduler listens; the other nodes listen at the 20 ports after it
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4000", value_parser = first_address)]
     pub listen: Address,
+    /// Where the scheduler answers HTTP, if it shall
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub http: Option<Address>,
     /// Storage nodes; once records are there, the number stays
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=NODES_MAX))]
     pub storage: u16,

@@ -71,6 +71,15 @@ pub struct Scheduler {
         hide_env_values = true
     )]
     pub keep_runs: usize,
+    /// Answer HTTP here, too; port 0 picks a free one, which `status` tells
+    #[arg(
+        long,
+        env = "MARIONETTE_HTTP",
+        value_name = "HOST:PORT",
+        value_parser = address,
+        hide_env_values = true
+    )]
+    pub http: Option<Address>,
     #[command(flatten)]
     pub faults: FaultArguments,
 }

@@ -7,7 +7,7 @@ mod listener;
 mod streams;
 mod transport;
 
-pub use transport::{Connection, Listening, Transport};
+pub use transport::{Connection, Listening, Transport, listen};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -26,7 +26,7 @@ pub use address::{Address, AddressError};
 pub use bytes::Bytes;
 pub use faults::{FAULT_DELAY_MS_MAX, FAULTY_LINKS_MAX};
 pub use futures::future::BoxFuture;
-pub use grpc::{Connection, GrpcFabric, Listening, Transport};
+pub use grpc::{Connection, GrpcFabric, Listening, Transport, listen};
 pub use local::LocalFabric;
 pub use open::OpenFabric;
 pub use std::time::Duration;

@@ -15,8 +15,9 @@ use crate::core::Spec;
 
 /// Which cluster a node belongs to, where its data is and what its limits are says whoever asks for it, not the shell that
 /// the PCS was started from.
-pub const NOT_INHERITED: [&str; 7] = [
+pub const NOT_INHERITED: [&str; 8] = [
     "MARIONETTE_RING",
+    "MARIONETTE_HTTP",
     "MARIONETTE_DATA",
     "MARIONETTE_SYNC",
     "MARIONETTE_VALUE_BYTES_MAX",

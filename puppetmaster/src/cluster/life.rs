@@ -241,6 +241,13 @@ impl Cluster {
         }
         // What a person at the prompt will ask for is not known before.
         arguments.push("--allow-faults".to_owned());
+        if let Some(address) = self
+            .settings()
+            .http
+            .filter(|_| node.role == Role::Scheduler)
+        {
+            arguments.extend(["--http".to_owned(), address.to_string()]);
+        }
         if node.role == Role::Storage {
             arguments.extend(self.data_arguments(name));
             let limits = self.settings().limits;

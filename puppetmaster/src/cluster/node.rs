@@ -102,6 +102,8 @@ pub struct Settings {
     pub operators: Option<PathBuf>,
     /// Absent: workers refuse native libraries.
     pub native: Option<Native>,
+    /// Where the scheduler answers HTTP; absent: nowhere.
+    pub http: Option<Address>,
     /// Of storage nodes, by name; the others are their defaults.
     pub limits: BTreeMap<&'static str, u64>,
 }
@@ -118,6 +120,7 @@ impl Default for Settings {
             timeout: None,
             operators: None,
             native: None,
+            http: None,
             limits: BTreeMap::new(),
         }
     }

@@ -106,13 +106,15 @@ pub enum Setting {
     Operators(Name),
     /// Workers load native libraries from it, too.
     Native(Native),
+    /// Where the scheduler answers HTTP.
+    Http(Address),
     /// What clients may ask of a storage node at most, by name.
     Limit(&'static str, u64),
 }
 
 impl Setting {
     /// The names, with what a value looks like.
-    pub const NAMES: [(&'static str, &'static str); 13] = [
+    pub const NAMES: [(&'static str, &'static str); 14] = [
         ("replication", "a number of storage nodes from 1"),
         ("max_versions", "a number of versions from 1"),
         ("durability", "one, majority or all"),
@@ -122,6 +124,7 @@ impl Setting {
         ("timeout", "a time in milliseconds"),
         ("operators", "a directory"),
         ("native", "yes or isolated"),
+        ("http", "a URL such as http://localhost:4080"),
         ("value_bytes_max", "a number of bytes"),
         ("record_id_bytes_max", "a number of bytes"),
         ("record_updates_max", "a number of updates"),
@@ -137,6 +140,7 @@ impl Setting {
             | Self::Sync(_)
             | Self::Operators(_)
             | Self::Native(_)
+            | Self::Http(_)
             | Self::Limit(..) => true,
             Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
         }
@@ -153,6 +157,7 @@ impl Setting {
             Self::Timeout(_) => "timeout",
             Self::Operators(_) => "operators",
             Self::Native(_) => "native",
+            Self::Http(_) => "http",
             Self::Limit(name, _) => name,
         }
     }

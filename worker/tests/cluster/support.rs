@@ -126,6 +126,7 @@ impl Cluster {
             ring,
             warm_up: true,
             keep_runs: ::scheduler::KEEP_RUNS_DEFAULT,
+            http: None,
         };
         let node = launch(&self.fabric, |killed, on_ready| async move {
             ::scheduler::run(config, fabric, over(killed), on_ready)

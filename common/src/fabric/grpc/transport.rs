@@ -105,18 +105,24 @@ impl Transport for Tcp {
     fn listen(&self, at: &Address) -> BoxFuture<'static, Result<Listening, Status>> {
         let at = at.clone();
         Box::pin(async move {
-            let listener = bind(&at).await?;
-            let port = listener
-                .local_addr()
-                .map_err(|error| Status::internal(error.to_string()))?
-                .port();
+            let (listener, address) = listen(&at).await?;
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             Ok(Listening {
-                port,
+                port: address.port(),
                 connections: incoming.map(|stream| stream.map(Connection::new)).boxed(),
             })
         })
     }
+}
+
+/// A socket of this machine that listens, and its address with the real port when port 0 was asked for. The error is for
+/// the user; it is [`Kind::Refused`] beyond loopback.
+pub async fn listen(at: &Address) -> Result<(TcpListener, Address), Status> {
+    let listener = bind(at).await?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| Status::internal(error.to_string()))?;
+    Ok((listener, at.with_port(bound.port())))
 }
 
 async fn bind(at: &Address) -> Result<TcpListener, Status> {

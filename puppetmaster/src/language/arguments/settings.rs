@@ -3,6 +3,7 @@
 use super::super::command::{Durability, Name, Native, Setting};
 use super::{Arguments, TIME_MS_MAX};
 use common::diagnostic::{Diagnostic, Word, did_you_mean};
+use common::fabric::Address;
 use common::types::{CommitMode, RECORD_ID_BYTES_MAX, SyncMode, VALUE_BYTES_MAX};
 use std::str::FromStr;
 use std::time::Duration;
@@ -60,6 +61,9 @@ impl Arguments<'_> {
             "sync" => SyncMode::from_str(&word.text.to_lowercase())
                 .map(Setting::Sync)
                 .map_err(|_| self.wrong(word, format!("`{}` is no sync mode", word.text))),
+            "http" => Address::parse(&word.text)
+                .map(Setting::Http)
+                .map_err(|error| self.wrong(word, error.to_string())),
             "native" => match word.text.to_lowercase().as_str() {
                 "yes" => Ok(Setting::Native(Native::InTheWorker)),
                 "isolated" => Ok(Setting::Native(Native::Isolated)),

@@ -17,7 +17,7 @@ pub(super) static TABLE: &[Entry] = &[
             required("NAME", Kind::Setting),
             required("VALUE", Kind::Free),
         ],
-        help: "Sets replication, max_versions, commit, sync, operators, native or a limit (before the first node), durability, seed or timeout.",
+        help: "Sets replication, max_versions, commit, sync, operators, native, http or a limit (before the first node), durability, seed or timeout.",
         example: "set replication 2",
         read: |a| Ok(Command::Set(a.setting()?)),
     },
