@@ -126,6 +126,11 @@ impl Session {
         Ok(())
     }
 
+    /// From now on calls may take until then, on the fabric's clock.
+    pub fn ends_at(&mut self, deadline_ms: u64) {
+        self.deadline_ms = deadline_ms;
+    }
+
     /// What this attempt takes over. A plain stage may have been handed on before its worker was lost, so that what later
     /// stages did tells what this one had read.
     fn fences(&self) -> Vec<(String, u32)> {
