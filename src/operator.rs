@@ -74,7 +74,9 @@ async fn once(arguments: Once, terminal: &mut Terminal<'_>) -> Result<Verdict, U
     run_once(file, arguments.allow_native, &setup, terminal).await
 }
 
-fn blobs<B: From<Vec<u8>>>(files: Vec<(BlobUrl, PathBuf)>) -> Result<BTreeMap<String, B>, Unusable> {
+fn blobs<B: From<Vec<u8>>>(
+    files: Vec<(BlobUrl, PathBuf)>,
+) -> Result<BTreeMap<String, B>, Unusable> {
     let read = files.into_iter().map(|(url, file)| {
         let bytes = std::fs::read(&file).map_err(|error| {
             Unusable::new(format!("{} cannot be read: {error}", file.display()))

@@ -60,9 +60,9 @@ impl BlobUrl {
     /// Whether a prefix in normal form covers it. A prefix ends where a part of the URL does: `file:///data` covers itself and
     /// `file:///data/a`, not `file:///database`.
     pub fn is_covered_by(&self, prefix: &str) -> bool {
-        self.as_str().strip_prefix(prefix).is_some_and(|rest| {
-            rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/')
-        })
+        self.as_str()
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
     }
 }
 

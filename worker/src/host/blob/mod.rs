@@ -230,6 +230,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_is_replaced_is_read_to_its_end_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let (text, next) = (directory.path().join("text"), directory.path().join("next"));
+        let old = "old ".repeat(1 << 18);
+        std::fs::write(&text, &old).unwrap();
+        std::fs::write(&next, "new").unwrap();
+        let mut blobs = granting(url(&directory, ""));
+        let reader = blobs.open(&url(&directory, "text"), ALL).await.unwrap();
+        let mut read = blobs.read(reader, 10).await.unwrap().to_vec();
+        std::fs::rename(&next, &text).unwrap();
+        loop {
+            let piece = blobs.read(reader, u32::MAX).await.unwrap();
+            if piece.is_empty() {
+                break;
+            }
+            read.extend_from_slice(&piece);
+        }
+        assert_eq!(read, old.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_cut_while_it_is_read_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = directory.path().join("text");
+        std::fs::write(&text, "old ".repeat(1 << 18)).unwrap();
+        let mut blobs = granting(url(&directory, ""));
+        let reader = blobs.open(&url(&directory, "text"), ALL).await.unwrap();
+        std::fs::write(&text, "cut").unwrap();
+        let error = blobs.read(reader, 10).await;
+        assert!(matches!(error, Err(BlobError::Unavailable(_))), "{error:?}");
+    }
+
+    #[tokio::test]
     async fn readers_are_bounded() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a"), "").unwrap();
