@@ -4,11 +4,13 @@
 //! that the system holds in memory. Beside it the plainest counter, in this process: its words are the check.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bench::speed::Result;
+use bench::speed::machine::cpu_time;
 use bench::words;
 use bench::zipf::Zipf;
 use clap::Parser;
@@ -35,25 +37,23 @@ async fn main() -> Result<()> {
     let options = Options::parse();
     let scratch = tempfile::tempdir()?;
     let file = scratch.path().join("text");
-    let mut out = BufWriter::new(std::fs::File::create(&file)?);
+    let mut out = BufWriter::new(File::create(&file)?);
     Zipf::new(1).write(options.mebibytes << 20, &mut out)?;
     out.flush()?;
 
-    let begun = Instant::now();
-    let expected = words::count(BufReader::with_capacity(
-        1 << 20,
-        std::fs::File::open(&file)?,
-    ))?;
-    report("plain counter", options.mebibytes, begun.elapsed(), "");
+    let begun = Spent::now()?;
+    let text = BufReader::with_capacity(1 << 20, File::open(&file)?);
+    let expected = words::count(text)?;
+    report("plain counter", options.mebibytes, &begun.since()?, "");
 
     let host = OperatorHost::start(HostConfig::default()).await?;
     for chunk in options.chunks {
-        let begun = Instant::now();
+        let begun = Spent::now()?;
         let items = count(&host, &file, chunk << 20).await?;
-        let took = begun.elapsed();
+        let took = begun.since()?;
         let name = format!("WordCount, chunks of {chunk} MiB");
         let more = format!(", {} items", items.len());
-        report(&name, options.mebibytes, took, &more);
+        report(&name, options.mebibytes, &took, &more);
         if added(items)? != expected {
             return Err("the counts differ".into());
         }
@@ -61,10 +61,39 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-fn report(what: &str, mebibytes: u64, took: Duration, more: &str) {
-    let bytes = mebibytes << 20;
-    let speed = bytes as f64 / 1e6 / took.as_secs_f64();
-    println!("{what:<32} {speed:>6.0} MB/s{more}");
+/// Time, and what this process has had of the cores.
+struct Spent {
+    wall: Duration,
+    cpu: Duration,
+    begun: Instant,
+}
+
+impl Spent {
+    fn now() -> Result<Self> {
+        Ok(Self {
+            wall: Duration::ZERO,
+            cpu: cpu_time(std::process::id())?,
+            begun: Instant::now(),
+        })
+    }
+
+    fn since(&self) -> Result<Self> {
+        let now = Self::now()?;
+        Ok(Self {
+            wall: now.begun - self.begun,
+            cpu: now.cpu.saturating_sub(self.cpu),
+            begun: now.begun,
+        })
+    }
+}
+
+fn report(what: &str, mebibytes: u64, spent: &Spent, more: &str) {
+    let megabytes = (mebibytes << 20) as f64 / 1e6;
+    println!(
+        "{what:<32} {:>6.0} MB/s, {:>6.0} MB in a second of a core{more}",
+        megabytes / spent.wall.as_secs_f64(),
+        megabytes / spent.cpu.as_secs_f64()
+    );
 }
 
 /// What one task after another returns.
