@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_mins(10);
 struct Options {
     /// Of the text, in MiB
     #[arg(long, default_value_t = 256)]
-    mebibytes: u64,
+    mebibytes: u32,
     /// Of one task, in MiB
     #[arg(long, value_delimiter = ',', default_values_t = [8, 32])]
     chunks: Vec<u64>,
@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let file = scratch.path().join("text");
     let mut out = BufWriter::new(File::create(&file)?);
-    Zipf::new(1).write(options.mebibytes << 20, &mut out)?;
+    Zipf::new(1).write(u64::from(options.mebibytes) << 20, &mut out)?;
     out.flush()?;
 
     let begun = Spent::now()?;
@@ -87,8 +87,8 @@ impl Spent {
     }
 }
 
-fn report(what: &str, mebibytes: u64, spent: &Spent, more: &str) {
-    let megabytes = (mebibytes << 20) as f64 / 1e6;
+fn report(what: &str, mebibytes: u32, spent: &Spent, more: &str) {
+    let megabytes = f64::from(mebibytes) * 1.048_576;
     println!(
         "{what:<32} {:>6.0} MB/s, {:>6.0} MB in a second of a core{more}",
         megabytes / spent.wall.as_secs_f64(),

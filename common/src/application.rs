@@ -568,7 +568,7 @@ mod tests {
         );
         check(
             "operator A 0\ngrant /data\ngrant\ngrant file:///a?b\ngrant ftp://host/",
-            &expect![[r#"
+            &expect![[r"
                 error: `/data` is not a URL: relative URL without a base
                  --> app:2:7
                   |
@@ -596,7 +596,7 @@ mod tests {
                 5 | grant ftp://host/
                   |       ^^^^^^^^^^^
                   = hint: grant URL, such as grant file:///data/ or grant s3://bucket/data/
-            "#]],
+            "]],
         );
     }
 }

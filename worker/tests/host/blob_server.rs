@@ -115,14 +115,14 @@ async fn until_closed(connection: &mut BufReader<TcpStream>) -> Option<()> {
 
 async fn send(connection: &mut BufReader<TcpStream>, body: &Body, state: &State) -> Option<()> {
     let period = body.pattern.len() as u64;
-    let mut at = body.from;
-    while at < body.to {
-        let place = at % period;
-        let end = period.min(place + body.to - at);
-        let piece = &body.pattern[place as usize..end as usize];
+    let (mut at, mut left) = (body.from % period.max(1), body.to - body.from);
+    while left > 0 {
+        let rest = body.pattern.get(usize::try_from(at).unwrap()..).unwrap();
+        let length = left.min(rest.len() as u64);
+        let piece = rest.get(..usize::try_from(length).unwrap()).unwrap();
         connection.write_all(piece).await.ok()?;
-        state.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        at += piece.len() as u64;
+        state.sent.fetch_add(length, Ordering::Relaxed);
+        (at, left) = (0, left - length);
     }
     Some(())
 }

@@ -72,7 +72,12 @@ impl Stage {
     /// How much it read, and its hash; or the blob's error.
     async fn reads(&self, input: &str, grant: &str) -> Result<String, BlobError> {
         match self.run("Reads", input, grant, PLENTY).await {
-            Ok(items) => Ok(String::from_utf8(items[0].value.to_vec()).unwrap()),
+            Ok(items) => {
+                let [item] = items.as_slice() else {
+                    panic!("one item expected, found {items:?}")
+                };
+                Ok(String::from_utf8(item.value.to_vec()).unwrap())
+            }
             Err(error) => match error.failure {
                 OperatorFailure::Blob { error, .. } => Err(error),
                 other => panic!("{other}"),
