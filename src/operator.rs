@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::types::Item;
+use common::types::{BlobUrl, Item};
 use operator_tool::inspect::inspect;
 use operator_tool::once::run_once;
 use operator_tool::rehearse::Setup;
 use operator_tool::test::test;
 use operator_tool::unusable::{Terminal, Unusable, Verdict};
-use url::Url;
 
 use crate::cli::{Inspect, Once, Operator, OutputFormat};
 use crate::failure::Failure;
@@ -75,7 +74,9 @@ async fn once(arguments: Once, terminal: &mut Terminal<'_>) -> Result<Verdict, U
     run_once(file, arguments.allow_native, &setup, terminal).await
 }
 
-fn blobs<B: From<Vec<u8>>>(files: Vec<(Url, PathBuf)>) -> Result<BTreeMap<String, B>, Unusable> {
+fn blobs<B: From<Vec<u8>>>(
+    files: Vec<(BlobUrl, PathBuf)>,
+) -> Result<BTreeMap<String, B>, Unusable> {
     let read = files.into_iter().map(|(url, file)| {
         let bytes = std::fs::read(&file).map_err(|error| {
             Unusable::new(format!("{} cannot be read: {error}", file.display()))

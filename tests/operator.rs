@@ -45,7 +45,7 @@ fn run_says_what_is_wrong_with_its_arguments() {
     for (arguments, told) in [
         (["--record", "7"], "there is no `=` in it"),
         (["--option", "=x"], "there is nothing before the `=`"),
-        (["--blob", "a=b"], "`a` is no URL"),
+        (["--blob", "a=b"], "`a` is not a URL"),
         (["--blob", "file:///a=/no/such"], "/no/such cannot be read"),
         (["--file", "/no/such"], "there is no file /no/such"),
     ] {

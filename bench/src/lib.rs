@@ -8,6 +8,7 @@
 //! - [`launcher`]: the threads that start processes, in a network of their own
 //! - [`platform`]: with a scheduler and workers
 //! - [`speed`]: how fast the storage is, and its rival
+//! - [`zipf`]: text without end · [`words`]: what is in it
 //!
 //! Whatever is started here is gone when the process that has started it ends, however it ends.
 
@@ -28,4 +29,6 @@ pub mod process;
 pub mod report;
 pub mod speed;
 pub mod verdict;
+pub mod words;
 pub mod workload;
+pub mod zipf;

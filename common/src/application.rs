@@ -11,10 +11,10 @@
 //! which operator classes exist: that is asked of the scheduler, which reports it with [`Stage::unknown_class`].
 
 use crate::diagnostic::{Diagnostic, Line, Word, did_you_mean, lines};
+use crate::types::BlobUrl;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
-use url::Url;
 
 /// An application has at most this many stages.
 pub const STAGES_MAX: u32 = 1024;
@@ -38,7 +38,7 @@ const SYNTAX: &str =
     "operator|map|reduce CLASS N [timeout=2s] [retries=3] [partitions=4] [chunk=100] [reuse=yes]";
 const OPTIONS: [&str; 5] = ["timeout", "retries", "partitions", "chunk", "reuse"];
 const GRANT: &str = "grant";
-const GRANT_SYNTAX: &str = "grant URL, such as grant file:///data/";
+const GRANT_SYNTAX: &str = "grant URL, such as grant file:///data/ or grant s3://bucket/data/";
 
 /// A chain of stages, in the order in which they run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,14 +214,12 @@ fn parse_grant(line: &Line, words: &[Word]) -> Result<String, Diagnostic> {
         let message = "this line needs one URL prefix";
         return Err(line.at_end(message).hint(GRANT_SYNTAX));
     };
-    let url = Url::parse(&word.text)
-        .map_err(|error| format!("`{}` is not a URL: {error}", word.text))
-        .and_then(|url| match (url.query(), url.fragment()) {
-            (None, None) if word.text.len() <= GRANT_BYTES_MAX => Ok(url),
-            (None, None) => Err(format!("a prefix has at most {GRANT_BYTES_MAX} bytes")),
-            _ => Err("a prefix has no `?` and no `#`".to_owned()),
-        });
-    url.map(String::from)
+    let url = if word.text.len() > GRANT_BYTES_MAX {
+        Err(format!("a prefix has at most {GRANT_BYTES_MAX} bytes"))
+    } else {
+        BlobUrl::parse(&word.text)
+    };
+    url.map(|url| url.to_string())
         .map_err(|message| line.at(word, message).hint(GRANT_SYNTAX))
 }
 
@@ -562,32 +560,42 @@ mod tests {
 
     #[test]
     fn grants_are_prefixes_in_normal_form() {
-        let text = "operator A 0\ngrant file:///data/../words\nGRANT s3://bucket/a/";
+        let text = "operator A 0\ngrant file:///data/../words\nGRANT s3://bucket/a/\ngrant HTTPS://Host:443";
         let application = Application::parse("app", text).unwrap();
-        assert_eq!(application.grants, ["file:///words", "s3://bucket/a/"]);
+        assert_eq!(
+            application.grants,
+            ["file:///words", "s3://bucket/a/", "https://host/"]
+        );
         check(
-            "operator A 0\ngrant /data\ngrant\ngrant file:///a?b",
+            "operator A 0\ngrant /data\ngrant\ngrant file:///a?b\ngrant ftp://host/",
             &expect![[r"
                 error: `/data` is not a URL: relative URL without a base
                  --> app:2:7
                   |
                 2 | grant /data
                   |       ^^^^^
-                  = hint: grant URL, such as grant file:///data/
+                  = hint: grant URL, such as grant file:///data/ or grant s3://bucket/data/
 
                 error: this line needs one URL prefix
                  --> app:3:7
                   |
                 3 | grant
                   |       ^
-                  = hint: grant URL, such as grant file:///data/
+                  = hint: grant URL, such as grant file:///data/ or grant s3://bucket/data/
 
-                error: a prefix has no `?` and no `#`
+                error: a blob's URL has no `?` and no `#`
                  --> app:4:7
                   |
                 4 | grant file:///a?b
                   |       ^^^^^^^^^^^
-                  = hint: grant URL, such as grant file:///data/
+                  = hint: grant URL, such as grant file:///data/ or grant s3://bucket/data/
+
+                error: `ftp` is none of the schemes of blobs: file, s3, http, https
+                 --> app:5:7
+                  |
+                5 | grant ftp://host/
+                  |       ^^^^^^^^^^^
+                  = hint: grant URL, such as grant file:///data/ or grant s3://bucket/data/
             "]],
         );
     }

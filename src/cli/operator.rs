@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use url::Url;
+use common::types::BlobUrl;
 
 use super::script::OutputFormat;
 
@@ -143,7 +143,7 @@ pub struct Once {
     pub options: Vec<(String, String)>,
     /// A blob that the operator may read, from a file
     #[arg(long = "blob", value_name = "URL=FILE", value_parser = blob)]
-    pub blobs: Vec<(Url, PathBuf)>,
+    pub blobs: Vec<(BlobUrl, PathBuf)>,
     /// Run a native library's own code
     #[arg(long)]
     pub allow_native: bool,
@@ -158,8 +158,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// A URL may have a `=` of its own.
-fn blob(text: &str) -> Result<(Url, PathBuf), String> {
+fn blob(text: &str) -> Result<(BlobUrl, PathBuf), String> {
     let (url, file) = text.rsplit_once('=').ok_or("there is no `=` in it")?;
-    let url = Url::parse(url).map_err(|error| format!("`{url}` is no URL: {error}"))?;
-    Ok((url, PathBuf::from(file)))
+    Ok((BlobUrl::parse(url)?, PathBuf::from(file)))
 }

@@ -1,5 +1,6 @@
 //! Versions, records, items and ids, with their bounds; and their conversion from and to `proto`.
 
+mod blob;
 mod calls;
 mod chain;
 mod convert;
@@ -9,6 +10,7 @@ mod ring;
 mod sync;
 mod version;
 
+pub use blob::BlobUrl;
 pub use calls::{CALLS_TOLD_MAX, CallKind, CallLog, StorageCall};
 pub use chain::{Dealing, Link, Part, Source, WorkerAddress, partition_of_key};
 pub use convert::{record_id, required, update_id, value_bounds};

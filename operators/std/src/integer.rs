@@ -1,10 +1,24 @@
-//! Integers in records: decimal text of 64 bits with sign, spaces around it allowed.
+//! Integers in records and items: decimal text of 64 bits with sign, spaces around it allowed.
 
-use marionette_sdk::{Host, OperatorError, Record};
+use marionette_sdk::{Host, Item, OperatorError, Record};
 
 /// The record's integer, `None` when its value is not one.
 pub fn parse(record: &Record) -> Option<i64> {
     record.text()?.trim().parse().ok()
+}
+
+/// The item's integer.
+pub fn of_item(item: &Item) -> Result<i64, OperatorError> {
+    let text = item.text()?;
+    text.trim()
+        .parse()
+        .map_err(|_| OperatorError::InvalidRequest(format!("{text:?} is no whole number")))
+}
+
+/// A sum that has room for one more number.
+pub fn added(sum: i64, number: i64) -> Result<i64, OperatorError> {
+    sum.checked_add(number)
+        .ok_or_else(|| OperatorError::InvalidRequest("the sum has more than 64 bits".to_owned()))
 }
 
 /// `number` plus one, or the error that says which number has no successor.

@@ -2,6 +2,7 @@
 
 use marionette_sdk::{Host, Item, OperatorError, Request};
 
+use crate::option;
 use crate::range::Range;
 
 /// How far the last number of a part is from its first, unless the option `chunk` says otherwise.
@@ -13,18 +14,7 @@ const PARTS_MAX: u64 = 100_000;
 /// and `2500011 3700000`.
 pub fn split_range(request: &Request, _host: &mut dyn Host) -> Result<Vec<Item>, OperatorError> {
     let whole = Range::parse(&request.input)?;
-    let chunk = match request.option("chunk") {
-        None => CHUNK,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|chunk| *chunk > 0)
-            .ok_or_else(|| {
-                OperatorError::InvalidRequest(format!(
-                    "the option chunk is a number from 1, not {text:?}"
-                ))
-            })?,
-    };
+    let chunk = option::chunk(request, CHUNK)?;
     let step = chunk.saturating_add(1);
     let parts = (whole.last - whole.first) / step + 1;
     if parts > PARTS_MAX {

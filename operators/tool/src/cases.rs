@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::diagnostic::{Diagnostic, did_you_mean};
-use common::types::Item;
+use common::types::{BlobUrl, Item};
 use toml::Spanned;
 use toml::de::DeTable;
-use url::Url;
 use worker::host::{Call, Fault, StorageError};
 
 use crate::notes::{Entries, Notes, Value};
@@ -258,10 +257,9 @@ fn record(notes: &mut Notes<'_>, id: &Spanned<&str>, value: Value<'_>) -> Option
 
 fn blob(notes: &mut Notes<'_>, url: &Spanned<&str>, value: Value<'_>) -> Option<(String, Bytes)> {
     let value = notes.bytes(value, url.get_ref());
-    match Url::parse(url.get_ref()) {
+    match BlobUrl::parse(url.get_ref()) {
         Ok(url) => Some((url.to_string(), value?)),
-        Err(error) => {
-            let message = format!("`{}` is no URL: {error}", url.get_ref());
+        Err(message) => {
             notes.error(&url.span(), message);
             None
         }

@@ -91,7 +91,7 @@ blobs = { "no url" = "x" }
             6 | records = { a = true, b = { hex = "0" }, c = { file = "none" }, d = {} }
               |                                                                     ^^
 
-            error: `no url` is no URL: relative URL without a base
+            error: `no url` is not a URL: relative URL without a base
              --> cases.toml:7:11
               |
             7 | blobs = { "no url" = "x" }

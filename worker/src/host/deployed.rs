@@ -5,16 +5,15 @@
 //!
 //! Relies on: [`Components`] for bytes that have the hash asked for.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::types::ComponentHash;
-use tokio::sync::OnceCell;
 
 use super::error::OperatorFailure;
 use super::limits::DEPLOYED_MAX;
+use super::recent::Recent;
 use super::registry::check_classes;
 use super::wasm::{WasmEngine, WasmOperators};
 
@@ -25,24 +24,16 @@ pub trait Components: Send + Sync {
     async fn fetch(&self, hash: ComponentHash) -> Result<Bytes, String>;
 }
 
-/// A component that is ready, or that somebody makes ready.
-#[derive(Clone, Default)]
-struct Place {
-    /// The error is not kept: the next one tries again.
-    loaded: Arc<OnceCell<Arc<WasmOperators>>>,
-    used: u64,
-}
-
 pub(super) struct Deployed {
     source: Option<Arc<dyn Components>>,
-    places: Mutex<(BTreeMap<ComponentHash, Place>, u64)>,
+    recent: Recent<ComponentHash, Arc<WasmOperators>>,
 }
 
 impl Deployed {
     pub(super) fn new(source: Option<Arc<dyn Components>>) -> Self {
         Self {
             source,
-            places: Mutex::default(),
+            recent: Recent::new(DEPLOYED_MAX),
         }
     }
 
@@ -52,7 +43,7 @@ impl Deployed {
         engine: &WasmEngine,
         hash: ComponentHash,
     ) -> Result<Arc<WasmOperators>, OperatorFailure> {
-        let place = self.place(hash);
+        let place = self.recent.place(&hash);
         if let Some(ready) = place.get() {
             return Ok(ready.clone());
         }
@@ -64,27 +55,6 @@ impl Deployed {
         loaded
             .unwrap_or_else(|lost| Err(lost.to_string()))
             .map_err(failed)
-    }
-
-    fn place(&self, hash: ComponentHash) -> Arc<OnceCell<Arc<WasmOperators>>> {
-        let mut guard = self.places();
-        let (places, uses) = &mut *guard;
-        *uses += 1;
-        let place = places.entry(hash).or_default();
-        place.used = *uses;
-        let loaded = Arc::clone(&place.loaded);
-        if places.len() > DEPLOYED_MAX {
-            // Tasks that run it keep theirs.
-            let oldest = places.iter().min_by_key(|(_, place)| place.used);
-            if let Some(hash) = oldest.map(|(hash, _)| *hash) {
-                places.remove(&hash);
-            }
-        }
-        loaded
-    }
-
-    fn places(&self) -> MutexGuard<'_, (BTreeMap<ComponentHash, Place>, u64)> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::blob::AwsSettings;
 use super::native::ChildCommand;
 
 /// How the operator host is set up.
@@ -23,6 +24,8 @@ pub struct HostConfig {
     pub output_bytes_max: usize,
     /// Where compiled components are kept; none: nowhere.
     pub code_cache: Option<PathBuf>,
+    /// How `s3://` is reached.
+    pub aws: AwsSettings,
 }
 
 impl Default for HostConfig {
@@ -35,6 +38,7 @@ impl Default for HostConfig {
             memory_bytes_max: 64 << 20,
             output_bytes_max: 16 << 20,
             code_cache: None,
+            aws: AwsSettings::of_process(),
         }
     }
 }
@@ -83,6 +87,17 @@ pub(super) const WRITTEN_BYTES_MAX: u64 = 1 << 30;
 pub(super) const BLOB_READERS_MAX: usize = 16;
 /// What one call reads of a blob.
 pub(super) const BLOB_READ_BYTES_MAX: usize = 1 << 20;
+/// What is read of a file at once.
+pub(super) const FILE_PIECE_BYTES: u64 = 256 << 10;
+/// Buckets and hosts that are kept connected; the one used least lately makes room.
+pub(super) const STORES_MAX: usize = 64;
+/// Connections to one of them that wait for the next request.
+pub(super) const IDLE_CONNECTIONS_MAX: usize = 8;
+/// How long a connection may take; all else that a blob takes is bounded by the task's deadline.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a request of a blob is repeated at once, and within which time: beyond that the task is tried again.
+pub(super) const BLOB_RETRIES_MAX: usize = 2;
+pub(super) const BLOB_RETRIES_TIMEOUT: Duration = Duration::from_secs(10);
 /// Random bytes of one call.
 pub(super) const RANDOM_BYTES_MAX: u32 = 65_536;
 /// Log lines of one task; the rest is dropped.

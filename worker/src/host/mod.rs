@@ -23,7 +23,7 @@
 //! - [`rehearsal`]: runs without a cluster. - [`registry`]: classes and files. - [`deployed`]: components by hash.
 //! - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from their threads to the session.
 //! - [`task_log`]: log lines. - [`heap`]: the worker's own memory.
-//! - [`idle`]: what waits for the next task.
+//! - [`idle`]: what waits for the next task. - [`recent`]: what is made once and kept.
 
 mod blob;
 mod deployed;
@@ -32,6 +32,7 @@ mod heap;
 mod idle;
 mod limits;
 mod native;
+mod recent;
 mod registry;
 mod rehearsal;
 mod remote;
@@ -49,7 +50,7 @@ use common::types::{ComponentHash, Item};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use blob::BlobError;
+pub use blob::{AwsSettings, BlobError};
 pub use deployed::Components;
 pub use error::{LoadProblem, OperatorError, OperatorFailure, StartError};
 pub use limits::{FILE_BYTES_MAX, HostConfig, MEMORIES_MAX};
@@ -62,6 +63,7 @@ pub use wasm::{
     CodeCacheUse, ComponentInfo, default_code_cache, engine_config, language, user_cache,
 };
 
+use blob::{Blobs, Stores};
 use registry::{Operators, Registry};
 
 /// One attempt at one task, as an operator is to see it.
@@ -107,6 +109,7 @@ impl OperatorRequest {
 struct Task {
     request: OperatorRequest,
     storage: Box<dyn StorageCalls>,
+    blobs: Blobs,
     deadline: Deadline,
 }
 
@@ -146,6 +149,7 @@ type Ended = (Result<Vec<Item>, OperatorFailure>, Box<dyn StorageCalls>);
 /// Finds and runs operators. One per worker, shared by its tasks.
 pub struct OperatorHost {
     registry: Registry,
+    stores: Arc<Stores>,
     slots: Arc<Semaphore>,
 }
 
@@ -163,8 +167,13 @@ impl OperatorHost {
     ) -> Result<Self, StartError> {
         heap::keep_no_large_blocks();
         let slots = Arc::new(Semaphore::new(config.slots.max(1) as usize));
+        let stores = Arc::new(Stores::new(config.aws.clone()));
         let registry = Registry::start(config, components).await?;
-        Ok(Self { registry, slots })
+        Ok(Self {
+            registry,
+            stores,
+            slots,
+        })
     }
 
     /// The classes that can be run now, by name, with where they come from.
@@ -207,14 +216,17 @@ impl OperatorHost {
     /// it returns.
     pub async fn run(
         &self,
-        request: OperatorRequest,
+        mut request: OperatorRequest,
         storage: Box<dyn StorageCalls>,
         deadline: Duration,
     ) -> Ran {
         let (class, run) = (request.class.clone(), request.run);
+        let grants = std::mem::take(&mut request.grants);
+        let rehearsal = request.rehearsal.clone();
         let task = Task {
             request,
             storage,
+            blobs: Blobs::new(grants, Arc::clone(&self.stores), rehearsal),
             deadline: Deadline::after(deadline),
         };
         let ((result, storage), cold) = self.run_task(task).await;

@@ -5,14 +5,14 @@
 mod memory;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use common::types::BlobUrl;
 use marionette_sdk::Level;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use url::Url;
 
 use super::blob::BlobError;
 pub use memory::{Call, Fault, MemoryStorage};
@@ -44,15 +44,17 @@ impl Rehearsal {
         lines.push((level, message.to_owned()));
     }
 
-    /// A store with the blob of this URL, if there is one, and its place there.
-    pub(super) async fn store(&self, url: &Url) -> Result<(Box<dyn ObjectStore>, Path), BlobError> {
-        let path = Path::from_url_path(url.path())
-            .map_err(|error| BlobError::InvalidUrl(error.to_string()))?;
+    /// A store with the blob of this URL, if there is one, at its place there.
+    pub(super) async fn store(
+        &self,
+        url: &BlobUrl,
+        path: &Path,
+    ) -> Result<Arc<dyn ObjectStore>, BlobError> {
         let store = InMemory::new();
         if let Some(blob) = self.blobs.get(url.as_str()) {
-            let put = store.put(&path, blob.clone().into()).await;
+            let put = store.put(path, blob.clone().into()).await;
             put.map_err(|error| BlobError::Other(error.to_string()))?;
         }
-        Ok((Box::new(store), path))
+        Ok(Arc::new(store))
     }
 }

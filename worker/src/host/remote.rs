@@ -76,13 +76,13 @@ pub(super) async fn serve<T>(
 /// An operator that is gone needs no answer.
 async fn perform(call: Call, storage: &mut dyn StorageCalls, blobs: &mut Blobs) {
     match call {
-        // Boxed: rare, and larger than all else that a task waits for.
+        // Boxed: rare, or of much at once, and larger than all else that a task waits for.
         Call::BlobSize(url, answer) => drop(answer.send(Box::pin(blobs.size(&url)).await)),
         Call::OpenBlob(url, range, answer) => {
             drop(answer.send(Box::pin(blobs.open(&url, range)).await));
         }
         Call::ReadBlob(reader, bytes_max, answer) => {
-            drop(answer.send(blobs.read(reader, bytes_max).await));
+            drop(answer.send(Box::pin(blobs.read(reader, bytes_max)).await));
         }
         Call::CloseBlob(reader) => blobs.close(reader),
         Call::UpdateIfVersionIs(id, old, new, answer) => {

@@ -3,6 +3,8 @@
 // Helpers outside of test functions fail a test in the same way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blob_server;
+mod blobs;
 mod cache;
 mod directory;
 mod example;

@@ -117,6 +117,17 @@ const CASES: &[Case] = &[
     ("SplitRange", "[10, 20]", &[], &[], Ok("10 20"), &[]),
     ("SumOfPrimes", "", &["10 20"], &[], Ok("60"), &[]),
     ("Sum", "", &["60", "-2"], &[], Ok("58"), &[]),
+    ("SplitText", "a text", &[], &[], Ok("a text"), &[]),
+    ("WordCount", "", &["a a", " a\n"], &[], Ok("3"), &[]),
+    ("Collect", "", &["any"], &[], Ok("any"), &[]),
+    (
+        "SumByKey",
+        "",
+        &["1"],
+        &[],
+        Err("operator SumByKey in run 7: invalid request: an item has no key"),
+        &[],
+    ),
     (
         "IncrementOperator",
         "x",

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::convert;
 use super::{NativeEnd, NativeOperators, Stop, StopOnDrop};
-use crate::host::blob::{BlobError, BlobRange, Blobs};
+use crate::host::blob::{BlobError, BlobRange};
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
 use crate::host::remote::{RemoteCalls, remote_calls, serve};
@@ -29,12 +29,11 @@ pub(in crate::host) async fn run(
     output_bytes_max: usize,
 ) -> Ended {
     let Task {
-        mut request,
+        request,
         mut storage,
+        blobs,
         deadline,
     } = task;
-    let grants = std::mem::take(&mut request.grants);
-    let blobs = Blobs::new(grants, request.rehearsal.clone());
     let (remote, calls) = remote_calls();
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();

@@ -23,7 +23,6 @@ use tokio::task::JoinSet;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::blob::Blobs;
 use super::error::OperatorFailure;
 use super::idle::Idle;
 use super::limits::{
@@ -221,12 +220,11 @@ impl WasmOperators {
     /// dropped or the time is over, that is at the next [`EPOCH_TICK`].
     pub(super) async fn run(&self, task: Task, slot: OwnedSemaphorePermit) -> Ended {
         let Task {
-            mut request,
+            request,
             mut storage,
+            blobs,
             deadline,
         } = task;
-        let grants = std::mem::take(&mut request.grants);
-        let blobs = Blobs::new(grants, request.rehearsal.clone());
         let (remote, calls) = remote_calls();
         let ticked = Ticked::default();
         let parts = TaskParts::new(&request, remote, ticked.clone());

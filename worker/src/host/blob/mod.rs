@@ -1,24 +1,33 @@
 //! Blobs: large data outside of the storage, read piece by piece by URL, and only where the application grants it.
 //!
-//! Promises: nothing is opened that no grant covers, whatever dots and escapes its URL has; memory is bounded by what
-//! one store hands out at once, whatever an operator asks for.
+//! Promises: nothing is opened that no grant covers, whatever dots and escapes its URL has, and wherever a server sends its
+//! clients instead; memory is bounded by a piece of a file, or what a connection holds at once, for each reader, whatever an
+//! operator asks for.
 //!
-//! Relies on: `object_store` for what a URL leads to. A file is followed through links: who may place links in a granted
-//! directory decides what is granted.
+//! Relies on: `object_store` for what a URL leads to; the task's deadline for servers that are silent. A file is followed
+//! through links: who may place links in a granted directory decides what is granted. A name is looked up by the system:
+//! who answers for a granted host decides what is there.
+//!
+//! - [`reader`]: what is left of a range. - [`stores`]: how buckets and hosts are reached. - [`connector`]: their connections.
+
+mod connector;
+mod reader;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use common::types::BlobUrl;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use thiserror::Error;
-use url::Url;
 
 use super::limits::{BLOB_READ_BYTES_MAX, BLOB_READERS_MAX};
 use super::rehearsal::Rehearsal;
+use reader::Reader;
+pub use stores::AwsSettings;
+pub(super) use stores::Stores;
 
 /// Why a blob could not be opened or read; the cases of the contract (`blob-error` in `operators/wit`).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -60,22 +69,22 @@ pub(super) struct BlobRange {
 pub(super) struct Blobs {
     /// Prefixes in normal form.
     grants: Vec<String>,
+    stores: Arc<Stores>,
     rehearsal: Option<Arc<Rehearsal>>,
     readers: BTreeMap<u64, Reader>,
     opened: u64,
 }
 
-struct Reader {
-    stream: BoxStream<'static, object_store::Result<Bytes>>,
-    /// What has come and was not read yet.
-    piece: Bytes,
-}
-
 impl Blobs {
     /// In a rehearsal they are its blobs.
-    pub(super) fn new(grants: Vec<String>, rehearsal: Option<Arc<Rehearsal>>) -> Self {
+    pub(super) fn new(
+        grants: Vec<String>,
+        stores: Arc<Stores>,
+        rehearsal: Option<Arc<Rehearsal>>,
+    ) -> Self {
         Self {
             grants,
+            stores,
             rehearsal,
             readers: BTreeMap::new(),
             opened: 0,
@@ -94,26 +103,9 @@ impl Blobs {
             let limit = format!("a task opens at most {BLOB_READERS_MAX} blobs at once");
             return Err(BlobError::LimitExceeded(limit));
         }
-        let bytes = store.head(&path).await.map_err(failed)?.size;
-        if range.offset > bytes {
-            return Err(BlobError::InvalidRange { bytes });
-        }
-        let left = bytes - range.offset;
-        let length = range.length.map_or(left, |length| length.min(left));
-        let stream = if length == 0 {
-            futures::stream::empty().boxed()
-        } else {
-            let bounded = GetRange::Bounded(range.offset..range.offset + length);
-            let options = GetOptions {
-                range: Some(bounded),
-                ..GetOptions::default()
-            };
-            let found = store.get_opts(&path, options).await.map_err(failed)?;
-            found.into_stream()
-        };
+        let reader = Reader::open(store.as_ref(), &path, range).await?;
         self.opened += 1;
-        let piece = Bytes::new();
-        self.readers.insert(self.opened, Reader { stream, piece });
+        self.readers.insert(self.opened, reader);
         Ok(self.opened)
     }
 
@@ -122,15 +114,8 @@ impl Blobs {
         let Some(reader) = self.readers.get_mut(&reader) else {
             return Ok(Bytes::new());
         };
-        while reader.piece.is_empty() {
-            match reader.stream.next().await {
-                Some(piece) => reader.piece = piece.map_err(failed)?,
-                None => return Ok(Bytes::new()),
-            }
-        }
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let wanted = bytes_max.clamp(1, BLOB_READ_BYTES_MAX);
-        Ok(reader.piece.split_to(wanted.min(reader.piece.len())))
+        reader.read(bytes_max.clamp(1, BLOB_READ_BYTES_MAX)).await
     }
 
     pub(super) fn close(&mut self, reader: u64) {
@@ -138,25 +123,25 @@ impl Blobs {
     }
 
     /// The store of a URL that is granted, and its place there.
-    async fn find(&mut self, url: &str) -> Result<(Box<dyn ObjectStore>, Path), BlobError> {
-        let invalid = |error: String| BlobError::InvalidUrl(error);
-        // Parsed first: what is compared has no dots left in it.
-        let url = Url::parse(url).map_err(|error| invalid(error.to_string()))?;
-        if !self.grants.iter().any(|grant| covers(grant, url.as_str())) {
+    async fn find(&mut self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), BlobError> {
+        let url = BlobUrl::parse(url).map_err(BlobError::InvalidUrl)?;
+        if !self.grants.iter().any(|grant| url.is_covered_by(grant)) {
             return Err(BlobError::NotGranted);
         }
-        if let Some(rehearsal) = &self.rehearsal {
-            // Boxed: rare, and large.
-            return Box::pin(rehearsal.store(&url)).await;
+        // A store knows no such names, and would open the one without the slash.
+        if url.is_directory() {
+            return Err(BlobError::InvalidUrl(
+                "a blob's URL does not end in `/`".to_owned(),
+            ));
         }
-        object_store::parse_url(&url).map_err(|error| invalid(error.to_string()))
+        let path = Path::from_url_path(url.path());
+        let path = path.map_err(|error| BlobError::InvalidUrl(error.to_string()))?;
+        let store = match &self.rehearsal {
+            Some(rehearsal) => rehearsal.store(&url, &path).await?,
+            None => self.stores.find(&url).await?,
+        };
+        Ok((store, path))
     }
-}
-
-/// Whether a prefix ends where a part of the URL does: `file:///data` covers `file:///data/a`, not `file:///database`.
-fn covers(grant: &str, url: &str) -> bool {
-    url.strip_prefix(grant)
-        .is_some_and(|rest| rest.is_empty() || grant.ends_with('/') || rest.starts_with('/'))
 }
 
 fn failed(error: object_store::Error) -> BlobError {
@@ -170,6 +155,12 @@ fn failed(error: object_store::Error) -> BlobError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use url::Url;
+
+    fn granting(grant: String) -> Blobs {
+        let stores = Arc::new(Stores::new(AwsSettings::default()));
+        Blobs::new(vec![grant], stores, None)
+    }
 
     const ALL: BlobRange = BlobRange {
         offset: 0,
@@ -185,7 +176,7 @@ mod tests {
     async fn a_range_is_read_piece_by_piece() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a b"), "0123456789").unwrap();
-        let mut blobs = Blobs::new(vec![url(&directory, "")], None);
+        let mut blobs = granting(url(&directory, ""));
         let url = url(&directory, "a%20b");
         assert_eq!(blobs.size(&url).await, Ok(10));
         let range = BlobRange {
@@ -216,7 +207,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("open")).unwrap();
         std::fs::write(directory.path().join("secret"), "s").unwrap();
-        let mut blobs = Blobs::new(vec![url(&directory, "open")], None);
+        let mut blobs = granting(url(&directory, "open"));
         for name in [
             "secret",
             "open/../secret",
@@ -239,10 +230,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_is_replaced_is_read_to_its_end_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let (text, next) = (directory.path().join("text"), directory.path().join("next"));
+        let old = "old ".repeat(1 << 18);
+        std::fs::write(&text, &old).unwrap();
+        std::fs::write(&next, "new").unwrap();
+        let mut blobs = granting(url(&directory, ""));
+        let reader = blobs.open(&url(&directory, "text"), ALL).await.unwrap();
+        let mut read = blobs.read(reader, 10).await.unwrap().to_vec();
+        std::fs::rename(&next, &text).unwrap();
+        loop {
+            let piece = blobs.read(reader, u32::MAX).await.unwrap();
+            if piece.is_empty() {
+                break;
+            }
+            read.extend_from_slice(&piece);
+        }
+        assert_eq!(read, old.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_cut_while_it_is_read_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = directory.path().join("text");
+        std::fs::write(&text, "old ".repeat(1 << 18)).unwrap();
+        let mut blobs = granting(url(&directory, ""));
+        let reader = blobs.open(&url(&directory, "text"), ALL).await.unwrap();
+        std::fs::write(&text, "cut").unwrap();
+        let error = blobs.read(reader, 10).await;
+        assert!(matches!(error, Err(BlobError::Unavailable(_))), "{error:?}");
+    }
+
+    #[tokio::test]
     async fn readers_are_bounded() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a"), "").unwrap();
-        let mut blobs = Blobs::new(vec![url(&directory, "")], None);
+        let mut blobs = granting(url(&directory, ""));
         let url = url(&directory, "a");
         for _ in 0..BLOB_READERS_MAX {
             blobs.open(&url, ALL).await.unwrap();
