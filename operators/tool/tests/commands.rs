@@ -295,7 +295,7 @@ async fn one_shot_of_an_unknown_class_offers_those_that_are_near() {
     let refusal = once(setup("Sort", "", &[])).await.refusal();
     assert!(
         refusal.ends_with(
-            "there are: AddOperator, CounterOperator, IncrementOperator, SplitRange, Sum, SumOfPrimes, UpdateAndChainOperator"
+            "there are: AddOperator, Collect, CounterOperator, IncrementOperator, SplitRange, SplitText, Sum, SumByKey, SumOfPrimes, UpdateAndChainOperator, WordCount"
         ),
         "{refusal}"
     );

@@ -19,14 +19,18 @@ fn names(host: &OperatorHost) -> Vec<String> {
     host.classes().into_iter().map(|info| info.class).collect()
 }
 
-const BUILT_IN: [&str; 7] = [
+const BUILT_IN: [&str; 11] = [
     "AddOperator",
+    "Collect",
     "CounterOperator",
     "IncrementOperator",
     "SplitRange",
+    "SplitText",
     "Sum",
+    "SumByKey",
     "SumOfPrimes",
     "UpdateAndChainOperator",
+    "WordCount",
 ];
 
 #[tokio::test]
