@@ -6,7 +6,7 @@
 //! - [`partition`]: nodes are cut off from one another · [`network`]: how · [`full_disk`]
 //! - [`converged`]: whether they hold the same · [`binary`]: which binary · [`ports`]
 //! - [`launcher`]: the threads that start processes, in a network of their own
-//! - [`platform`]: with a scheduler and workers
+//! - [`platform`]: with a scheduler and workers · [`runs`]: a client of it
 //! - [`speed`]: how fast the storage is, and its rival
 //!
 //! Whatever is started here is gone when the process that has started it ends, however it ends.
@@ -26,6 +26,7 @@ pub mod platform;
 pub mod ports;
 pub mod process;
 pub mod report;
+pub mod runs;
 pub mod speed;
 pub mod verdict;
 pub mod workload;
