@@ -16,6 +16,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// How long the scheduler holds one question for a run's outcome.
 const AWAIT_RUN_MS: u32 = 500;
+/// The same while a person watches how far the run is.
+const WATCHED_RUN_MS: u32 = 200;
 /// Most questions for outcomes at once: they share a connection with everything else.
 const FOLLOWED_MAX: usize = 64;
 /// A scheduler silent for this long has lost its runs.
@@ -222,15 +224,15 @@ impl Runs {
     }
 
     /// One question for the outcome of a run.
-    async fn ask(&self, run: RunKey) -> Result<RunReport, Status> {
-        let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
+    async fn ask(&self, run: RunKey, wait_ms: u32) -> Result<RunReport, Status> {
+        let wait = Duration::from_millis(u64::from(wait_ms));
         let permit = self.questions.acquire().await;
         let client = self.cluster.scheduler(wait + CALL_MAX).await;
         let client = client.map_err(|failure| Status::unavailable(failure.message()))?;
         let report = client
             .await_run(&AwaitRunRequest {
                 run: run.number,
-                wait_ms: AWAIT_RUN_MS,
+                wait_ms,
             })
             .await;
         drop(permit);
@@ -250,11 +252,18 @@ impl Runs {
 /// Follows one run to its outcome.
 async fn follow(runs: Arc<Runs>, run: RunKey, counted: Counted) {
     let mut silent_since_ms = None;
+    let mut bar = runs.cluster.output.bars().of_run();
     let report = loop {
-        let why = match runs.ask(run).await {
+        let wait_ms = if bar.is_shown() {
+            WATCHED_RUN_MS
+        } else {
+            AWAIT_RUN_MS
+        };
+        let why = match runs.ask(run, wait_ms).await {
             Ok(report) if has_ended(&report) => break report,
-            Ok(_) => {
+            Ok(report) => {
                 silent_since_ms = None;
+                bar.show(&report);
                 continue;
             }
             Err(status) => status,
@@ -267,6 +276,7 @@ async fn follow(runs: Arc<Runs>, run: RunKey, counted: Counted) {
         }
         runs.cluster.fabric.sleep(POLL_INTERVAL).await;
     };
+    drop(bar);
     runs.end(run, report, counted);
 }
 
