@@ -11,6 +11,7 @@ mod terminal;
 mod verify;
 
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     };
     telemetry::start(logged).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads(cli.command.as_ref()))
         .enable_all()
         .build()
         .map_err(|error| Failure::other(format!("the runtime could not be started: {error}")))?;
@@ -53,6 +55,16 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     // A thread that still reads the terminal does not keep the process.
     runtime.shutdown_background();
     ended
+}
+
+/// Of the runtime. A node is one task, with others around it that only read and write messages, and seldom has a machine to
+/// itself: with a thread for each core, they would mostly wake one another.
+fn threads(command: Option<&Command>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    match command {
+        Some(Command::Scheduler(_) | Command::Storage(_) | Command::Worker(_)) => cores.div_ceil(2),
+        _ => cores,
+    }
 }
 
 /// Blocks this thread, which nobody else needs.

@@ -29,8 +29,10 @@ pub enum Node {
 /// Runs a node until a signal ends this process.
 pub async fn run(node: Node, fabric: FabricHandle) -> Result<ExitCode, Failure> {
     let on_ready = on_ready(node.name());
-    node.run(fabric, Box::pin(signals::shutdown()?), on_ready)
-        .await?;
+    let shutdown = Box::pin(signals::shutdown()?);
+    // Among the runtime's own threads: on the main one, each request would have to wake it.
+    let ended = tokio::spawn(node.run(fabric, shutdown, on_ready)).await;
+    ended.unwrap_or_else(|lost| Err(Failure::other(lost.to_string())))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -93,7 +93,7 @@ fn nodes_live_at_the_pcs_of_their_host_which_prints_what_they_say() {
     let folder = Folder::new();
     let puppetmaster = folder.run_with(&script, &["--pcs", &here_url, "--pcs", &there_url]);
     puppetmaster.wait_for_line("run 1 completed: 2");
-    assert_eq!(children_of(puppetmaster.pid()), []);
+    assert!(children_of(puppetmaster.pid()).is_empty());
     node_pids(here.pid(), 3);
     node_pids(there.pid(), 2);
     for (pcs, own, others) in [
@@ -115,8 +115,8 @@ fn nodes_live_at_the_pcs_of_their_host_which_prints_what_they_say() {
     }
     send(puppetmaster.pid(), Signal::SIGINT);
     assert_eq!(code(&puppetmaster.finish()), Some(1), "interrupted");
-    assert_eq!(children_of(here.pid()), []);
-    assert_eq!(children_of(there.pid()), []);
+    assert!(children_of(here.pid()).is_empty());
+    assert!(children_of(there.pid()).is_empty());
 }
 
 // 5

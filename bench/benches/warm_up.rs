@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bench::binary;
-use bench::platform::Platform;
+use bench::platform::{Platform, Shape};
 use bench::speed::Result;
 use bytes::Bytes;
 use clap::Parser;
@@ -102,7 +102,12 @@ async fn compare(options: &Options, binary: &Path, stages: &Stages) -> Result<()
 
 /// The first run on a new platform, submitted as soon as everything is deployed.
 async fn first_run(binary: &Path, stages: &Stages, options: &[&str]) -> Result<FirstRun> {
-    let platform = Platform::start(binary, stages.components.len(), options).await?;
+    let shape = Shape {
+        workers: stages.components.len(),
+        scheduler: options,
+        ..Shape::default()
+    };
+    let platform = Platform::start(binary, shape).await?;
     let begun = Instant::now();
     for component in &stages.components {
         platform.deploy(&Bytes::clone(component)).await?;

@@ -6,7 +6,7 @@
 //! - [`partition`]: nodes are cut off from one another · [`network`]: how · [`full_disk`]
 //! - [`converged`]: whether they hold the same · [`binary`]: which binary · [`ports`]
 //! - [`launcher`]: the threads that start processes, in a network of their own
-//! - [`platform`]: with a scheduler and workers
+//! - [`platform`]: with a scheduler and workers · [`runs`]: a client of it
 //! - [`speed`]: how fast the storage is, and its rival
 //! - [`zipf`]: text without end · [`words`]: what is in it
 //!
@@ -27,6 +27,7 @@ pub mod platform;
 pub mod ports;
 pub mod process;
 pub mod report;
+pub mod runs;
 pub mod speed;
 pub mod verdict;
 pub mod words;

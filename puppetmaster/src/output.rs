@@ -5,15 +5,17 @@
 
 mod deployment;
 mod event;
+mod progress;
 mod text;
 mod trace;
 
 pub use deployment::{Deployment, OperatorRow};
 pub use event::{Event, RecordRow};
+pub use progress::{Bars, RunBar};
 pub use text::{printable, run_output};
 pub use trace::Told;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 /// How events are written.
@@ -43,6 +45,7 @@ pub struct Output {
     /// Only diagnostics are coloured, and only on a terminal.
     colour: bool,
     sink: Sink,
+    bars: Bars,
 }
 
 impl Output {
@@ -51,12 +54,22 @@ impl Output {
             format,
             colour,
             sink,
+            bars: Bars::none(),
         }
     }
 
-    /// Writes to the standard output and error of this process.
+    /// Writes to the standard output and error of this process. Texts on a terminal come with progress bars.
     pub fn standard(format: Format, colour: bool) -> Self {
-        Self::new(format, colour, Arc::new(write_standard))
+        let mut standard = Self::new(format, colour, Arc::new(write_standard));
+        if format == Format::Text && std::io::stderr().is_terminal() {
+            standard.bars = Bars::on_terminal();
+        }
+        standard
+    }
+
+    /// How far long runs are.
+    pub fn bars(&self) -> &Bars {
+        &self.bars
     }
 
     /// The same, but each text is offered to `printer` first, which says whether it has printed it.
@@ -78,7 +91,8 @@ impl Output {
             Format::Text => text::render(event, self.colour),
             Format::Json => event.to_json().to_string(),
         };
-        (self.sink)(event.channel(), text.strip_suffix('\n').unwrap_or(&text));
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        self.bars.aside(|| (self.sink)(event.channel(), text));
     }
 
     /// A remark that is no result.

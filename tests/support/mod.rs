@@ -4,6 +4,7 @@
 //! it waited for. A test waits for conditions, never for a time.
 #![allow(dead_code, reason = "no test uses all of them")]
 
+pub mod by_hand;
 pub mod cluster;
 pub mod examples;
 pub mod ports;

@@ -28,6 +28,8 @@ pub enum Event {
 pub struct Load {
     pub running: usize,
     pub queued: usize,
+    /// Tasks that were ever given a slot.
+    pub started: u64,
     /// Reports and requests that are not acknowledged.
     pub deliveries: usize,
 }
@@ -77,6 +79,7 @@ impl Server {
             Event::Load(reply) => drop(reply.send(Load {
                 running: self.core.running(),
                 queued: self.core.queued(),
+                started: self.core.started(),
                 deliveries: self.core.deliveries(),
             })),
         }

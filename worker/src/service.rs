@@ -165,6 +165,7 @@ impl node::Service for Service {
         let mut details = vec![
             ("running", load.running.to_string()),
             ("queued", load.queued.to_string()),
+            ("tasks started", load.started.to_string()),
             ("unacknowledged", load.deliveries.to_string()),
             ("slots", self.slots.to_string()),
             ("left for others", self.left()),

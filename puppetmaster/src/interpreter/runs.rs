@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// How long the scheduler holds one question for a run's outcome.
 const AWAIT_RUN_MS: u32 = 500;
+/// The same while a person watches how far the run is.
+const WATCHED_RUN_MS: u32 = 200;
 /// Most questions for outcomes at once: they share a connection with everything else.
 const FOLLOWED_MAX: usize = 64;
 /// A scheduler silent for this long has lost its runs.
@@ -215,17 +217,12 @@ impl Runs {
     }
 
     /// One question for the outcome of a run.
-    async fn ask(&self, run: u64) -> Result<RunReport, Status> {
-        let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
+    async fn ask(&self, run: u64, wait_ms: u32) -> Result<RunReport, Status> {
+        let wait = Duration::from_millis(u64::from(wait_ms));
         let permit = self.questions.acquire().await;
         let client = self.cluster.scheduler(wait + CALL_MAX).await;
         let client = client.map_err(|failure| Status::unavailable(failure.message()))?;
-        let report = client
-            .await_run(&AwaitRunRequest {
-                run,
-                wait_ms: AWAIT_RUN_MS,
-            })
-            .await;
+        let report = client.await_run(&AwaitRunRequest { run, wait_ms }).await;
         drop(permit);
         report
     }
@@ -255,11 +252,18 @@ impl Drop for Waits<'_> {
 /// Follows one run to its outcome. A scheduler that was started again goes on with it.
 async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
     let mut silent_since_ms = None;
+    let mut bar = runs.cluster.output.bars().of_run();
     let report = loop {
-        let why = match runs.ask(run).await {
+        let wait_ms = if bar.is_shown() {
+            WATCHED_RUN_MS
+        } else {
+            AWAIT_RUN_MS
+        };
+        let why = match runs.ask(run, wait_ms).await {
             Ok(report) if has_ended(&report) => break report,
-            Ok(_) => {
+            Ok(report) => {
                 silent_since_ms = None;
+                bar.show(&report);
                 continue;
             }
             Err(status) => status,
@@ -277,6 +281,7 @@ async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
         }
         runs.cluster.fabric.sleep(POLL_INTERVAL).await;
     };
+    drop(bar);
     runs.end(run, report, counted);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::language::complete::{Offer, complete};
-use crate::output::Output;
+use crate::output::{Bars, Output};
 use reedline::{
     ColumnarMenu, Completer, CompletionResult, DefaultPrompt, DefaultPromptSegment, Emacs,
     ExternalPrinter, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Reedline,
@@ -33,16 +33,21 @@ pub enum Typed {
 }
 
 /// Prints above the prompt while there is one.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Printer {
     prompting: Arc<AtomicBool>,
     sender: Arc<Mutex<Option<SyncSender<String>>>>,
+    bars: Bars,
 }
 
 impl Printer {
     /// And the output, whose texts go above the prompt while there is one.
     pub fn above(output: &Output) -> (Self, Output) {
-        let printer = Self::default();
+        let printer = Self {
+            prompting: Arc::default(),
+            sender: Arc::default(),
+            bars: output.bars().clone(),
+        };
         let first = printer.clone();
         let output = output.printed_by(move |text| first.print(text));
         (printer, output)
@@ -106,7 +111,7 @@ fn edit(
     let prompt = DefaultPrompt::new(name, DefaultPromptSegment::Empty);
     while asked.recv().is_ok() {
         printer.prompting.store(true, Ordering::Release);
-        let signal = editor.read_line(&prompt);
+        let signal = printer.bars.absent_while(|| editor.read_line(&prompt));
         printer.prompting.store(false, Ordering::Release);
         // Without a place for it there is only this session's history.
         let _ = editor.sync_history();

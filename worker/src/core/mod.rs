@@ -31,6 +31,7 @@ pub struct Core {
     slots: usize,
     queue: VecDeque<Arc<Task>>,
     running: BTreeMap<TaskKey, Running>,
+    started: u64,
     deliveries: usize,
     memory: Memory,
 }
@@ -47,6 +48,7 @@ impl Core {
             slots: slots.max(1),
             queue: VecDeque::new(),
             running: BTreeMap::new(),
+            started: 0,
             deliveries: 0,
             memory: Memory::default(),
         }
@@ -75,6 +77,11 @@ impl Core {
 
     pub fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// How many tasks were ever given a slot.
+    pub fn started(&self) -> u64 {
+        self.started
     }
 
     pub fn queued(&self) -> usize {
@@ -170,6 +177,7 @@ impl Core {
             let time_ms = task
                 .timeout_ms()
                 .map_or(left_ms, |timeout_ms| timeout_ms.min(left_ms));
+            self.started += 1;
             self.running.insert(
                 task.key,
                 Running {
