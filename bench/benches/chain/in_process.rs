@@ -50,6 +50,8 @@ impl InProcess {
             address: scheduler.clone(),
             ring: Some(ring),
             warm_up: true,
+            keep_runs: ::scheduler::KEEP_RUNS_DEFAULT,
+            http: None,
         };
         let run =
             |fabric, on_ready| ::scheduler::run(config, fabric, std::future::pending(), on_ready);
