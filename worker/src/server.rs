@@ -18,7 +18,7 @@ pub const EVENTS_MAX: usize = 1_024;
 /// Everything that reaches the server from outside.
 pub enum Event {
     /// An input; the answer of its step, if it has one.
-    Request(Input, oneshot::Sender<Option<Result<(), Refusal>>>),
+    Request(Box<Input>, oneshot::Sender<Option<Result<(), Refusal>>>),
     /// What the machine has to do right now.
     Load(oneshot::Sender<Load>),
 }
@@ -75,7 +75,7 @@ impl Server {
     fn take(&mut self, event: Event) {
         // A caller that has given up needs no answer.
         match event {
-            Event::Request(input, reply) => drop(reply.send(self.step(input))),
+            Event::Request(input, reply) => drop(reply.send(self.step(*input))),
             Event::Load(reply) => drop(reply.send(Load {
                 running: self.core.running(),
                 queued: self.core.queued(),

@@ -35,7 +35,7 @@ pub struct Service {
 impl Service {
     async fn request(&self, input: Input) -> Result<Option<Result<(), Refusal>>, Status> {
         let (reply, answer) = oneshot::channel();
-        self.put(Event::Request(input, reply)).await?;
+        self.put(Event::Request(Box::new(input), reply)).await?;
         answer.await.map_err(|_| stopping())
     }
 

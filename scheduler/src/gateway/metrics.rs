@@ -177,7 +177,7 @@ mod tests {
         reason = "UPDATE_EXPECT writes it so"
     )]
     fn the_text_format_is_kept() {
-        let mut text = of_core(&Core::new(0, None, true));
+        let mut text = of_core(&Core::new(0, None, true, 1));
         let requests = Requests::default();
         let key = ("/v1/\"\\\n".to_owned(), "GET", 200);
         requests.0.lock().unwrap().insert(key, 2);

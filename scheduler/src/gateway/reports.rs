@@ -99,6 +99,7 @@ pub struct Trace {
 
 /// One attempt that has ended: at a stage, or at a task of a `map` or `reduce`.
 #[derive(Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "it is called so everywhere")]
 struct Task {
     order: u32,
     /// The number of the task within a `map` or `reduce`.
