@@ -29,7 +29,7 @@ use in_process::InProcess;
 const PATIENCE: Duration = Duration::from_mins(1);
 const WORKERS: usize = 2;
 const STORAGES: usize = 3;
-const LENGTHS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+const LENGTHS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 const CLIENTS: [usize; 3] = [1, 16, 64];
 /// "The cost of a hop does not grow with the chain": the dearest against the cheapest.
 const AIM_FLAT: f64 = 1.5;
@@ -129,7 +129,7 @@ async fn lengths(options: &Options, name: &str, servers: &impl Servers, runs: &R
     Ok(())
 }
 
-fn chain(length: usize) -> Arc<str> {
+fn chain(length: u32) -> Arc<str> {
     let stages = (0..length).map(|stage| format!("operator {NOTHING} {stage}\n"));
     stages.collect::<String>().into()
 }
@@ -140,7 +140,7 @@ fn print_hops(name: &str, p50_us: &[f64]) {
     let hops: Vec<(String, f64)> = pairs
         .filter_map(|(lengths, p50_us)| match (lengths, p50_us) {
             ([from, to], [less, more]) => {
-                Some((format!("{from}…{to}"), (more - less) / (to - from) as f64))
+                Some((format!("{from}…{to}"), (more - less) / f64::from(to - from)))
             }
             _ => None,
         })

@@ -101,7 +101,7 @@ impl ByHand {
     }
 
     pub fn load(&self, worker: &str) -> Load {
-        let (_, address) = &self.workers[worker];
+        let (_, address) = self.workers.get(worker).unwrap();
         let client = node::Client::new(self.fabric.clone(), address.clone(), CALL_MAX);
         let status = self.wait(client.status(&Empty {})).unwrap();
         let detail = |name: &str| {
