@@ -2,6 +2,13 @@
 //!
 //! `CHAOS_SEED` repeats the choices of a run, `CHAOS_RUNS` says how many runs there are.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
