@@ -71,15 +71,22 @@ fn outcome_record(place: u32) -> RecordId {
     format!("{}{place:08}/outcome", prefix())
 }
 
+/// What earlier lives of the scheduler have kept.
+pub struct Found {
+    pub runs: Vec<Recovered>,
+    /// All storage nodes have answered.
+    pub is_whole: bool,
+}
+
 impl RunStore {
     /// Finds what earlier lives have kept, and makes ready to keep more.
     pub async fn recover(
         fabric: FabricHandle,
         client: StorageClient,
         incarnation: u64,
-    ) -> Result<(Self, Vec<Recovered>), Status> {
+    ) -> Result<(Self, Found), Status> {
         let deadline_ms = fabric.now_ms() + STORAGE_MS;
-        let records = value::read_all(&client, &prefix(), deadline_ms).await?;
+        let (records, is_whole) = value::read_all(&client, &prefix(), deadline_ms).await?;
         let mut places = Places::default();
         let mut newest: BTreeMap<RunNumber, (u32, StoredRun)> = BTreeMap::new();
         for (id, found) in &records {
@@ -95,7 +102,7 @@ impl RunStore {
         let lineage = newest
             .last_key_value()
             .map_or(incarnation, |(_, (_, run))| run.lineage);
-        let mut recovered = Vec::new();
+        let mut runs = Vec::new();
         for (number, (place, run)) in newest {
             let id = outcome_record(place);
             let outcome = records
@@ -107,7 +114,7 @@ impl RunStore {
                 Ok(run) => {
                     places.free.remove(&place);
                     places.of.insert(number, place);
-                    recovered.push(run);
+                    runs.push(run);
                 }
                 Err(status) => {
                     tracing::warn!(run = number, %status, "a run that was kept is damaged");
@@ -123,7 +130,7 @@ impl RunStore {
             lineage,
             state: Arc::new(Mutex::new(places)),
         };
-        Ok((store, recovered))
+        Ok((store, Found { runs, is_whole }))
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {

@@ -13,8 +13,8 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
-use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Recovered, RunNumber};
-use crate::records::RunStore;
+use crate::core::{Answer, Change, Core, Dispatch, Input, Output, RunNumber};
+use crate::records::{Found, RunStore};
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 4_096;
@@ -38,7 +38,7 @@ pub enum Event {
     Request(Input, oneshot::Sender<Option<Answer>>),
     Inspect(Inspection),
     /// What earlier lives have kept, and where to keep more.
-    Recovered(RunStore, Vec<Recovered>),
+    Recovered(RunStore, Found),
     /// Tell when the run is kept, or why it could not be.
     AwaitKept(RunNumber, oneshot::Sender<Result<(), String>>),
     /// Tell when the run has its outcome: at once if it has it already or is not known.
@@ -147,11 +147,11 @@ impl Server {
                 let _ = reply.send(answer);
             }
             Event::Inspect(inspection) => inspection(&self.core, self.fabric.now_ms()),
-            Event::Recovered(store, runs) => {
+            Event::Recovered(store, Found { runs, is_whole }) => {
                 // It is told once.
                 let _ = self.lineage.set(store.lineage);
                 self.store = Some(store);
-                self.step(Input::Recover(runs));
+                self.step(Input::Recover { runs, is_whole });
             }
             Event::AwaitKept(number, reply) => self.await_kept(number, reply),
             Event::AwaitOutcome(number, reply) => self.await_outcome(number, reply),

@@ -16,7 +16,11 @@ pub enum Input {
     /// Answered by [`Answer::Submitted`].
     Submit(Submission),
     /// What an earlier life of this scheduler has left in the storage. Comes before the first submission.
-    Recover(Vec<Recovered>),
+    Recover {
+        runs: Vec<Recovered>,
+        /// Whether there may be runs at storage nodes that did not answer.
+        is_whole: bool,
+    },
     /// An [`Output::Keep`] has come to its end: a run that could not be kept does not exist.
     Kept {
         run: RunNumber,

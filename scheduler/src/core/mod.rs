@@ -81,7 +81,7 @@ impl Core {
                 let result = self.submit(now_ms, submission, outputs);
                 outputs.push(Output::Answer(Answer::Submitted(result)));
             }
-            Input::Recover(runs) => self.recover(now_ms, runs, outputs),
+            Input::Recover { runs, is_whole } => self.recover(now_ms, runs, is_whole, outputs),
             Input::Kept { run, result } => self.kept(now_ms, run, result.is_ok(), outputs),
             Input::Settled { run } => self.runs.settle(run),
             Input::Heartbeat(heartbeat) => {

@@ -9,6 +9,7 @@ use common::types::{RECOVERIES_MAX, first_attempt};
 use super::Core;
 use super::event::{Output, Recovered};
 use super::run::{Run, RunNumber};
+use super::runs::IN_FLIGHT_RUNS_MAX;
 
 impl Core {
     /// Takes up the runs of an earlier life.
@@ -16,6 +17,7 @@ impl Core {
         &mut self,
         now_ms: u64,
         mut recovered: Vec<Recovered>,
+        is_whole: bool,
         outputs: &mut Vec<Output>,
     ) {
         recovered.sort_by_key(|run| run.number);
@@ -39,6 +41,10 @@ impl Core {
                 }
                 None => self.take_up(run, outputs),
             }
+        }
+        if !is_whole {
+            // A run with the number of another one would be taken for it by whoever remembers what that did.
+            self.runs.skip(IN_FLIGHT_RUNS_MAX as u64);
         }
     }
 

@@ -124,11 +124,17 @@ impl Runs {
         }
     }
 
-    /// The outcome of the run may be told.
+    /// The outcome of the run may be told; and the run be forgotten.
     pub fn settle(&mut self, number: RunNumber) {
         if let Some(run) = self.known.get_mut(&number) {
             run.settled = true;
         }
+        self.forget();
+    }
+
+    /// Leaves out numbers that runs may have that are not known.
+    pub fn skip(&mut self, runs: u64) {
+        self.submitted += runs;
     }
 
     /// Which runs are known no more.
@@ -218,7 +224,6 @@ impl Runs {
         run.resend = None;
         self.history_bytes += bytes_of(run);
         self.history.push_back(number);
-        self.forget();
         true
     }
 
@@ -253,16 +258,19 @@ impl Runs {
         past.map(|(_, number)| *number).collect()
     }
 
-    /// Drops the oldest finished runs while there are too many; the newest stays.
+    /// Drops the oldest finished runs while there are too many; the newest stays, and what is not settled.
     fn forget(&mut self) {
         while self.history.len() > self.history_runs_max
             || (self.history.len() > 1 && self.history_bytes > HISTORY_BYTES_MAX)
         {
-            let Some(run) = self
-                .history
-                .pop_front()
-                .and_then(|number| self.known.remove(&number))
-            else {
+            let oldest = self.history.front().copied();
+            let is_settled =
+                |number: &RunNumber| self.known.get(number).is_none_or(|run| run.settled);
+            let Some(oldest) = oldest.filter(is_settled) else {
+                return;
+            };
+            self.history.pop_front();
+            let Some(run) = self.known.remove(&oldest) else {
                 return;
             };
             self.history_bytes -= bytes_of(&run);

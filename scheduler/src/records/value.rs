@@ -65,12 +65,12 @@ pub fn decode<M: Message + Default>(
 }
 
 /// The newest version of every record below the prefix that any node knows. Each partition is answered for by at least
-/// one of its replicas, and by all that can be reached.
+/// one of its replicas, and by all that can be reached: true when that is all of them.
 pub async fn read_all(
     client: &StorageClient,
     prefix: &str,
     deadline_ms: u64,
-) -> Result<BTreeMap<RecordId, RecordVersion>, Status> {
+) -> Result<(BTreeMap<RecordId, RecordVersion>, bool), Status> {
     let nodes = client.ring().nodes.iter().map(|node| node.replica);
     let reads = nodes.map(async |replica| {
         let route = Route {
@@ -104,7 +104,7 @@ pub async fn read_all(
             Kind::Unavailable,
             format!("not every record of a run can be read: {status}"),
         )),
-        _ => Ok(newest),
+        failure => Ok((newest, failure.is_none())),
     }
 }
 

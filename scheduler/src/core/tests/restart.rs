@@ -114,7 +114,10 @@ fn runs_without_an_outcome_begin_again_as_new_attempts() {
         recovered(2, "A", Some(RunState::Cancelled)),
     ];
     check(
-        &show(&cluster.step(Input::Recover(runs))),
+        &show(&cluster.step(Input::Recover {
+            runs,
+            is_whole: true,
+        })),
         expect![[r"
         run 3 stage 0 waits for a worker with A
     "]],
@@ -163,7 +166,10 @@ fn runs_without_an_outcome_begin_again_as_new_attempts() {
 #[test]
 fn tasks_of_a_recovered_run_are_new_attempts_too() {
     let mut cluster = Cluster::with(&["w1"]);
-    cluster.step(Input::Recover(vec![recovered(1, "A B* A", None)]));
+    cluster.step(Input::Recover {
+        runs: vec![recovered(1, "A B* A", None)],
+        is_whole: true,
+    });
     check(
         &cluster.done("1/1048578/0", "w1"),
         expect![[r#"
@@ -185,7 +191,10 @@ fn a_key_stands_for_its_run_in_the_next_life_too() {
     let mut cluster = Cluster::with(&["w1"]);
     let mut run = recovered(5, "A", Some(RunState::Cancelled));
     run.submission.key = Some("mine".to_owned());
-    cluster.step(Input::Recover(vec![run]));
+    cluster.step(Input::Recover {
+        runs: vec![run],
+        is_whole: true,
+    });
     check(
         &cluster.submit_with_key("mine", "A"),
         expect![[r"
@@ -199,7 +208,10 @@ fn a_run_whose_time_is_up_expires() {
     let mut cluster = Cluster::with(&["w1"]);
     let mut run = recovered(1, "A", None);
     run.left_ms = 0;
-    cluster.step(Input::Recover(vec![run]));
+    cluster.step(Input::Recover {
+        runs: vec![run],
+        is_whole: true,
+    });
     check(
         &cluster.tick_at(0),
         expect![[r"
@@ -208,4 +220,13 @@ fn a_run_whose_time_is_up_expires() {
         finished 1: expired: no outcome within 0 ms: operator A (stage 0) on worker w1 had not ended
     "]],
     );
+}
+
+#[test]
+fn numbers_of_runs_that_may_come_to_light_are_left_out() {
+    let mut cluster = Cluster::with(&["w1"]);
+    let runs = vec![recovered(7, "A", Some(RunState::Cancelled))];
+    let is_whole = false;
+    cluster.step(Input::Recover { runs, is_whole });
+    assert!(cluster.submit("A").ends_with("accepted 10008\n"));
 }
