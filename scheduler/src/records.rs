@@ -20,7 +20,7 @@ use common::fabric::FabricHandle;
 use common::proto::{Level, StoredOutcome, StoredRun};
 use common::status::Status;
 use common::types::{
-    CommitMode, RESERVED_PREFIX, RecordId, RecordVersion, RunOrigin, UpdateId, Version,
+    CommitMode, RUNS_PREFIX, RecordId, RecordVersion, RunOrigin, UpdateId, Version,
 };
 use prost::Message;
 
@@ -54,21 +54,17 @@ struct Places {
     writes: u64,
 }
 
-fn prefix() -> String {
-    format!("{RESERVED_PREFIX}run/")
-}
-
 fn run_record(place: u32) -> RecordId {
-    format!("{}{place:08}", prefix())
+    format!("{RUNS_PREFIX}{place:08}")
 }
 
 /// The place whose run this record holds.
 fn place_of(id: &str) -> Option<u32> {
-    id.strip_prefix(&prefix())?.parse().ok()
+    id.strip_prefix(RUNS_PREFIX)?.parse().ok()
 }
 
 fn outcome_record(place: u32) -> RecordId {
-    format!("{}{place:08}/outcome", prefix())
+    format!("{RUNS_PREFIX}{place:08}/outcome")
 }
 
 /// What earlier lives of the scheduler have kept.
@@ -86,7 +82,7 @@ impl RunStore {
         incarnation: u64,
     ) -> Result<(Self, Found), Status> {
         let deadline_ms = fabric.now_ms() + STORAGE_MS;
-        let (records, is_whole) = value::read_all(&client, &prefix(), deadline_ms).await?;
+        let (records, is_whole) = value::read_all(&client, RUNS_PREFIX, deadline_ms).await?;
         let mut places = Places::default();
         let mut newest: BTreeMap<RunNumber, (u32, StoredRun)> = BTreeMap::new();
         for (id, found) in &records {

@@ -36,6 +36,8 @@ pub const VALUE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
 pub const VALUE_BYTES_DEFAULT: usize = 1 << 20;
 /// Records that begin so are Marionette's own: operators cannot reach them, and listings leave them out.
 pub const RESERVED_PREFIX: &str = "_marionette/";
+/// Those of them that hold runs: they are one scheduler's, and no part of a copy for another cluster.
+pub const RUNS_PREFIX: &str = "_marionette/run/";
 /// Longest origin of an update id, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 

@@ -17,7 +17,7 @@ use common::proto::{
     Timestamp, storage,
 };
 use common::status::{Kind, Status};
-use common::types::{PartitionId, ReplicaId};
+use common::types::{PartitionId, RUNS_PREFIX, ReplicaId};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -131,16 +131,15 @@ impl Interpreter {
         loop {
             let request = ReadSnapshotRequest { snapshot, after };
             let page = replica.read_snapshot(&request).await.map_err(stopped)?;
-            let count = page.records.len() as u64;
-            if count == 0 {
+            if page.records.is_empty() {
                 return Ok(writer);
             }
-            after += count;
-            let records = RecordCopies {
-                records: page.records,
-            };
+            after += page.records.len() as u64;
+            let mut records = page.records;
+            records.retain(|copy| !copy.record.starts_with(RUNS_PREFIX));
+            self.say_progress("copied", copied, records.len() as u64);
+            let records = RecordCopies { records };
             writer = on_disk(move || writer.records(records).map(|()| writer)).await?;
-            self.say_progress("copied", copied, count);
         }
     }
 
