@@ -277,10 +277,7 @@ async fn chaos() {
 }
 
 fn deploy(scheduler_url: &str) {
-    let component = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/operators/polyglot/rust/tally.wasm"
-    );
+    let component = concat!(env!("CARGO_MANIFEST_DIR"), "/operators/tally/tally.wasm");
     let deployed = Marionette::start(&["deploy", component, "--connect", scheduler_url]).finish();
     assert!(deployed.status.success(), "{deployed:?}");
 }
