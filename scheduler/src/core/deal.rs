@@ -45,6 +45,7 @@ impl Core {
         } else if next.tasks.is_some() {
             // It had begun before something that it needs was lost.
             self.runs.dealing.insert(number);
+            self.runs.spread.insert(number);
         } else {
             self.begin_tasks(now_ms, number, stage, outputs);
         }
@@ -111,6 +112,19 @@ impl Core {
             return false;
         };
         let stage = run.frontier();
+        let before = stage
+            .checked_sub(1)
+            .and_then(|before| run.stages.get(before));
+        let mut held = before.and_then(|of| of.tasks.as_ref()).into_iter();
+        // A worker is being lost: what it held will be made again first.
+        if held.any(|tasks| {
+            tasks
+                .held()
+                .keys()
+                .any(|at| self.workers.named(at).is_none())
+        }) {
+            return false;
+        }
         let Some(of) = run.stages.get(stage) else {
             return false;
         };

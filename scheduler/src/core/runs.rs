@@ -119,7 +119,16 @@ impl Runs {
         self.deadlines.remove(&(run.deadline_ms, number));
         self.attention.remove(&number);
         self.forgotten.push(number);
-        if let Some(key) = &run.key {
+        self.forget_key(&run);
+    }
+
+    /// Unless the key stands for a later run.
+    fn forget_key(&mut self, run: &Run) {
+        if let Some(key) = run
+            .key
+            .as_ref()
+            .filter(|key| self.keys.get(*key) == Some(&run.number))
+        {
             self.keys.remove(key);
         }
     }
@@ -275,9 +284,7 @@ impl Runs {
             };
             self.history_bytes -= bytes_of(&run);
             self.forgotten.push(run.number);
-            if let Some(key) = &run.key {
-                self.keys.remove(key);
-            }
+            self.forget_key(&run);
         }
     }
 }
