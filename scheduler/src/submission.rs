@@ -133,6 +133,14 @@ fn wrong_stage(
             let stage = application.stages.get(index)?;
             Some(stage.unknown_class(known.iter().map(String::as_str)))
         }
+        WrongStage::ReduceBehindReduce(index) => {
+            let stage = application.stages.get(index)?;
+            Some(
+                stage
+                    .wrong("a `reduce` cannot follow a `reduce` yet")
+                    .hint("let an `operator` or a `map` come between"),
+            )
+        }
         WrongStage::NoItems(index) => {
             let stage = application.stages.get(index)?;
             let keyword = stage.kind.keyword();

@@ -317,6 +317,8 @@ pub enum WrongStage {
     UnknownClass(usize),
     /// A `map` or `reduce` without a stage before it has no items.
     NoItems(usize),
+    /// What a `reduce` leaves is not kept for another one when a worker is lost.
+    ReduceBehindReduce(usize),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

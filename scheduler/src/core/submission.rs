@@ -93,7 +93,14 @@ impl Core {
         known.extend(self.catalog.keys().cloned());
         known.sort_unstable();
         known.dedup();
+        let is_reduce = |index: usize| {
+            let stage = submission.stages.get(index);
+            stage.is_some_and(|stage| matches!(stage.dealing, Dealing::Partitions(_)))
+        };
         let wrong = |(index, stage): (usize, &StageSpec)| {
+            if is_reduce(index) && index.checked_sub(1).is_some_and(is_reduce) {
+                return Some(WrongStage::ReduceBehindReduce(index));
+            }
             if index == 0 && stage.dealing.is_parallel() {
                 Some(WrongStage::NoItems(index))
             } else {
