@@ -8,7 +8,6 @@ use common::types::{Part, Source, first_attempt};
 
 use super::Core;
 use super::event::{Change, Dispatch, Output};
-use super::recovery::chain;
 use super::run::{RunNumber, RunState};
 use super::tasks::{Attempt, Tasks};
 
@@ -90,7 +89,7 @@ impl Core {
         }
     }
 
-    /// Gives tasks that wait to workers that have room.
+    /// Gives tasks that wait to workers that have room. At the end of a step: by then all runs know of what it has lost.
     pub(super) fn deal(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
         loop {
             let behind = self.runs.dealing.range(self.dealt + 1..);
@@ -112,19 +111,6 @@ impl Core {
             return false;
         };
         let stage = run.frontier();
-        let before = stage
-            .checked_sub(1)
-            .and_then(|before| run.stages.get(before));
-        let mut held = before.and_then(|of| of.tasks.as_ref()).into_iter();
-        // A worker is being lost: what it held will be made again first.
-        if held.any(|tasks| {
-            tasks
-                .held()
-                .keys()
-                .any(|at| self.workers.named(at).is_none())
-        }) {
-            return false;
-        }
         let Some(of) = run.stages.get(stage) else {
             return false;
         };
@@ -172,7 +158,8 @@ impl Core {
         else {
             return;
         };
-        let Some(worker) = self.workers.address(&at.worker) else {
+        let name = (place.stage, place.task, attempt);
+        let Some(dispatch) = self.dispatch(now_ms, run, name, &at.worker) else {
             return;
         };
         let before = place.stage.checked_sub(1);
@@ -185,33 +172,22 @@ impl Core {
         };
         let held = left.into_iter().flat_map(|tasks| tasks.held());
         outputs.push(Output::Send(Dispatch {
-            worker,
-            run: place.run,
-            attempt,
-            stage: place.stage,
-            task: place.task,
-            is_retry: attempt > 1,
-            input: run.input.clone(),
-            left_ms: run.deadline_ms.saturating_sub(now_ms),
-            chain: chain(run, &self.workers),
-            grants: run.grants.clone(),
-            submitted_unix_ms: run.submitted_unix_ms,
             checkpoint: run
                 .checkpoint
                 .as_ref()
                 .map(|checkpoint| checkpoint.with(tasks.items(place.task).to_vec())),
             sources: held.filter_map(source).collect(),
+            ..dispatch
         }));
     }
 
-    /// Sends again what may not have arrived, starts slow tasks once more, and deals what waits.
+    /// Sends again what may not have arrived, and starts slow tasks once more.
     pub(super) fn attend_tasks(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
         let spread: Vec<RunNumber> = self.runs.spread.iter().copied().collect();
         for number in spread {
             self.resend_tasks(now_ms, number, outputs);
             self.speculate(now_ms, number, outputs);
         }
-        self.deal(now_ms, outputs);
     }
 
     fn resend_tasks(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {

@@ -75,7 +75,6 @@ impl Core {
                 reason,
             } => self.source_lost(now_ms, place, (&worker, &parts), &reason, outputs),
         }
-        self.deal(now_ms, outputs);
     }
 
     fn task_done(

@@ -120,6 +120,7 @@ impl Core {
             }
             Input::Tick => self.tick(now_ms, outputs),
         }
+        self.deal(now_ms, outputs);
         let forgotten = self.runs.take_forgotten();
         outputs.extend(forgotten.map(|run| Output::Forgotten { run }));
     }
@@ -185,7 +186,6 @@ impl Core {
                 outputs.push(Output::WorkerAppeared { worker: name });
             }
             self.attend(now_ms, outputs);
-            self.deal(now_ms, outputs);
         }
         Ok(self.ring.clone())
     }

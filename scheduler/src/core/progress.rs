@@ -125,7 +125,6 @@ impl Core {
         let Some(started) = started else {
             self.runs.keep(number, checkpoint);
             self.begin_stage(now_ms, number, next, outputs);
-            self.deal(now_ms, outputs);
             return;
         };
         let (placed, failure) = (started.worker.is_some(), started.failure.take());
@@ -164,7 +163,6 @@ impl Core {
             }
         }
         Self::tell_end(number, state, outputs);
-        self.deal(now_ms, outputs);
     }
 
     /// Nobody has anything to do for a run that is about to end.
@@ -207,7 +205,6 @@ impl Core {
                 self.release_all(now_ms, number);
                 self.runs.finish(now_ms, number, RunState::Cancelled);
                 Self::tell_end(number, RunState::Cancelled, outputs);
-                self.deal(now_ms, outputs);
             }
             RunState::Cancelled => {}
             state => {

@@ -36,7 +36,6 @@ impl Core {
             self.lose_worker_of(now_ms, number, name, cause, outputs);
             self.lose_tasks(now_ms, number, name, cause, outputs);
         }
-        self.deal(now_ms, outputs);
     }
 
     fn lose_worker_of(
@@ -215,27 +214,41 @@ impl Core {
 
     /// Sends the next task of the run to its worker, as the attempt that it already has.
     pub(super) fn send(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {
-        let Some(run) = self.runs.running_mut(number).filter(|run| run.kept) else {
+        let run = self.runs.get(number);
+        let Some(run) = run.filter(|run| run.is_running() && run.kept) else {
             return;
         };
         let frontier = run.frontier();
         let Some(stage) = run.stages.get(frontier) else {
             return;
         };
-        let Some(worker) = stage
-            .worker
-            .as_ref()
-            .and_then(|name| self.workers.address(name))
-        else {
-            return;
-        };
-        outputs.push(Output::Send(Dispatch {
-            worker,
-            run: number,
-            attempt: stage.attempt,
-            stage: frontier,
-            task: 0,
-            is_retry: run.recoveries > 0 || stage.attempt > stage.first_attempt,
+        let is_retry = run.recoveries > 0 || stage.attempt > stage.first_attempt;
+        let task = (frontier, 0, stage.attempt);
+        let worker = stage.worker.as_deref();
+        if let Some(dispatch) = worker.and_then(|at| self.dispatch(now_ms, run, task, at)) {
+            outputs.push(Output::Send(Dispatch {
+                is_retry,
+                ..dispatch
+            }));
+            self.prepare_behind(number, frontier, outputs);
+        }
+    }
+
+    /// A task for an active worker, with all that the stage before left. Attempts after the first one are retries.
+    pub(super) fn dispatch(
+        &self,
+        now_ms: u64,
+        run: &Run,
+        (stage, task, attempt): (usize, u32, u32),
+        worker: &str,
+    ) -> Option<Dispatch> {
+        Some(Dispatch {
+            worker: self.workers.address(worker)?,
+            run: run.number,
+            attempt,
+            stage,
+            task,
+            is_retry: attempt > 1,
             input: run.input.clone(),
             left_ms: run.deadline_ms.saturating_sub(now_ms),
             chain: chain(run, &self.workers),
@@ -243,8 +256,7 @@ impl Core {
             submitted_unix_ms: run.submitted_unix_ms,
             checkpoint: run.checkpoint.clone(),
             sources: Vec::new(),
-        }));
-        self.prepare_behind(number, frontier, outputs);
+        })
     }
 
     /// Notes that a task has not reached its worker; [`Core::attend`] sends it again.
@@ -392,7 +404,7 @@ pub(super) fn fill(run: &mut Run, from: usize, workers: &mut Workers) {
     }
 }
 
-pub(super) fn chain(run: &Run, workers: &Workers) -> Vec<Link> {
+fn chain(run: &Run, workers: &Workers) -> Vec<Link> {
     let link = |stage: &super::Stage| Link {
         class: stage.spec.class.clone(),
         component: stage.spec.component,

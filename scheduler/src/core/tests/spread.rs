@@ -191,6 +191,29 @@ fn tasks_of_a_lost_worker_and_what_they_left_there_are_made_again() {
 }
 
 #[test]
+fn nothing_is_dealt_while_a_worker_is_being_lost() {
+    let mut cluster = Cluster::spread(&["w1", "w2"], 2);
+    cluster.submit("A:1 A");
+    cluster.submit("A B* C%7");
+    cluster.returns("2/1/0", "w1", "a b");
+    cluster.held("2/1/1.0", "w2");
+    cluster.held("2/1/1.1", "w1");
+    // The end of the first run makes room, before the second one knows that what w1 held is gone.
+    check(
+        &cluster.dies("w1"),
+        expect![[r#"
+            w1 died
+            cancel 1 at w2
+            run 1 failed: operator A (stage 0) failed on worker w1: the worker died
+            finished 1: failed: operator A (stage 0) failed on worker w1: the worker died
+            run 2 stage 2 (C) failed on w1: the worker died
+            run 2 stage 2 (C) failed on w1: the worker died
+            send again 2/2/1.0 to w2 with ["a"] 
+        "#]],
+    );
+}
+
+#[test]
 fn what_was_left_and_cannot_be_fetched_is_made_again() {
     let mut cluster = Cluster::spread(&["w1", "w2"], 2);
     cluster.submit("A B*:2 C%1");
