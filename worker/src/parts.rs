@@ -64,16 +64,18 @@ pub struct Parts(Arc<Mutex<Shelf>>);
 
 #[derive(Default)]
 struct Shelf {
-    held: BTreeMap<PartKey, Held>,
-    spools: BTreeMap<RunKey, Arc<Spool>>,
+    runs: BTreeMap<RunKey, OfRun>,
     memory_bytes: usize,
     disk_bytes: u64,
 }
 
-struct Held {
+/// What tasks of one run have left.
+struct OfRun {
     until_ms: u64,
-    /// By partition.
-    partitions: Vec<Kept>,
+    /// Once something did not fit into memory.
+    spool: Option<Arc<Spool>>,
+    /// By stage and attempt; of each, by partition.
+    held: BTreeMap<(u32, Part), Vec<Kept>>,
 }
 
 /// Items, each behind its length.
@@ -98,7 +100,11 @@ impl Parts {
     ) -> Result<(), PartError> {
         let encoded = encode(items, partitions)?;
         let bytes: usize = encoded.iter().map(Bytes::len).sum();
-        let spool = self.locked().make_room(key.run, bytes, now_ms)?;
+        let spool = {
+            let mut parts = self.locked();
+            parts.expire(now_ms);
+            parts.make_room(key.run, bytes, until_ms)?
+        };
         let partitions = match spool {
             None => encoded.into_iter().map(Kept::Memory).collect(),
             Some(spool) => {
@@ -110,13 +116,7 @@ impl Parts {
                 regions.into_iter().map(kept).collect()
             }
         };
-        self.locked().put(
-            key,
-            Held {
-                until_ms,
-                partitions,
-            },
-        );
+        self.locked().put(key, partitions, until_ms);
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Parts {
 
     /// The run is over.
     pub fn forget(&self, run: RunKey) {
-        self.locked().retain(|key, _| key.run != run);
+        self.locked().forget(run);
     }
 
     /// What is kept in memory and on disk, in bytes.
@@ -163,14 +163,21 @@ impl Parts {
 }
 
 impl Shelf {
+    fn of_run(&mut self, run: RunKey, until_ms: u64) -> &mut OfRun {
+        self.runs.entry(run).or_insert_with(|| OfRun {
+            until_ms,
+            spool: None,
+            held: BTreeMap::new(),
+        })
+    }
+
     /// Where so many bytes go: nowhere means into memory.
     fn make_room(
         &mut self,
         run: RunKey,
         bytes: usize,
-        now_ms: u64,
+        until_ms: u64,
     ) -> Result<Option<Arc<Spool>>, PartError> {
-        self.retain(|_, held| held.until_ms > now_ms);
         if self.memory_bytes + bytes <= MEMORY_BYTES_MAX {
             return Ok(None);
         }
@@ -178,65 +185,67 @@ impl Shelf {
             let bytes_max = DISK_BYTES_MAX;
             return Err(PartError::Full { bytes_max });
         }
-        if let Some(spool) = self.spools.get(&run) {
-            return Ok(Some(spool.clone()));
+        let spool = &mut self.of_run(run, until_ms).spool;
+        if spool.is_none() {
+            *spool = Some(Arc::new(Spool::new()?));
         }
-        let spool = Arc::new(Spool::new()?);
-        self.spools.insert(run, spool.clone());
-        Ok(Some(spool))
+        Ok(spool.clone())
     }
 
-    fn put(&mut self, key: PartKey, held: Held) {
-        let (memory, disk) = held.bytes();
+    fn put(&mut self, key: PartKey, partitions: Vec<Kept>, until_ms: u64) {
+        let (memory, disk) = bytes_of(&partitions);
         self.memory_bytes += memory;
         self.disk_bytes += disk;
-        if let Some(before) = self.held.insert(key, held) {
+        let held = &mut self.of_run(key.run, until_ms).held;
+        if let Some(before) = held.insert((key.stage, key.part), partitions) {
             self.discount(&before);
         }
     }
 
-    fn discount(&mut self, held: &Held) {
-        let (memory, disk) = held.bytes();
+    fn discount(&mut self, partitions: &[Kept]) {
+        let (memory, disk) = bytes_of(partitions);
         self.memory_bytes -= memory;
         self.disk_bytes -= disk;
     }
 
     fn look_up(&self, key: PartKey, partition: u32) -> Result<Kept, PartError> {
         let Part { task, attempt } = key.part;
-        let held = self.held.get(&key);
+        let of_run = self.runs.get(&key.run);
+        let held = of_run.and_then(|of_run| of_run.held.get(&(key.stage, key.part)));
         let held = held.ok_or(PartError::Gone { task, attempt })?;
-        let kept = held.partitions.get(partition as usize);
+        let kept = held.get(partition as usize);
         kept.cloned().ok_or(PartError::NoSuchPlace(partition))
     }
 
-    /// A run's file goes with the last part in it.
-    fn retain(&mut self, stays: impl Fn(&PartKey, &Held) -> bool) {
-        let (held, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|(key, held)| stays(key, held));
-        self.held = held;
-        for (key, held) in gone {
-            self.discount(&held);
-            let range = self.held.range(..).map(|(known, _)| known.run);
-            if !range.into_iter().any(|run| run == key.run) {
-                self.spools.remove(&key.run);
-            }
+    /// Runs whose deadline has passed are over, whoever has not said so.
+    fn expire(&mut self, now_ms: u64) {
+        let over = self
+            .runs
+            .iter()
+            .filter(|(_, of_run)| of_run.until_ms <= now_ms);
+        for run in over.map(|(run, _)| *run).collect::<Vec<_>>() {
+            self.forget(run);
+        }
+    }
+
+    fn forget(&mut self, run: RunKey) {
+        let held = self.runs.remove(&run).map(|of_run| of_run.held);
+        for partitions in held.into_iter().flat_map(BTreeMap::into_values) {
+            self.discount(&partitions);
         }
     }
 }
 
-impl Held {
-    /// In memory and on disk.
-    fn bytes(&self) -> (usize, u64) {
-        let mut bytes = (0, 0);
-        for kept in &self.partitions {
-            match kept {
-                Kept::Memory(items) => bytes.0 += items.len(),
-                Kept::Disk(_, region) => bytes.1 += region.length,
-            }
+/// In memory and on disk.
+fn bytes_of(partitions: &[Kept]) -> (usize, u64) {
+    let mut bytes = (0, 0);
+    for kept in partitions {
+        match kept {
+            Kept::Memory(items) => bytes.0 += items.len(),
+            Kept::Disk(_, region) => bytes.1 += region.length,
         }
-        bytes
     }
+    bytes
 }
 
 impl Kept {
@@ -367,7 +376,7 @@ mod tests {
         assert_eq!(found, whole.len());
         parts.forget(key(0).run);
         assert_eq!(parts.bytes(), (0, 0));
-        assert!(parts.locked().spools.is_empty());
+        assert!(parts.locked().runs.is_empty());
     }
 
     #[tokio::test]
