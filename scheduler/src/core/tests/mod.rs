@@ -125,20 +125,7 @@ impl Cluster {
     }
 
     fn report(&mut self, task: &str, worker: &str, end: StageEnd) -> String {
-        let (run, attempt, stage, task) = parse(task);
-        let worker = worker.to_owned();
-        show(&self.step(Input::StageDone(StageReport {
-            run,
-            attempt,
-            stage,
-            task,
-            worker,
-            queue_ms: 1,
-            run_ms: 2,
-            cold_ms: 0,
-            calls: CallLog::default(),
-            end,
-        })))
+        show(&self.step(report(task, worker, end)))
     }
 
     fn done(&mut self, task: &str, worker: &str) -> String {
@@ -195,6 +182,22 @@ impl Cluster {
         self.now_ms = now_ms;
         show(&self.step(Input::Tick))
     }
+}
+
+fn report(task: &str, worker: &str, end: StageEnd) -> Input {
+    let (run, attempt, stage, task) = parse(task);
+    Input::StageDone(StageReport {
+        run,
+        attempt,
+        stage,
+        task,
+        worker: worker.to_owned(),
+        queue_ms: 1,
+        run_ms: 2,
+        cold_ms: 0,
+        calls: CallLog::default(),
+        end,
+    })
 }
 
 /// `run/attempt/stage`, and the task of a `map` or `reduce` behind a point.

@@ -145,24 +145,7 @@ fn the_oldest_finished_runs_are_forgotten() {
     let mut cluster = Cluster::with(&["w1"]);
     for run in 1..=HISTORY_RUNS_MAX as u64 + 1 {
         cluster.submit("A:1");
-        let end = StageEnd::Failed {
-            reason: String::new(),
-            permanent: true,
-        };
-        let worker = "w1".to_owned();
-        let report = StageReport {
-            calls: CallLog::default(),
-            run,
-            attempt: 1,
-            stage: 0,
-            task: 0,
-            worker,
-            queue_ms: 0,
-            run_ms: 0,
-            cold_ms: 0,
-            end,
-        };
-        cluster.step(Input::StageDone(report));
+        cluster.failed(&format!("{run}/1/0"), "w1", true);
     }
     assert!(cluster.core.run(1).is_none());
     assert!(cluster.core.run(2).is_some());

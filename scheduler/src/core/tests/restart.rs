@@ -87,19 +87,7 @@ fn an_outcome_is_told_when_it_is_kept() {
         items,
         pins: vec![],
     });
-    let report = StageReport {
-        run: 1,
-        attempt: 1,
-        stage: 0,
-        task: 0,
-        worker: "w1".to_owned(),
-        queue_ms: 0,
-        run_ms: 0,
-        cold_ms: 0,
-        calls: CallLog::default(),
-        end,
-    };
-    raw(&mut cluster, Input::StageDone(report));
+    raw(&mut cluster, report("1/1/0", "w1", end));
     let run = |cluster: &Cluster| cluster.core.run(1).unwrap().told_state().clone();
     assert_eq!(run(&cluster), RunState::Running);
     raw(&mut cluster, Input::Settled { run: 1 });
