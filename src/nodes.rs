@@ -128,7 +128,7 @@ fn worker_config(arguments: cli::Worker) -> worker::Config {
         name: arguments.id,
         address: arguments.url,
         gossip_delay_ms: arguments.gossip_delay_ms,
-        scheduler: arguments.scheduler,
+        schedulers: arguments.scheduler,
         operators: arguments.operators,
         slots: arguments.slots.get(),
         allow_native: arguments.allow_native,

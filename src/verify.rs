@@ -40,6 +40,10 @@ fn text(report: &Report) -> String {
             format!("{}, {} versions", report.records, report.versions),
         ),
         (
+            "reserved",
+            format!("{} of runs, operators and the lease", report.reserved),
+        ),
+        (
             "undecided",
             match report.undecided.as_slice() {
                 [] => "none".to_owned(),
@@ -96,7 +100,7 @@ fn object(report: &Report) -> Value {
         .as_ref()
         .map(|torn| json!({"file": torn.file, "offset": torn.offset, "bytes": torn.bytes}));
     json!({
-        "owner": owner, "records": report.records, "versions": report.versions, "undecided": report.undecided,
+        "owner": owner, "records": report.records, "versions": report.versions, "reserved": report.reserved, "undecided": report.undecided,
         "changes": report.changes, "table_keys": report.table_keys, "covers": report.covers,
         "log_segments": report.log_segments, "log_bytes": report.log_bytes, "torn": torn,
     })

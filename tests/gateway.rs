@@ -333,7 +333,9 @@ fn workers_health_and_metrics_say_how_the_cluster_fares() {
     let cluster = Cluster::start();
     let http = &cluster.http;
     assert_eq!(http.get("/healthz").json, json!({"status": "ok"}));
-    assert_eq!(http.get("/readyz").json, json!({"status": "ok"}));
+    wait_until("readiness", || {
+        (http.get("/readyz").json == json!({"status": "ok"})).then_some(())
+    });
     let workers = http.get("/v1/workers").json;
     assert_eq!(workers["workers"][0]["name"], "w1", "{workers}");
     assert_eq!(

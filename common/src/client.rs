@@ -3,12 +3,13 @@
 //! Promises: an operation ends by its deadline; it is repeated elsewhere only with the same update id; an error says
 //! whether the operation may have taken effect ([`Kind::Timeout`]) or has not.
 //!
-//! One record is read and written here; [`scan`] and [`watch`] concern many. [`journal`]: what tasks
-//! did. [`components`]: deployed operators.
+//! One record is read and written here; [`scan`] and [`watch`] concern many. [`quorum`]: questions to all. [`journal`]: what tasks
+//! did.  [`components`]: deployed operators.
 
 pub mod components;
 mod failure;
 pub mod journal;
+mod quorum;
 pub mod scan;
 pub mod watch;
 

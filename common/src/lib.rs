@@ -6,7 +6,7 @@
 //! - [`fabric`]: how nodes speak, and their only source of time, tasks and chance.
 //! - [`status`]: the kinds of errors that cross the wire, both ways.
 //! - [`node`]: what every role is and does alike.
-//! - [`client`]: the storage client of workers and the puppetmaster.
+//! - [`client`]: the storage client of workers and the puppetmaster. - [`schedulers`]: which scheduler leads.
 //! - [`application`], [`diagnostic`]: application files, and how wrong lines are shown.
 //! - [`telemetry`]: logs on standard error.
 //!
@@ -18,6 +18,7 @@ pub mod diagnostic;
 pub mod fabric;
 pub mod node;
 pub mod placement;
+pub mod schedulers;
 pub mod status;
 pub mod telemetry;
 pub mod types;

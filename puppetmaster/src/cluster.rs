@@ -153,14 +153,11 @@ impl Cluster {
         self.state().nodes.get(name).cloned()
     }
 
-    /// The scheduler's name and state, if one was created.
-    pub fn scheduler_node(&self) -> Option<(String, Node)> {
-        let state = self.state();
-        let found = state
-            .nodes
-            .iter()
-            .find(|(_, node)| node.role == Role::Scheduler);
-        found.map(|(name, node)| (name.clone(), node.clone()))
+    /// The schedulers' names and states, in order of creation.
+    pub fn schedulers(&self) -> Vec<(String, Node)> {
+        let mut nodes = self.nodes();
+        nodes.retain(|(_, node)| node.role == Role::Scheduler);
+        nodes
     }
 
     /// Whether a node was lost or could not be started so far.

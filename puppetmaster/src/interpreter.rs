@@ -242,7 +242,7 @@ impl Interpreter {
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,
             Setting::Native(native) => settings.native = Some(*native),
-            Setting::Http(address) => settings.http = Some(address.clone()),
+            Setting::Http(addresses) => settings.http.clone_from(addresses),
             Setting::Limit(name, limit) => drop(settings.limits.insert(name, *limit)),
         });
         if matches!(setting, Setting::Seed(_)) {

@@ -3,35 +3,31 @@
 //! Promises: when a call has returned, runs submitted from then on use what it says; before, none does. By then the workers
 //! are ready for it, unless one takes longer than [`WARM_UP_MAX`] or cannot: so no run meets a cold one, neither the first
 //! run after a deployment nor those that are submitted meanwhile. The catalog that the machine has is one that the storage
-//! had; nothing is submitted before the first one is there, and the runs of earlier lives ([`crate::records`]).
+//! had; a scheduler does not lead before it has read the first one ([`crate::leadership`]).
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use common::client::components::Origin;
 use common::client::{Route, StorageClient};
-use common::fabric::{Duration, FabricHandle, timeout};
+use common::fabric::{Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{Catalog, Deployment, PrepareResponse, worker};
 use common::status::{Kind, Status};
-use common::types::{ComponentHash, WorkerAddress};
-use tokio::sync::{Notify, watch};
+use common::types::{ComponentHash, LeaderOrigin, WorkerAddress};
 
 use crate::catalog;
 use crate::convert;
 use crate::core::{Core, Input};
-use crate::records::RunStore;
-use crate::server::{Event, PREPARE_TIMEOUT, ServerHandle};
+use crate::server::{PREPARE_TIMEOUT, ServerHandle};
+use crate::standing::{Leading, StandingWatch};
 
 /// How long the storage may take to read or change the catalog.
 const STORAGE_MS: u64 = 10_000;
 /// How long a change of the catalog waits for the workers to be ready for it; those that are not by then get ready while
 /// runs use it.
 const WARM_UP_MAX: Duration = Duration::from_secs(15);
-/// Pause between attempts to read what the storage has from earlier lives.
-const RETRY: Duration = Duration::from_millis(500);
-/// How long a submission waits for that.
-const LOADED_MAX: Duration = Duration::from_secs(10);
+/// How long a request waits until this scheduler leads.
+pub const LEADS_MAX: Duration = Duration::from_secs(10);
 
 /// Cheap to share; one for a scheduler.
 pub struct Deployer {
@@ -40,79 +36,38 @@ pub struct Deployer {
     server: ServerHandle,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
-    is_loaded: watch::Sender<bool>,
-    /// Why it is not.
-    trouble: Mutex<String>,
-    /// The ring may be known now.
-    ring_set: Notify,
+    standing: StandingWatch,
 }
 
 impl Deployer {
-    pub fn new(identity: Identity, fabric: FabricHandle, server: ServerHandle) -> Self {
+    pub fn new(
+        identity: Identity,
+        fabric: FabricHandle,
+        server: ServerHandle,
+        standing: StandingWatch,
+    ) -> Self {
         Self {
             identity,
             fabric,
             server,
             changing: tokio::sync::Mutex::default(),
-            is_loaded: watch::Sender::new(false),
-            trouble: Mutex::new("no storage nodes are known".to_owned()),
-            ring_set: Notify::new(),
+            standing,
         }
     }
 
-    /// Reads the runs that earlier lives have kept, and the first catalog, as soon as there is a storage to read from.
-    pub async fn load(&self) {
-        while let Err(status) = self.recover().await {
-            self.note(status);
-            self.pause().await;
-        }
-        while let Err(status) = self.load_catalog().await {
-            self.note(status);
-            self.pause().await;
-        }
-        self.is_loaded.send_replace(true);
-    }
-
-    async fn recover(&self) -> Result<(), Status> {
-        let client = self.storage().await?;
-        let incarnation = self.identity.incarnation;
-        let (store, runs) = RunStore::recover(self.fabric.clone(), client, incarnation).await?;
-        self.server.tell(Event::Recovered(store, runs)).await
-    }
-
-    async fn load_catalog(&self) -> Result<(), Status> {
+    /// Reads the catalog, for runs submitted from now on.
+    pub async fn load_catalog(&self) -> Result<(), Status> {
         self.publish(&self.read().await?).await
     }
 
-    async fn pause(&self) {
-        let pause = self.fabric.sleep(RETRY);
-        tokio::select! {
-            () = self.ring_set.notified() => {}
-            () = pause => {}
-        }
-    }
-
-    pub fn ring_is_set(&self) {
-        self.ring_set.notify_one();
-    }
-
-    /// Returns when the runs of earlier lives and the catalog are known.
-    pub async fn loaded(&self) -> Result<(), Status> {
-        let mut is_loaded = self.is_loaded.subscribe();
-        let loaded = is_loaded.wait_for(|is_loaded| *is_loaded);
-        let in_time = timeout(self.fabric.as_ref(), LOADED_MAX, loaded).await;
-        in_time.map(drop).ok_or_else(|| {
-            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            Status::unavailable(format!(
-                "earlier runs and the catalog of deployed operators cannot be read: {trouble}"
-            ))
-        })
+    async fn leads(&self) -> Result<Leading, Status> {
+        self.standing.leads(self.fabric.as_ref(), LEADS_MAX).await
     }
 
     /// Makes a component that is in the storage the current one of its classes, which are returned.
     pub async fn deploy(&self, hash: ComponentHash) -> Result<(Vec<String>, Catalog), Status> {
         let _one_at_a_time = self.changing.lock().await;
-        self.loaded().await?;
+        self.leads().await?;
         // One first: it may refuse, and others may find what it has compiled.
         let info = self.prepare_somewhere(hash).await?;
         self.warm_up(hash).await?;
@@ -132,7 +87,7 @@ impl Deployer {
     /// Makes the component that the class had before the current one.
     pub async fn roll_back(&self, class: &str) -> Result<Catalog, Status> {
         let _one_at_a_time = self.changing.lock().await;
-        self.loaded().await?;
+        self.leads().await?;
         let mut coming = self.read().await?;
         catalog::roll_back(&mut coming, class)?;
         if let Some(hash) = catalog::current(&coming)?.get(class) {
@@ -154,6 +109,7 @@ impl Deployer {
         mut change: impl FnMut(&mut Catalog) -> Result<(), Status> + Send,
     ) -> Result<Catalog, Status> {
         let client = self.storage().await?;
+        let ballot = self.leads().await?.ballot;
         let mut origin = self.origin();
         let mut before = BTreeSet::new();
         let noting = |catalog: &mut Catalog| {
@@ -162,6 +118,10 @@ impl Deployer {
         };
         let catalog = client
             .change_catalog(&mut origin, self.route(), noting)
+            .await?;
+        // Whoever begins to lead after this reads what was changed.
+        client
+            .fence(LeaderOrigin::STILL, ballot, self.route())
             .await?;
         self.publish(&catalog).await?;
         let kept = catalog::components(&catalog);
@@ -215,14 +175,11 @@ impl Deployer {
         set.await.map(drop)
     }
 
-    async fn storage(&self) -> Result<StorageClient, Status> {
+    /// The storage as it is known now.
+    pub async fn storage(&self) -> Result<StorageClient, Status> {
         let ring = self.server.inspect(|core, _| core.ring().cloned()).await?;
         let ring = ring.ok_or_else(|| Status::unavailable("no storage nodes are known"))?;
         Ok(StorageClient::new(self.fabric.clone(), ring, 0))
-    }
-
-    fn note(&self, trouble: Status) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble.message;
     }
 
     fn origin(&self) -> Origin {

@@ -14,23 +14,27 @@
 //!   workers ignore repeats. A worker that cannot reach its successor asks for another. What none of these catches,
 //!   the deadline does.
 //! - A worker's outstanding tasks are the stages and tasks assigned to it that are not done, of runs without an outcome.
-//! - A run is in the storage before anything of it starts, and its outcome before anybody is told: a scheduler that is
-//!   started anew takes up what has none, as new attempts.
+//! - A run is in the storage before anything of it starts, and its outcome before anybody is told: a scheduler that begins
+//!   to lead takes up what has none, as new attempts.
+//! - Of several schedulers of one storage one leads; the storage refuses what earlier ones still do.
 //!
-//! Absent: the scheduler touches no record but its runs and the catalog of deployed operators, and items pass through it
+//! Absent: the scheduler touches no record but the lease, its runs and the catalog of deployed operators, and items pass through it
 //! only as checkpoints and as output. It keeps nothing on disk.
 //!
-//! - [`gateway`]: HTTP. - [`records`]: runs as records. - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
+//! - [`gateway`]: HTTP. - [`leadership`]: the lease; [`standing`]: who leads; [`term`]: how long. - [`records`]: runs as records. - [`deploy`], [`catalog`]: deployed operators. - [`core`]: the state machine. - [`server`]: the task that owns it. - [`service`]: requests from outside; [`submission`]: what a run is made of.
 
 mod catalog;
 mod convert;
 mod core;
 mod deploy;
 mod gateway;
+mod leadership;
 mod records;
 mod server;
 mod service;
+mod standing;
 mod submission;
+mod term;
 
 use std::sync::Arc;
 
@@ -40,12 +44,14 @@ use common::proto;
 use common::status::Status;
 use common::types::Ring;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use deploy::Deployer;
 use gateway::{Gateway, Listener};
-use server::{Lineage, Server, ServerHandle};
+use leadership::Leadership;
+use server::{Server, ServerHandle, Start};
 use service::Service;
+use standing::StandingWatch;
 
 /// Runs that have ended and are remembered when nothing else is said.
 pub const KEEP_RUNS_DEFAULT: usize = 1_000;
@@ -81,14 +87,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
     on_ready: OnReady,
 ) -> Result<(), RunError> {
-    let Config {
-        name,
-        address,
-        ring,
-        warm_up,
-        keep_runs,
-        http,
-    } = config;
+    let Config { name, address, .. } = config;
     let failed = |status| RunError::Start {
         name: name.clone(),
         status,
@@ -96,31 +95,35 @@ pub async fn run(
     let identity = Identity::new(&fabric, &name, "scheduler", address.clone());
     let (events, inbox) = mpsc::channel(server::EVENTS_MAX);
     let server = ServerHandle(events);
-    let lineage = Lineage::default();
-    let http = match http {
+    let standing = StandingWatch::default();
+    let http = match config.http {
         Some(at) => Some(Listener::bind(&at).await.map_err(failed)?),
         None => None,
     };
+    let http_address = http.as_ref().map(|listener| listener.address.clone());
     let deployer = Arc::new(Deployer::new(
         identity.clone(),
         fabric.clone(),
         server.clone(),
+        standing.clone(),
     ));
-    let service = Arc::new(Service::new(
-        identity.clone(),
-        fabric.clone(),
-        server.clone(),
-        deployer.clone(),
-        lineage.clone(),
-        http.as_ref().map(|listener| listener.address.clone()),
-    ));
+    let service = Arc::new(Service {
+        identity: identity.clone(),
+        fabric: fabric.clone(),
+        server: server.clone(),
+        deployer,
+        standing,
+        ring_set: Arc::new(Notify::new()),
+        http: http_address,
+    });
     let router = Router::default()
         .with(proto::scheduler::Server(service.clone()))
         .with(proto::node::Server(service.clone()));
     let serving = fabric.serve(&address, router).await.map_err(failed)?;
     on_ready(&serving);
-    let loading = fabric.spawn(Box::pin(async move { deployer.load().await }));
-    let core = core::Core::new(fabric.now_ms(), ring, warm_up, keep_runs);
+    let leadership = Arc::new(Leadership::new(&service, serving.address.clone()));
+    let leading = leadership.clone();
+    let leading = fabric.spawn(Box::pin(async move { leading.run().await }));
     let gateway = Gateway::new(&identity, fabric.clone(), server, service);
     let (end, ended) = oneshot::channel();
     let answering = async {
@@ -128,12 +131,18 @@ pub async fn run(
             listener.serve(gateway, ended).await;
         }
     };
-    let server = Server::new(identity, fabric, lineage, core);
+    let start = Start {
+        ring: config.ring,
+        warm_up: config.warm_up,
+        keep_runs: config.keep_runs,
+    };
+    let server = Server::new(identity, fabric, start);
     let scheduling = async {
         server.run(inbox, shutdown).await;
         drop(end);
     };
     futures::join!(scheduling, answering);
-    drop(loading);
+    drop(leading);
+    leadership.free().await;
     Ok(())
 }

@@ -1,20 +1,19 @@
 //! The task that owns the state machine: events become inputs, outputs are performed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 
 use common::fabric::{BoxFuture, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{CancelRunRequest, TaskName, worker};
 use common::status::{Kind, Status};
-use common::types::{ComponentHash, WorkerAddress};
+use common::types::{ComponentHash, Ring, WorkerAddress};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
-use crate::core::{Answer, Change, Core, Dispatch, Input, Output, RunNumber};
-use crate::records::{Found, RunStore};
+use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Recovered, RunNumber};
+use crate::records::RunStore;
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 4_096;
@@ -37,10 +36,12 @@ pub enum Event {
     /// An input; the answer of its step, if it has one.
     Request(Input, oneshot::Sender<Option<Answer>>),
     Inspect(Inspection),
-    /// What earlier lives have kept, and where to keep more.
-    Recovered(RunStore, Found),
-    /// Tell when the run is kept, or why it could not be.
-    AwaitKept(RunNumber, oneshot::Sender<Result<(), String>>),
+    /// This scheduler leads: where to keep runs, and what was kept before.
+    Lead(RunStore, Vec<Recovered>),
+    /// Another scheduler leads: everything is forgotten.
+    StandBy,
+    /// Tell when the run is kept.
+    AwaitKept(RunNumber, oneshot::Sender<()>),
     /// Tell when the run has its outcome: at once if it has it already or is not known.
     AwaitOutcome(RunNumber, oneshot::Sender<()>),
 }
@@ -51,14 +52,14 @@ pub struct ServerHandle(pub mpsc::Sender<Event>);
 
 impl ServerHandle {
     pub async fn tell(&self, event: Event) -> Result<(), Status> {
-        self.0.send(event).await.map_err(|_| stopping())
+        self.0.send(event).await.map_err(|_| not_leading())
     }
 
     /// The answer of the input's step, if it has one.
     pub async fn request(&self, input: Input) -> Result<Option<Answer>, Status> {
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Request(input, reply)).await?;
-        answer.await.map_err(|_| stopping())
+        answer.await.map_err(|_| not_leading())
     }
 
     /// What `look` finds between two steps.
@@ -72,41 +73,54 @@ impl ServerHandle {
             let _ = reply.send(look(core, now_ms));
         });
         self.tell(Event::Inspect(inspection)).await?;
-        answer.await.map_err(|_| stopping())
+        answer.await.map_err(|_| not_leading())
     }
 }
 
-fn stopping() -> Status {
-    Status::unavailable("the scheduler is stopping")
+fn not_leading() -> Status {
+    Status::unavailable("the scheduler is stopping, or does not lead")
 }
-
-/// Names the scheduler that counts the runs, over all its lives; known when the storage was read.
-pub type Lineage = Arc<OnceLock<u64>>;
 
 /// A call to a worker; what to tell the machine when it is over.
 type Call = BoxFuture<'static, Option<Input>>;
 
+/// What a machine begins with.
+pub struct Start {
+    pub ring: Option<Ring>,
+    pub warm_up: bool,
+    pub keep_runs: usize,
+}
+
+impl Start {
+    fn core(&self, now_ms: u64, ring: Option<Ring>) -> Core {
+        Core::new(now_ms, ring, self.warm_up, self.keep_runs)
+    }
+}
+
 pub struct Server {
     identity: Identity,
     fabric: FabricHandle,
+    /// What the machine begins with, and begins again with when another scheduler has led.
+    start: Start,
     core: Core,
+    /// Absent: this scheduler does not lead.
     store: Option<RunStore>,
-    lineage: Lineage,
     /// When the storage is told next which runs are over.
     forget_ms: u64,
-    keeping: BTreeMap<RunNumber, Vec<oneshot::Sender<Result<(), String>>>>,
+    keeping: BTreeMap<RunNumber, Vec<oneshot::Sender<()>>>,
     waiting: BTreeMap<RunNumber, Vec<oneshot::Sender<()>>>,
     calls: FuturesUnordered<Call>,
 }
 
 impl Server {
-    pub fn new(identity: Identity, fabric: FabricHandle, lineage: Lineage, core: Core) -> Self {
+    pub fn new(identity: Identity, fabric: FabricHandle, start: Start) -> Self {
+        let core = start.core(fabric.now_ms(), start.ring.clone());
         Self {
             identity,
             fabric,
+            start,
             core,
             store: None,
-            lineage,
             forget_ms: 0,
             keeping: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -141,34 +155,51 @@ impl Server {
 
     fn take(&mut self, event: Event) {
         match event {
+            // Dropped, the reply tells that this scheduler does not lead.
+            Event::Request(input, _) if !self.takes(&input) => {}
             Event::Request(input, reply) => {
                 let answer = self.step(input);
                 // A caller that has given up needs no answer.
                 let _ = reply.send(answer);
             }
             Event::Inspect(inspection) => inspection(&self.core, self.fabric.now_ms()),
-            Event::Recovered(store, Found { runs, is_whole }) => {
-                // It is told once.
-                let _ = self.lineage.set(store.lineage);
+            Event::Lead(store, runs) => {
                 self.store = Some(store);
-                self.step(Input::Recover { runs, is_whole });
+                self.step(Input::Recover(runs));
             }
+            Event::StandBy => self.stand_by(),
             Event::AwaitKept(number, reply) => self.await_kept(number, reply),
             Event::AwaitOutcome(number, reply) => self.await_outcome(number, reply),
         }
     }
 
-    fn await_kept(&mut self, number: RunNumber, reply: oneshot::Sender<Result<(), String>>) {
-        let result = match self.core.run(number) {
-            Some(run) if run.is_running() && !run.kept => {
-                self.keeping.entry(number).or_default().push(reply);
-                return;
-            }
-            Some(_) => Ok(()),
-            None => Err("it was given up".to_owned()),
-        };
-        // A caller that has given up needs no answer.
-        let _ = reply.send(result);
+    /// What concerns runs is for the scheduler that leads. Without a ring nobody does: the machine refuses for that.
+    fn takes(&self, input: &Input) -> bool {
+        let is_of_leader = matches!(
+            input,
+            Input::Submit(_) | Input::StageDone(_) | Input::Reassign { .. } | Input::Cancel { .. }
+        );
+        self.store.is_some() || self.core.ring().is_none() || !is_of_leader
+    }
+
+    /// Whoever waits is told by a dropped sender.
+    fn stand_by(&mut self) {
+        let ring = self.core.ring().map(|ring| ring.as_ref().clone());
+        self.core = self.start.core(self.fabric.now_ms(), ring);
+        self.store = None;
+        self.keeping.clear();
+        self.waiting.clear();
+        self.calls.clear();
+    }
+
+    /// A dropped reply means that there is no such run here.
+    fn await_kept(&mut self, number: RunNumber, reply: oneshot::Sender<()>) {
+        match self.core.run(number) {
+            Some(run) if !run.kept => self.keeping.entry(number).or_default().push(reply),
+            // A caller that has given up needs no answer.
+            Some(_) => drop(reply.send(())),
+            None => {}
+        }
     }
 
     /// A dropped reply means that there is nothing to wait for, or no room to do so.
@@ -185,10 +216,10 @@ impl Server {
 
     fn step(&mut self, input: Input) -> Option<Answer> {
         match &input {
-            Input::Kept { run, result } => {
+            Input::Kept { run } => {
                 for waiting in self.keeping.remove(run).into_iter().flatten() {
                     // A caller that has given up needs no answer.
-                    let _ = waiting.send(result.clone());
+                    let _ = waiting.send(());
                 }
             }
             // Dropping the senders wakes the clients, once the step is done.
@@ -243,26 +274,20 @@ impl Server {
         };
         let record = store.run(of);
         self.calls.push(Box::pin(async move {
-            let result = store.keep(record).await.map_err(|status| status.message);
-            if let Err(reason) = &result {
-                tracing::warn!(run, reason, "a run could not be kept");
-            }
-            Some(Input::Kept { run, result })
+            store.keep(record).await;
+            Some(Input::Kept { run })
         }));
     }
 
-    /// Nobody is told of the outcome before it is kept; but if it cannot be, it is still told.
+    /// Nobody is told of the outcome before it is kept.
     fn keep_outcome(&mut self, run: RunNumber) {
-        let store = self.store.clone();
-        let record = store
-            .as_ref()
-            .zip(self.core.run(run))
-            .and_then(|(store, of)| store.outcome(of));
+        let (Some(store), Some(of)) = (self.store.clone(), self.core.run(run)) else {
+            return;
+        };
+        let record = store.outcome(of);
         self.calls.push(Box::pin(async move {
-            if let Some((store, record)) = store.zip(record)
-                && let Err(status) = store.keep(record).await
-            {
-                tracing::warn!(run, %status, "the outcome of a run could not be kept");
+            if let Some(record) = record {
+                store.keep(record).await;
             }
             Some(Input::Settled { run })
         }));
@@ -278,7 +303,7 @@ impl Server {
         let over = self.core.submitted() + 1;
         let except = self.core.unsettled();
         self.calls.push(Box::pin(async move {
-            if let Err(status) = store.forget_tasks(over, except).await {
+            if let Err(status) = store.forget_updates(over, except).await {
                 tracing::debug!(%status, "a storage node goes on remembering what tasks did");
             }
             None
@@ -287,7 +312,9 @@ impl Server {
 
     /// Names the scheduler, over all its lives, that counts the runs.
     fn lineage(&self) -> u64 {
-        self.lineage.get().copied().unwrap_or_default()
+        self.store
+            .as_ref()
+            .map_or(0, |store| store.ledger.term.lineage)
     }
 
     fn tell(&self, run: RunNumber, change: &Change) {

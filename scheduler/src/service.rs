@@ -8,14 +8,17 @@ use common::proto::{self, Empty, node, scheduler, worker};
 use common::status::{Kind, Status};
 use common::types::{ComponentHash, Ring, WorkerAddress, required};
 use futures::future::join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::convert;
 use crate::core::{Answer, CancelError, Core, Input, ReassignError};
-use crate::deploy::Deployer;
-use crate::server::{Event, Lineage, ServerHandle, WORKER_CALL_TIMEOUT};
+use crate::deploy::{Deployer, LEADS_MAX};
+use crate::server::{Event, ServerHandle, WORKER_CALL_TIMEOUT};
+use crate::standing::StandingWatch;
 use crate::submission;
 
+/// How long a caller waits until a run, or its end, is in the storage.
+const KEPT_MAX: Duration = Duration::from_secs(10);
 /// Longest time that `AwaitRun` waits.
 const AWAIT_MS_MAX: u32 = 60_000;
 /// Most runs that are named for one component.
@@ -25,40 +28,26 @@ const RUNS_LISTED_MAX: usize = 1_000;
 
 /// The services of a scheduler.
 pub struct Service {
-    identity: Identity,
-    fabric: FabricHandle,
-    server: ServerHandle,
-    deployer: Arc<Deployer>,
-    lineage: Lineage,
+    pub identity: Identity,
+    pub fabric: FabricHandle,
+    pub server: ServerHandle,
+    pub deployer: Arc<Deployer>,
+    pub standing: StandingWatch,
+    /// The ring is another one.
+    pub ring_set: Arc<Notify>,
     /// Where the gateway listens.
-    http: Option<Address>,
+    pub http: Option<Address>,
 }
 
 impl Service {
-    pub fn new(
-        identity: Identity,
-        fabric: FabricHandle,
-        server: ServerHandle,
-        deployer: Arc<Deployer>,
-        lineage: Lineage,
-        http: Option<Address>,
-    ) -> Self {
-        Self {
-            identity,
-            fabric,
-            server,
-            deployer,
-            lineage,
-            http,
-        }
-    }
-
     /// Returns when the run is in the storage.
     async fn kept(&self, run: u64) -> Result<(), Status> {
         let (reply, kept) = oneshot::channel();
         self.server.tell(Event::AwaitKept(run, reply)).await?;
-        let kept = kept.await.map_err(|_| unanswered())?;
-        kept.map_err(|why| Status::unavailable(format!("run {run} could not be kept: {why}")))
+        let late = || Status::timeout(format!("run {run} waits for the storage to take it"));
+        let lost = || Status::timeout("another scheduler leads: it may know the run, or not");
+        let kept = timeout(self.fabric.as_ref(), KEPT_MAX, kept).await;
+        kept.ok_or_else(late)?.map_err(|_| lost())
     }
 
     /// Returns when the run has its outcome, or the patience is at its end.
@@ -71,7 +60,7 @@ impl Service {
     }
 
     async fn report(&self, number: u64) -> Result<proto::RunReport, Status> {
-        self.check_recovered()?;
+        self.standing.leading()?;
         self.server
             .inspect(move |core, now_ms| {
                 core.run(number).map(|run| convert::run_report(run, now_ms))
@@ -85,7 +74,7 @@ impl Service {
         let client = worker::Client::new(self.fabric.clone(), worker.address, WORKER_CALL_TIMEOUT);
         let request = proto::CancelRunRequest {
             run,
-            scheduler_incarnation: self.lineage.get().copied().unwrap_or_default(),
+            scheduler_incarnation: self.standing.leading()?.lineage,
         };
         if let Err(failure) = client.cancel_run(&request).await {
             let name = worker.name;
@@ -98,26 +87,25 @@ impl Service {
 
     /// Runs are counted anew in every storage: what is said about another one's is not for this one.
     fn check_lineage(&self, lineage: u64, run: u64) -> Result<(), Status> {
-        match self.check_recovered()? {
-            known if known == lineage => Ok(()),
-            _ => Err(Status::not_found(format!(
-                "run {run} was counted by another scheduler"
-            ))),
+        if self.standing.leading()?.lineage != lineage {
+            let message = format!("run {run} was counted by another scheduler");
+            return Err(Status::not_found(message));
         }
+        Ok(())
     }
 
-    /// Before it has read the runs of its earlier life, it cannot say that there is no such run.
-    fn check_recovered(&self) -> Result<u64, Status> {
-        self.lineage.get().copied().ok_or_else(|| {
-            Status::unavailable("the scheduler has not read the runs of its earlier life yet")
-        })
+    /// The URL of the scheduler that leads, when it is another one.
+    fn other(&self) -> String {
+        let other = self.standing.other();
+        other.map_or_else(String::new, |leader| leader.address.to_string())
     }
 }
 
 impl scheduler::Service for Service {
     async fn submit(&self, request: proto::SubmitRequest) -> Result<proto::SubmitResponse, Status> {
         if self.server.inspect(|core, _| core.ring().is_some()).await? {
-            self.deployer.loaded().await?;
+            let leads = self.standing.leads(self.fabric.as_ref(), LEADS_MAX);
+            leads.await?;
         }
         let (application, submission) = submission::parse(request, self.fabric.unix_ms())?;
         match self.server.request(Input::Submit(submission)).await? {
@@ -139,7 +127,7 @@ impl scheduler::Service for Service {
     }
 
     async fn cancel(&self, request: proto::CancelRequest) -> Result<Empty, Status> {
-        self.check_recovered()?;
+        self.standing.leading()?;
         let run = request.run;
         let involved = match self.server.request(Input::Cancel { run }).await? {
             Some(Answer::Cancelled(Ok(involved))) => involved,
@@ -157,12 +145,18 @@ impl scheduler::Service for Service {
             .map(|worker| self.tell_cancelled(run, worker));
         let told = join_all(told).await;
         told.into_iter().collect::<Result<(), Status>>()?;
-        self.await_outcome(run, WORKER_CALL_TIMEOUT).await?;
+        self.await_outcome(run, KEPT_MAX).await?;
+        let is_settled = move |core: &Core| core.run(run).is_none_or(|run| run.settled);
+        if !self.server.inspect(move |core, _| is_settled(core)).await? {
+            return Err(Status::timeout(format!(
+                "run {run} is cancelled, but the storage has not taken that yet"
+            )));
+        }
         Ok(Empty {})
     }
 
     async fn trace(&self, request: proto::TraceRequest) -> Result<proto::TraceResponse, Status> {
-        self.check_recovered()?;
+        self.standing.leading()?;
         let number = request.run;
         let look = move |core: &Core, now_ms| {
             let waits_for = core.waits_for(now_ms, number)?;
@@ -173,6 +167,7 @@ impl scheduler::Service for Service {
     }
 
     async fn runs(&self, request: proto::RunsRequest) -> Result<proto::RunsResponse, Status> {
+        self.standing.leading()?;
         let limit = match usize::try_from(request.limit) {
             Ok(limit @ 1..=RUNS_LISTED_MAX) => limit,
             _ => RUNS_LISTED_MAX,
@@ -189,8 +184,11 @@ impl scheduler::Service for Service {
     }
 
     async fn cluster(&self, _: Empty) -> Result<proto::ClusterResponse, Status> {
+        let (leads, leader) = (self.standing.leading().is_ok(), self.other());
         self.server
-            .inspect(|core, now_ms| proto::ClusterResponse {
+            .inspect(move |core, now_ms| proto::ClusterResponse {
+                leads,
+                leader,
                 workers: core
                     .workers()
                     .map(|worker| convert::worker_status(worker, now_ms))
@@ -205,7 +203,7 @@ impl scheduler::Service for Service {
         let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
         match self.server.request(Input::SetRing(ring)).await? {
             Some(Answer::RingSet(Ok(()))) => {
-                self.deployer.ring_is_set();
+                self.ring_set.notify_one();
                 Ok(Empty {})
             }
             Some(Answer::RingSet(Err(error))) => Err(Status::refused(error.to_string())),
@@ -217,6 +215,12 @@ impl scheduler::Service for Service {
         &self,
         request: proto::HeartbeatRequest,
     ) -> Result<proto::HeartbeatResponse, Status> {
+        let leader = self.other();
+        if !leader.is_empty() {
+            let ring = self.server.inspect(|core, _| core.ring().cloned()).await?;
+            let ring = ring.as_deref().map(proto::Ring::from);
+            return Ok(proto::HeartbeatResponse { ring, leader });
+        }
         match self
             .server
             .request(Input::Heartbeat(convert::heartbeat(request)?))
@@ -224,6 +228,7 @@ impl scheduler::Service for Service {
         {
             Some(Answer::Registered(Ok(ring))) => Ok(proto::HeartbeatResponse {
                 ring: ring.as_deref().map(proto::Ring::from),
+                leader,
             }),
             Some(Answer::Registered(Err(error))) => Err(Status::overloaded(error.to_string())),
             _ => Err(unanswered()),
@@ -316,8 +321,10 @@ impl scheduler::Service for Service {
 impl node::Service for Service {
     async fn status(&self, _: Empty) -> Result<proto::NodeStatus, Status> {
         let (identity, http) = (self.identity.clone(), self.http.clone());
+        let standing = self.standing.now().to_string();
         let look = move |core: &Core, now_ms| {
             let mut details = details(core);
+            details.insert(0, ("standing", standing));
             details.extend(http.map(|address| ("http", address.to_string())));
             identity.status(details, peers(core, now_ms))
         };

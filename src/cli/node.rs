@@ -268,15 +268,17 @@ pub struct Worker {
     /// Delay of every request that it forwards to another worker, in milliseconds
     #[arg(value_name = "GOSSIP_DELAY")]
     pub gossip_delay_ms: u64,
-    /// The scheduler that it works for
+    /// The schedulers of its cluster, or one of them, which names the one that leads
     #[arg(
         long,
         env = "MARIONETTE_SCHEDULER",
-        value_name = "URL",
+        value_name = "URL,...",
         value_parser = address,
+        value_delimiter = ',',
+        required = true,
         hide_env_values = true
     )]
-    pub scheduler: Address,
+    pub scheduler: Vec<Address>,
     /// Operators beside the built-in ones: `.wasm` components, native libraries
     #[arg(
         long,

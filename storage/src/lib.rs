@@ -182,6 +182,7 @@ pub async fn run(
         identity,
         snapshots: Snapshots::new(fabric.clone()),
         limits: config.limits,
+        gossip_delay_ms: config.gossip_delay_ms,
     });
     let serving = fabric
         .serve(&config.address, router)

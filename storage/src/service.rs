@@ -28,6 +28,7 @@ pub struct StorageService {
     pub identity: Identity,
     pub snapshots: Snapshots,
     pub limits: Limits,
+    pub gossip_delay_ms: u64,
 }
 
 fn no_ring() -> Status {
@@ -335,7 +336,9 @@ impl storage::Service for StorageService {
     async fn fence(&self, request: proto::FenceRequest) -> Result<proto::FenceResponse, Status> {
         let fence = tasks::decode_fence(request)?;
         match self.request(|token| Input::Fence { token, fence }).await {
-            Ok(Reply::Collected(collected)) => Ok(tasks::encode_collected(collected)),
+            Ok(Reply::Collected(collected)) => {
+                Ok(tasks::encode_collected(collected, self.gossip_delay_ms))
+            }
             Ok(other) => Err(unexpected(&other)),
             // Somebody is there who may know something.
             Err(status) if status.kind == Kind::Unavailable => {

@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use common::types::RESERVED_PREFIX;
+
 use crate::core::durable::Durable;
 use crate::core::soundness::{check_change, check_durable, check_record};
 use crate::disk::log::format::segment_first;
@@ -21,8 +23,11 @@ const TABLE: &str = "table";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub owner: Owner,
+    /// Those of users, and their versions.
     pub records: usize,
     pub versions: usize,
+    /// Those of Marionette itself: operators, runs, the lease.
+    pub reserved: usize,
     /// Records with an update whose outcome this node does not know.
     pub undecided: Vec<String>,
     /// Changes since the data began.
@@ -96,13 +101,17 @@ pub fn verify(directory: &Path) -> Result<Report, VerifyError> {
     let durable = &recovered.durable;
     let damaged = |why| VerifyError::Damaged(format!("{}: {why}", directory.display()));
     check_durable(durable).map_err(damaged)?;
-    let versions = durable.records().values().map(|of| of.versions().count());
     // A replica may have promised something about a record that was never written.
-    let versions: Vec<usize> = versions.filter(|versions| *versions > 0).collect();
+    let records = durable.records().iter();
+    let records = records.map(|(name, of)| (name, of.versions().count()));
+    let written = records.filter(|(_, versions)| *versions > 0);
+    let (reserved, records): (Vec<_>, Vec<_>) =
+        written.partition(|(name, _)| name.starts_with(RESERVED_PREFIX));
     Ok(Report {
         owner: Owner::of(durable),
-        records: versions.len(),
-        versions: versions.iter().sum(),
+        records: records.len(),
+        reserved: reserved.len(),
+        versions: records.iter().map(|(_, versions)| versions).sum(),
         undecided: durable.undecided().iter().cloned().collect(),
         changes: recovered.sequence,
         table_keys,

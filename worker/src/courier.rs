@@ -6,6 +6,7 @@
 use common::fabric::{Address, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{self, ReassignRequest, scheduler, worker};
+use common::schedulers::Schedulers;
 use common::status::{Kind, Status};
 use common::types::WorkerAddress;
 
@@ -27,7 +28,7 @@ pub struct Courier {
     pub fabric: FabricHandle,
     /// Where this worker is reached.
     pub address: Address,
-    pub scheduler: Address,
+    pub schedulers: Schedulers,
     /// How long every request is held before it is forwarded.
     pub forward_delay: Duration,
 }
@@ -42,7 +43,10 @@ impl Courier {
         let request = convert::report(&report, worker);
         let mut backoff = Backoff::default();
         while let Some(timeout) = self.left(&report.task) {
-            match self.scheduler(timeout).stage_done(&request).await {
+            let request = &request;
+            let tell =
+                |scheduler: scheduler::Client| async move { scheduler.stage_done(request).await };
+            match self.schedulers.ask(timeout, tell).await {
                 Ok(_) => return,
                 Err(status) if is_final(&status) => {
                     return self.give_up(&report.task, "the report", &status);
@@ -124,13 +128,11 @@ impl Courier {
             gone: gone.map(|worker| worker.name.clone()).unwrap_or_default(),
             scheduler_incarnation: task.key.run.scheduler_incarnation,
         };
-        let response = self.scheduler(CALL_TIMEOUT).reassign(&request).await?;
+        let request = &request;
+        let ask = |scheduler: scheduler::Client| async move { scheduler.reassign(request).await };
+        let response = self.schedulers.ask(CALL_TIMEOUT, ask).await?;
         let worker = common::types::required(response.worker, "worker")?;
         Ok((convert::worker_address(worker)?, response.attempt))
-    }
-
-    fn scheduler(&self, timeout: Duration) -> scheduler::Client {
-        scheduler::Client::new(self.fabric.clone(), self.scheduler.clone(), timeout)
     }
 
     /// The time for one call; nothing when the run's deadline has passed.

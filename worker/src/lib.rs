@@ -44,6 +44,7 @@ use std::sync::Arc;
 use common::fabric::{Address, Duration, FabricHandle, Router};
 use common::node::{Identity, OnReady};
 use common::proto;
+use common::schedulers::Schedulers;
 use common::status::Status;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -69,7 +70,8 @@ pub struct Config {
     pub address: Address,
     /// How long every request is held before it is forwarded.
     pub gossip_delay_ms: u64,
-    pub scheduler: Address,
+    /// At least one of those of its cluster; they name the others.
+    pub schedulers: Vec<Address>,
     /// A directory of operators besides the built-in ones.
     pub operators: Option<PathBuf>,
     /// Tasks that run at once, at least 1.
@@ -128,11 +130,12 @@ pub async fn run(
         status,
     })?;
     on_ready(&serving);
+    let schedulers = Schedulers::new(fabric.clone(), config.schedulers);
     let courier = Courier {
         identity: identity.clone(),
         fabric: fabric.clone(),
         address: serving.address.clone(),
-        scheduler: config.scheduler.clone(),
+        schedulers: schedulers.clone(),
         forward_delay: Duration::from_millis(config.gossip_delay_ms),
     };
     let bench = Bench {
@@ -142,12 +145,11 @@ pub async fn run(
         parts,
     };
     let server = Server::new(fabric.clone(), slots as usize, bench, courier);
-    let (address, scheduler) = (serving.address.clone(), config.scheduler);
     let registration = Registration {
         identity,
         fabric,
-        address,
-        scheduler,
+        address: serving.address.clone(),
+        schedulers,
         slots,
         host,
         ring,

@@ -1,18 +1,25 @@
-//! Tells the scheduler every second that this worker is there, and learns the ring from its answers.
+//! Tells the scheduler that leads every second that this worker is there, and learns the ring from its answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::client::Route;
 use common::fabric::{Address, Duration, FabricHandle};
 use common::node::Identity;
-use common::proto::{HeartbeatRequest, HeartbeatResponse, PeerStatus, WorkerAddress, scheduler};
+use common::proto::{
+    HeartbeatRequest, HeartbeatResponse, PeerStatus, StoredLease, WorkerAddress, scheduler,
+};
+use common::schedulers::Schedulers;
 use common::status::Status;
-use common::types::Ring;
+use common::types::{LEASE_RECORD, Ring, Wanted};
+use prost::Message;
 
 use crate::host::OperatorHost;
 use crate::ring::RingWatch;
 
 const BEAT: Duration = Duration::from_secs(1);
+/// How long the storage may take to name the scheduler that leads.
+const LOOK_UP_MS: u64 = 500;
 /// A scheduler that has not answered for this long is shown as suspected.
 const SUSPECTED_MS: u64 = 2_500;
 
@@ -60,7 +67,7 @@ pub struct Registration {
     pub fabric: FabricHandle,
     /// Where this worker is reached.
     pub address: Address,
-    pub scheduler: Address,
+    pub schedulers: Schedulers,
     pub slots: u32,
     pub host: Arc<OperatorHost>,
     pub ring: RingWatch,
@@ -112,21 +119,52 @@ impl Registration {
                 .collect(),
             slots: self.slots,
         };
-        let scheduler = scheduler::Client::new(self.fabric.clone(), self.scheduler.clone(), BEAT);
-        let HeartbeatResponse { ring } = scheduler.heartbeat(&request).await?;
-        self.presence.answered();
-        if let Some(ring) = ring {
-            self.ring
-                .publish(Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?);
+        let beat =
+            async |scheduler: scheduler::Client| self.heed(scheduler.heartbeat(&request).await?);
+        let answer = self.schedulers.ask(BEAT, beat).await;
+        if answer.is_ok() {
+            self.presence.answered();
+        } else if let Some(leader) = self.look_up().await {
+            self.schedulers.leads(leader);
         }
-        Ok(())
+        answer
+    }
+
+    fn heed(&self, HeartbeatResponse { ring, leader }: HeartbeatResponse) -> Result<(), Status> {
+        let wrong = |error: String| Status::invalid(error);
+        if let Some(ring) = ring {
+            let ring = Ring::try_from(ring).map_err(|error| wrong(error.to_string()))?;
+            self.ring.publish(ring);
+        }
+        if leader.is_empty() {
+            return Ok(());
+        }
+        let leader = Address::parse(&leader).map_err(|error| wrong(error.to_string()))?;
+        let elsewhere = format!("the scheduler at {leader} leads");
+        self.schedulers.leads(leader);
+        Err(Status::unavailable(elsewhere))
+    }
+
+    /// Whom the storage names: it may have come after this worker.
+    async fn look_up(&self) -> Option<Address> {
+        let deadline_ms = self.fabric.now_ms() + LOOK_UP_MS;
+        let client = self.ring.known()?;
+        let route = Route {
+            only: None,
+            deadline_ms,
+        };
+        let found = client.read(LEASE_RECORD, Wanted::NEWEST, route).await;
+        let lease = StoredLease::decode(found.ok()?.value?).ok()?;
+        Address::parse(&lease.url).ok()
     }
 
     fn tell(&self, answer: &Result<(), Status>) {
-        let scheduler = &self.scheduler;
         match answer {
-            Ok(()) => tracing::info!(%scheduler, "registered with the scheduler"),
-            Err(failure) => tracing::warn!(%scheduler, %failure, "the scheduler does not answer"),
+            Ok(()) => {
+                let leader = self.schedulers.leader().map(|leader| leader.to_string());
+                tracing::info!(scheduler = leader, "registered with the scheduler");
+            }
+            Err(failure) => tracing::warn!(%failure, "no scheduler answers that leads"),
         }
     }
 }

@@ -62,6 +62,11 @@ impl RingWatch {
         found?.ok()?.clone()
     }
 
+    /// The client of the newest ring, if there is one.
+    pub fn known(&self) -> Option<StorageClient> {
+        self.client.borrow().clone()
+    }
+
     /// Ends when a session lacks the ring.
     pub async fn wanted(&self) {
         self.wanted.notified().await;

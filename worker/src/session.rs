@@ -112,7 +112,7 @@ impl Session {
         let mut journal = Journal::new();
         for (path, attempt) in self.fences() {
             let fenced = client.fence(&path, attempt, self.route()).await;
-            journal.extend(fenced.map_err(|status| failed(status.message))?);
+            journal.extend(fenced.map_err(|status| failed(status.message))?.journal);
         }
         let past = Past::new(journal, &self.origin.to_string());
         self.past = past.map_err(|status| failed(status.message))?;

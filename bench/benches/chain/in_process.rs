@@ -61,7 +61,7 @@ impl InProcess {
                 name: format!("w{number}"),
                 address: at(4000 + number)?,
                 gossip_delay_ms: 0,
-                scheduler: scheduler.clone(),
+                schedulers: vec![scheduler.clone()],
                 operators: None,
                 slots: worker::SLOTS_DEFAULT,
                 allow_native: false,

@@ -1,31 +1,27 @@
 //! Fence and collect: how a new attempt at a task takes over from an older one and learns what that did; and how all of
 //! it is forgotten when the task is over.
 //!
-//! What the answers of the nodes together promise is written in `storage/src/core/fence.rs`. They are enough when each
-//! replica set has a majority among them. Under `fail-stop` the updates that were answered are at every member that
-//! lives: one is enough when at all the others nobody is there. Whoever is not there, or does not answer for
-//! [`PATIENCE_MS`], is left out as soon as the others are enough.
+//! What the answers of the nodes together promise is written in `storage/src/core/fence.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 
-use super::{ANSWER_MS, BACKOFF_MAX_MS, BACKOFF_MS, Route, StorageClient};
-use crate::fabric::timeout;
-use crate::placement::Placement;
+use super::{ANSWER_MS, Route, StorageClient};
+use crate::fabric::BoxFuture;
 use crate::proto::{self, retained::Did as Encoded};
-use crate::status::{Detail, Kind, Status};
-use crate::types::{
-    CommitMode, RecordId, RecordVersion, ReplicaId, Ring, UpdateId, Version, required, update_id,
-};
+use crate::status::Status;
+use crate::types::{RecordId, RecordVersion, ReplicaId, UpdateId, Version, required, update_id};
 
-/// A node that says nothing is waited for so long at least.
-const PATIENCE_MS: u64 = 2_000;
-/// A node answers a fence at the latest after this long: it waits for what is under way there.
-const FENCE_MS: u64 = 6_000;
+/// What a fence has found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fenced {
+    /// What the older attempts did.
+    pub journal: Journal,
+    /// How long a storage node holds back each message to another one, at most.
+    pub gossip_delay_ms: u64,
+}
 
 /// What a task did, by the ids of its updates.
 pub type Journal = BTreeMap<UpdateId, Journalled>;
@@ -51,99 +47,31 @@ pub enum Did {
     Discarded(Version),
 }
 
-/// What a node has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Asked,
-    Answered,
-    /// Nobody is there.
-    Absent,
-}
-
 impl StorageClient {
     /// Keeps attempts before `attempt` at the task of `origin`, and at all below it, from doing anything more, and
     /// returns what they did. All nodes are asked, again and again until they answer.
     ///
     /// # Errors
-    /// With [`Detail::Fenced`]: another attempt has taken the place of this one. Otherwise not enough nodes have answered
-    /// before the route's deadline, and the fence stands at some of them.
-    pub async fn fence(&self, origin: &str, attempt: u32, route: Route) -> Result<Journal, Status> {
+    /// With [`crate::status::Detail::Fenced`]: another attempt has taken the place of this one. Otherwise not enough nodes
+    /// have answered before the route's deadline, and the fence stands at some of them.
+    pub async fn fence(&self, origin: &str, attempt: u32, route: Route) -> Result<Fenced, Status> {
         let request = proto::FenceRequest {
             origin: origin.to_owned(),
             attempt,
             after: None,
         };
-        let nodes = self.ring.nodes.iter().map(|node| node.replica);
-        let mut seen: BTreeMap<_, _> = nodes.map(|replica| (replica, State::Asked)).collect();
-        let mut asking: FuturesUnordered<_> = seen
-            .keys()
-            .map(|replica| self.fence_one(*replica, &request, route, 0))
-            .collect();
-        let patient_until_ms = self.fabric.now_ms() + PATIENCE_MS;
-        let mut journal = Journal::new();
-        let mut last = "none has answered".to_owned();
-        loop {
-            let now_ms = self.fabric.now_ms();
-            let is_patient = now_ms < patient_until_ms;
-            if is_enough(&self.ring, &self.placement, &seen, is_patient) {
-                return Ok(journal);
+        let ask = |replica, timeout| -> BoxFuture<'_, _> {
+            Box::pin(self.fence_pages(replica, request.clone(), timeout))
+        };
+        let answers = self.ask_enough("a fence", route, ask).await?;
+        let mut fenced = Fenced::default();
+        for answer in answers {
+            fenced.gossip_delay_ms = fenced.gossip_delay_ms.max(answer.gossip_delay_ms);
+            for (id, update) in answer.updates {
+                merge(&mut fenced.journal, id, update);
             }
-            if now_ms >= route.deadline_ms {
-                let why =
-                    format!("not enough storage nodes took a fence in time; the last one: {last}");
-                return Err(Status::timeout(why));
-            }
-            let look_ms = if is_patient {
-                patient_until_ms.min(route.deadline_ms)
-            } else {
-                route.deadline_ms
-            };
-            let left = Duration::from_millis(look_ms - now_ms);
-            let Some(Some(asked)) = timeout(self.fabric.as_ref(), left, asking.next()).await else {
-                continue;
-            };
-            let state = match asked.answer {
-                Ok(answer) => {
-                    for (id, update) in answer {
-                        merge(&mut journal, id, update);
-                    }
-                    State::Answered
-                }
-                Err(status) if matches!(status.detail, Some(Detail::Fenced(_))) => {
-                    return Err(status);
-                }
-                Err(status) => {
-                    asking.push(self.fence_one(asked.replica, &request, route, asked.tries));
-                    last = status.message;
-                    match status.kind {
-                        Kind::Unavailable => State::Absent,
-                        _ => State::Asked,
-                    }
-                }
-            };
-            seen.insert(asked.replica, state);
         }
-    }
-
-    /// Asks one node for all pages of its answer, after a pause if it was asked before.
-    async fn fence_one(
-        &self,
-        replica: ReplicaId,
-        request: &proto::FenceRequest,
-        route: Route,
-        tries: u32,
-    ) -> Asked {
-        let left_ms = || route.deadline_ms.saturating_sub(self.fabric.now_ms());
-        if tries > 0 {
-            let pause_ms = BACKOFF_MS.saturating_mul(1 << tries.min(16));
-            self.pause(pause_ms.min(BACKOFF_MAX_MS), left_ms()).await;
-        }
-        let timeout = Duration::from_millis(FENCE_MS.min(left_ms()));
-        Asked {
-            replica,
-            tries: tries.saturating_add(1),
-            answer: self.fence_pages(replica, request.clone(), timeout).await,
-        }
+        Ok(fenced)
     }
 
     async fn fence_pages(
@@ -151,8 +79,8 @@ impl StorageClient {
         replica: ReplicaId,
         mut request: proto::FenceRequest,
         timeout: Duration,
-    ) -> Result<Vec<(UpdateId, Journalled)>, Status> {
-        let mut updates = Vec::new();
+    ) -> Result<Answer, Status> {
+        let mut answer = Answer::default();
         loop {
             let page = self.peer(replica, timeout)?.fence(&request).await?;
             let last = page.retained.last().map(|last| proto::RetainedUpdate {
@@ -163,11 +91,12 @@ impl StorageClient {
                 }),
             });
             for update in page.retained {
-                updates.push(decode(update)?);
+                answer.updates.push(decode(update)?);
             }
+            answer.gossip_delay_ms = page.gossip_delay_ms;
             // A page without an end would be asked for again for ever.
             if !page.more || last.is_none() {
-                return Ok(updates);
+                return Ok(answer);
             }
             request.after = last;
         }
@@ -196,32 +125,11 @@ impl StorageClient {
     }
 }
 
-struct Asked {
-    replica: ReplicaId,
-    tries: u32,
-    answer: Result<Vec<(UpdateId, Journalled)>, Status>,
-}
-
-/// Whether those that have answered know all that has to be known. While there is patience, only those where nobody is
-/// are left out.
-fn is_enough(
-    ring: &Ring,
-    placement: &Placement,
-    states: &BTreeMap<ReplicaId, State>,
-    is_patient: bool,
-) -> bool {
-    let state = |replica: &ReplicaId| states.get(replica).copied().unwrap_or(State::Asked);
-    if is_patient && states.values().any(|state| *state == State::Asked) {
-        return false;
-    }
-    (0..ring.partitions).all(|partition| {
-        let replicas = placement.replicas(partition);
-        let count = |wanted| replicas.iter().filter(|of| state(of) == wanted).count();
-        let (answered, absent) = (count(State::Answered), count(State::Absent));
-        let is_majority = answered > replicas.len() / 2;
-        let survive = answered > 0 && answered + absent == replicas.len();
-        is_majority || ring.commit == CommitMode::FailStop && survive
-    })
+/// What one node has answered.
+#[derive(Default)]
+struct Answer {
+    updates: Vec<(UpdateId, Journalled)>,
+    gossip_delay_ms: u64,
 }
 
 /// Two replicas may tell differently of one update: a plain write that was repeated elsewhere is two versions, of which
@@ -260,51 +168,6 @@ fn decode(update: proto::RetainedUpdate) -> Result<(UpdateId, Journalled), Statu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Ring;
-
-    fn ring(nodes: u32, replication: u32, commit: CommitMode) -> Ring {
-        let nodes = (1..=nodes).map(|id| format!("s{id}=localhost:{id}"));
-        let nodes: Vec<_> = nodes.collect();
-        let nodes = Ring::parse_nodes(&nodes.join(",")).unwrap();
-        Ring::new(nodes, Some(replication), commit, 10).unwrap()
-    }
-
-    /// `states`: a letter for each node in turn, of asked, answered (`+`) and absent.
-    fn enough(ring: &Ring, states: &str, is_patient: bool) -> bool {
-        let state = |letter| match letter {
-            '+' => State::Answered,
-            '-' => State::Absent,
-            _ => State::Asked,
-        };
-        let states = (1..).zip(states.chars().map(state)).collect();
-        is_enough(ring, &Placement::new(ring), &states, is_patient)
-    }
-
-    #[test]
-    fn a_majority_of_each_replica_set_is_enough_when_patience_is_over() {
-        let three = ring(3, 3, CommitMode::Majority);
-        assert!(enough(&three, "+++", true));
-        assert!(!enough(&three, "++?", true));
-        assert!(enough(&three, "++?", false));
-        assert!(
-            enough(&three, "++-", true),
-            "where nobody is nobody is waited for"
-        );
-        assert!(!enough(&three, "+--", false));
-        // Of five nodes with three replicas each some pair is a majority of a set.
-        let five = ring(5, 3, CommitMode::Majority);
-        assert!(enough(&five, "++++?", false));
-        assert!(!enough(&five, "++???", false));
-    }
-
-    #[test]
-    fn under_fail_stop_one_that_lives_is_enough_if_at_the_others_nobody_is() {
-        let three = ring(3, 3, CommitMode::FailStop);
-        assert!(enough(&three, "+--", true));
-        assert!(!enough(&three, "+-?", false), "it may only be slow");
-        assert!(enough(&three, "++?", false));
-        assert!(!enough(&three, "---", false));
-    }
 
     #[test]
     fn answers_are_merged_by_id() {

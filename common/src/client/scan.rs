@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::{ANSWER_MS, BACKOFF_MAX_MS, BACKOFF_MS, Route, StorageClient, is_final};
+use crate::fabric::BoxFuture;
 use crate::proto;
 use crate::status::{Kind, Status};
 use crate::types::{PartitionId, RecordId, RecordVersion, ReplicaId, required};
@@ -78,6 +79,51 @@ impl StorageClient {
             }
             self.pause(backoff_ms, left_ms).await;
             backoff_ms = (backoff_ms * 2).min(BACKOFF_MAX_MS);
+        }
+    }
+
+    /// The newest version of every record below the prefix that exists at one of enough nodes ([`super::quorum`]): what was
+    /// decided before the call is among it.
+    pub async fn scan_everywhere(
+        &self,
+        prefix: &str,
+        route: Route,
+    ) -> Result<BTreeMap<RecordId, RecordVersion>, Status> {
+        let ask = |replica, timeout| -> BoxFuture<'_, _> {
+            let request = proto::ScanRequest {
+                prefix: prefix.to_owned(),
+                after: String::new(),
+                limit: PAGE_MAX,
+                partitions: self.placement.held_by(replica).collect(),
+            };
+            Box::pin(self.scan_pages(replica, request, timeout))
+        };
+        let answers = self.ask_enough("a scan", route, ask).await?;
+        let mut newest: BTreeMap<RecordId, RecordVersion> = BTreeMap::new();
+        for found in answers.into_iter().flatten() {
+            let version: RecordVersion = required(found.newest, "newest")?.into();
+            match newest.get(&found.record) {
+                Some(known) if known.version >= version.version => {}
+                _ => drop(newest.insert(found.record, version)),
+            }
+        }
+        Ok(newest)
+    }
+
+    async fn scan_pages(
+        &self,
+        replica: ReplicaId,
+        mut request: proto::ScanRequest,
+        timeout: Duration,
+    ) -> Result<Vec<proto::ScannedRecord>, Status> {
+        let mut found = Vec::new();
+        loop {
+            let page = self.peer(replica, timeout)?.scan(&request).await?;
+            found.extend(page.records);
+            match page.until {
+                Some(until) => request.after = until,
+                None => return Ok(found),
+            }
         }
     }
 

@@ -16,8 +16,8 @@ pub use chain::{Dealing, Link, Part, Source, WorkerAddress, partition_of_key};
 pub use convert::{record_id, required, update_id, value_bounds};
 pub use hash::ComponentHash;
 pub use origin::{
-    EXCEPT_MAX, NOTE_BYTES_MAX, RECOVERIES_MAX, RunOrigin, TaskMark, TaskOrigin, first_attempt,
-    is_below, paths_to, recoveries_before,
+    EXCEPT_MAX, LeaderOrigin, NOTE_BYTES_MAX, RECOVERIES_MAX, RunOrigin, TaskMark, TaskOrigin,
+    first_attempt, is_below, paths_to, recoveries_before,
 };
 pub use ring::{CommitMode, Ring, RingError, RingNode};
 pub use sync::SyncMode;
@@ -38,6 +38,8 @@ pub const VALUE_BYTES_DEFAULT: usize = 1 << 20;
 pub const RESERVED_PREFIX: &str = "_marionette/";
 /// Those of them that hold runs: they are one scheduler's, and no part of a copy for another cluster.
 pub const RUNS_PREFIX: &str = "_marionette/run/";
+/// Tells which scheduler leads; also below [`RUNS_PREFIX`].
+pub const LEASE_RECORD: &str = "_marionette/run/lease";
 /// Longest origin of an update id, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 

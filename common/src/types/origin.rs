@@ -21,7 +21,7 @@ pub struct TaskMark {
     pub note: Bytes,
 }
 
-/// Attempts between two recoveries of a run, in bits: a scheduler that takes a run up again counts from higher up.
+/// Attempts of a run under one scheduler, in bits: one that takes it up again counts from higher up.
 const ATTEMPT_BITS: u32 = 20;
 /// Recoveries of a run whose attempts can be told apart.
 pub const RECOVERIES_MAX: u32 = (1 << (u32::BITS - ATTEMPT_BITS)) - 2;
@@ -53,6 +53,30 @@ pub struct TaskOrigin {
     pub stage: u32,
     /// Index among the tasks of the stage.
     pub task: u32,
+}
+
+/// An update that a leading scheduler makes for itself, as the attempt that is its ballot: one that takes the lease
+/// fences all before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeaderOrigin {
+    pub ballot: u32,
+    pub update: u64,
+}
+
+impl LeaderOrigin {
+    /// The path of all.
+    pub const ALL: &str = "lead";
+    /// Before all, but not the path of all.
+    pub const FIRST: &str = "lead/";
+    /// Of no update, behind all: who fences it with its own ballot learns whether it still leads.
+    pub const STILL: &str = "lead/still";
+}
+
+impl fmt::Display for LeaderOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ballot, update } = self;
+        write!(f, "{}/{ballot:08x}/{update:016x}", Self::ALL)
+    }
 }
 
 impl RunOrigin {

@@ -118,26 +118,50 @@ impl Cluster {
                 return Err(Failure::new(format!("node `{name}` {why}")));
             }
         }
-        if self
-            .scheduler_node()
-            .is_some_and(|(_, node)| node.is_ready())
-        {
+        if self.schedulers().iter().any(|(_, node)| node.is_ready()) {
             self.workers_registered().await?;
         }
         self.all_members().await
     }
 
-    /// The scheduler, once it is ready.
+    /// The scheduler, once it is ready; of several, the one that leads.
     pub async fn scheduler(&self, call_max: Duration) -> Result<scheduler::Client, Failure> {
-        let (name, _) = self
-            .scheduler_node()
-            .ok_or_else(|| Failure::new("there is no scheduler"))?;
-        let node = self.ready(&name).await?;
-        Ok(scheduler::Client::new(
-            self.fabric.clone(),
-            node.address,
-            call_max,
-        ))
+        let leader = match &self.schedulers()[..] {
+            [] => return Err(Failure::new("there is no scheduler")),
+            [(only, _)] => self.ready(only).await?.address,
+            _ => self.leader().await?,
+        };
+        let fabric = self.fabric.clone();
+        Ok(scheduler::Client::new(fabric, leader, call_max))
+    }
+
+    /// Where the scheduler is that leads, of several. When one is lost, another one takes its place in some seconds.
+    async fn leader(&self) -> Result<Address, Failure> {
+        let patience = self.settings().patience();
+        let until_ms =
+            self.fabric.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let schedulers = self.schedulers();
+            let awake = schedulers.iter().filter(|(_, node)| node.is_awake());
+            for (_, node) in awake {
+                let client =
+                    scheduler::Client::new(self.fabric.clone(), node.address.clone(), CALL_MAX);
+                // One that does not answer now is asked again.
+                if let Ok(known) = client.cluster(&Empty {}).await
+                    && known.leads
+                {
+                    return Ok(node.address.clone());
+                }
+            }
+            let may_come = |node: &Node| node.is_ready() || node.phase == Phase::Starting;
+            if !schedulers.iter().any(|(_, node)| may_come(node)) {
+                return Err(Failure::new("no scheduler is left"));
+            }
+            if self.fabric.now_ms() >= until_ms {
+                return Err(Failure::new("no scheduler leads"));
+            }
+            self.fabric.sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// The storage node called `name`, once it is ready and the storage is sealed: its client and its replica id.

@@ -233,7 +233,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The command line of a node, behind the name of its role. A worker waits for the scheduler to be named.
+    /// The command line of a node, behind the name of its role. A worker waits for a scheduler to be named.
     async fn arguments(&self, name: &str, node: &Node) -> Result<Vec<String>, Failure> {
         let mut arguments = vec![name.to_owned(), node.address.to_string()];
         if node.role != Role::Scheduler {
@@ -241,12 +241,12 @@ impl Cluster {
         }
         // What a person at the prompt will ask for is not known before.
         arguments.push("--allow-faults".to_owned());
-        if let Some(address) = self
-            .settings()
-            .http
-            .filter(|_| node.role == Role::Scheduler)
-        {
-            arguments.extend(["--http".to_owned(), address.to_string()]);
+        if node.role == Role::Scheduler {
+            let place = self.schedulers().iter().position(|(of, _)| of == name);
+            let settings = self.settings();
+            if let Some(address) = place.and_then(|place| settings.http.get(place)) {
+                arguments.extend(["--http".to_owned(), address.to_string()]);
+            }
         }
         if node.role == Role::Storage {
             arguments.extend(self.data_arguments(name));
@@ -258,17 +258,16 @@ impl Cluster {
         }
         if node.role == Role::Worker {
             let patience = self.settings().patience();
-            let scheduler = self.wait_for(patience, |state| {
-                let found = state
-                    .nodes
-                    .values()
-                    .find(|node| node.role == Role::Scheduler);
-                found.map(|node| node.address.to_string())
+            let schedulers = self.wait_for(patience, |state| {
+                let found = state.nodes.values();
+                let found = found.filter(|node| node.role == Role::Scheduler);
+                let urls: Vec<String> = found.map(|node| node.address.to_string()).collect();
+                (!urls.is_empty()).then(|| urls.join(","))
             });
-            let scheduler = scheduler
+            let schedulers = schedulers
                 .await
                 .ok_or_else(|| Failure::new("no scheduler was created for it"))?;
-            arguments.extend(["--scheduler".to_owned(), scheduler]);
+            arguments.extend(["--scheduler".to_owned(), schedulers]);
             if let Some(directory) = self.settings().operators {
                 arguments.extend(["--operators".to_owned(), directory.display().to_string()]);
             }

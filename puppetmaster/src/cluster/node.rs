@@ -102,8 +102,8 @@ pub struct Settings {
     pub operators: Option<PathBuf>,
     /// Absent: workers refuse native libraries.
     pub native: Option<Native>,
-    /// Where the scheduler answers HTTP; absent: nowhere.
-    pub http: Option<Address>,
+    /// Where the schedulers answer HTTP, in the order in which they are created; those beyond answer none.
+    pub http: Vec<Address>,
     /// Of storage nodes, by name; the others are their defaults.
     pub limits: BTreeMap<&'static str, u64>,
 }
@@ -120,7 +120,7 @@ impl Default for Settings {
             timeout: None,
             operators: None,
             native: None,
-            http: None,
+            http: Vec::new(),
             limits: BTreeMap::new(),
         }
     }

@@ -1,7 +1,8 @@
 //! Submits runs, follows each to its outcome, and says the outcome once, when it comes.
 
 use super::seen::Seen;
-use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
+use crate::cluster::{CALL_MAX, Cluster, Node, POLL_INTERVAL, Phase};
+use crate::language::Role;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::timeout;
@@ -21,7 +22,7 @@ const AWAIT_RUN_MS: u32 = 500;
 const WATCHED_RUN_MS: u32 = 200;
 /// Most questions for outcomes at once: they share a connection with everything else.
 const FOLLOWED_MAX: usize = 64;
-/// A scheduler silent for this long has lost its runs.
+/// Schedulers silent for this long have lost their runs.
 const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
 
 /// Who counts a run that does not complete.
@@ -87,15 +88,16 @@ impl Runs {
             key: format!("{:016x}", self.cluster.fabric.random()),
         };
         let mut why = String::new();
+        let mut client = client;
         let submitting = async {
             loop {
                 match client.submit(&request).await {
-                    Err(status) if matches!(status.kind, Kind::Overloaded | Kind::Timeout) => {
-                        why = status.message;
-                    }
-                    answer => return answer,
+                    Err(status) if self.may_pass(&status) => why = status.message,
+                    answer => return answer.map_err(Failure::from),
                 }
                 self.cluster.fabric.sleep(POLL_INTERVAL).await;
+                // Meanwhile another one may lead.
+                client = self.cluster.scheduler(CALL_MAX).await?;
             }
         };
         let answer = timeout(&*self.cluster.fabric, settings.patience(), submitting).await;
@@ -105,6 +107,16 @@ impl Runs {
         self.reports().insert(run, None);
         self.cluster.spawn(follow(Arc::clone(self), run, counted));
         Ok(run)
+    }
+
+    /// Whether a submission that was answered so may be taken later: no scheduler takes any without a worker.
+    fn may_pass(&self, status: &Status) -> bool {
+        let is_awake = |(_, node): &(String, Node)| node.role == Role::Worker && node.is_awake();
+        match status.kind {
+            Kind::Overloaded | Kind::Timeout => true,
+            Kind::Unavailable => self.cluster.nodes().iter().any(is_awake),
+            _ => false,
+        }
     }
 
     /// The outcome of a run that was submitted from here and has ended.
@@ -227,9 +239,10 @@ impl Runs {
         report
     }
 
-    fn scheduler_is_down(&self) -> bool {
-        let scheduler = self.cluster.scheduler_node();
-        scheduler.is_none_or(|(_, node)| matches!(node.phase, Phase::Down(_) | Phase::Failed(_)))
+    fn schedulers_are_down(&self) -> bool {
+        let is_down = |node: &Node| matches!(node.phase, Phase::Down(_) | Phase::Failed(_));
+        let schedulers = self.cluster.schedulers();
+        schedulers.iter().all(|(_, node)| is_down(node))
     }
 }
 
@@ -270,7 +283,7 @@ async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
         };
         let now_ms = runs.cluster.fabric.now_ms();
         let since_ms = *silent_since_ms.get_or_insert(now_ms);
-        let is_lost = if runs.scheduler_is_down() {
+        let is_lost = if runs.schedulers_are_down() {
             silent_since_ms = None;
             runs.waiting.load(Ordering::Relaxed) > 0
         } else {

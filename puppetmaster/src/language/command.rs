@@ -107,7 +107,7 @@ pub enum Setting {
     /// Workers load native libraries from it, too.
     Native(Native),
     /// Where the scheduler answers HTTP.
-    Http(Address),
+    Http(Vec<Address>),
     /// What clients may ask of a storage node at most, by name.
     Limit(&'static str, u64),
 }

@@ -659,6 +659,8 @@ mod scheduler_toy {
                 ..WorkerStatus::default()
             };
             Ok(ClusterResponse {
+                leads: true,
+                leader: String::new(),
                 workers: workers.map(status).collect(),
                 ring: world.ring.clone(),
             })

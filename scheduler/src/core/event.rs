@@ -15,18 +15,14 @@ use super::run::{Checkpoint, RunNumber, RunState};
 pub enum Input {
     /// Answered by [`Answer::Submitted`].
     Submit(Submission),
-    /// What an earlier life of this scheduler has left in the storage. Comes before the first submission.
-    Recover {
-        runs: Vec<Recovered>,
-        /// Whether there may be runs at storage nodes that did not answer.
-        is_whole: bool,
-    },
-    /// An [`Output::Keep`] has come to its end: a run that could not be kept does not exist.
+    /// What earlier lives of this scheduler, or others before it, have left in the storage. Comes before the first
+    /// submission.
+    Recover(Vec<Recovered>),
+    /// An [`Output::Keep`] has come to its end.
     Kept {
         run: RunNumber,
-        result: Result<(), String>,
     },
-    /// The outcome of a run is kept, as well as it can be.
+    /// The outcome of a run is kept.
     Settled {
         run: RunNumber,
     },
@@ -135,12 +131,12 @@ pub enum Answer {
     RingSet(Result<(), RingError>),
 }
 
-/// A run that an earlier life of this scheduler has kept.
+/// A run that was kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recovered {
     pub number: RunNumber,
     pub submission: Submission,
-    /// How often it was recovered before.
+    /// How often a scheduler began to lead since it was submitted.
     pub recoveries: u32,
     /// Until its deadline, from now.
     pub left_ms: u64,

@@ -5,13 +5,14 @@
 //! - [`event`]: inputs and outputs. - [`run`]: a run and its stages. - [`runs`]: all runs, in flight and finished.
 //! - [`workers`]: who is active, and the choice among them. - [`submission`]: what is refused, first placement.
 //! - [`tasks`]: the tasks of a `map` or `reduce`. - [`deal`]: who gets them. - [`gather`]: what becomes of them.
-//! - [`restart`]: runs outlive their scheduler.
+//! - [`restart`]: runs outlive their scheduler. - [`lease`]: which of several schedulers leads.
 //! - [`trace`]: what a run did and waits for. - [`catalog`]: deployed operators. - [`progress`]: stages end, runs end. - [`recovery`]: workers die, tasks are sent again.
 
 mod catalog;
 mod deal;
 mod event;
 mod gather;
+pub mod lease;
 mod progress;
 mod recovery;
 mod restart;
@@ -81,8 +82,8 @@ impl Core {
                 let result = self.submit(now_ms, submission, outputs);
                 outputs.push(Output::Answer(Answer::Submitted(result)));
             }
-            Input::Recover { runs, is_whole } => self.recover(now_ms, runs, is_whole, outputs),
-            Input::Kept { run, result } => self.kept(now_ms, run, result.is_ok(), outputs),
+            Input::Recover(runs) => self.recover(now_ms, runs, outputs),
+            Input::Kept { run } => self.kept(now_ms, run, outputs),
             Input::Settled { run } => self.runs.settle(run),
             Input::Heartbeat(heartbeat) => {
                 let result = self.heartbeat(now_ms, heartbeat, outputs);
@@ -160,8 +161,7 @@ impl Core {
 
     /// Runs whose tasks may be tried again: here, or by another life of this scheduler, for all that the storage knows.
     pub fn unsettled(&self) -> Vec<RunNumber> {
-        let unsettled = self.runs.newest_first().filter(|run| !run.settled);
-        unsettled.map(|run| run.number).collect()
+        self.runs.unsettled().iter().copied().collect()
     }
 
     /// How many runs were accepted by this scheduler.
@@ -183,6 +183,7 @@ impl Core {
         if registration != Registration::Unchanged {
             if registration == Registration::New {
                 self.prepare_all(&name, outputs);
+                self.tell_ended(&name, outputs);
                 outputs.push(Output::WorkerAppeared { worker: name });
             }
             self.attend(now_ms, outputs);

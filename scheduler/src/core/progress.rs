@@ -232,11 +232,24 @@ impl Core {
             .collect()
     }
 
+    /// A worker that comes may be at a run that has ended meanwhile.
+    pub(super) fn tell_ended(&self, worker: &str, outputs: &mut Vec<Output>) {
+        let Some(worker) = self.workers.address(worker) else {
+            return;
+        };
+        let tell = |run: &RunNumber| Output::CancelRun {
+            worker: worker.clone(),
+            run: *run,
+        };
+        outputs.extend(self.runs.untold.iter().map(tell));
+    }
+
     pub(super) fn expire(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {
         let Some(run) = self.runs.running_mut(number) else {
             return;
         };
         let waited_for = match run.stages.get(run.frontier()) {
+            _ if !run.kept => "the storage has not taken the run".to_owned(),
             Some(stage) => {
                 let (class, order) = (&stage.spec.class, stage.spec.order);
                 let Progress { tasks, done } = stage.progress;

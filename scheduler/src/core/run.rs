@@ -139,7 +139,7 @@ pub struct Run {
     pub seen: Vec<Pin>,
     /// Whether the storage has it: before that, nothing of it starts.
     pub kept: bool,
-    /// How often a scheduler that was started anew has taken it up.
+    /// How often a scheduler began to lead since it was submitted.
     pub recoveries: u32,
     pub state: RunState,
     /// Whether its outcome may be told.

@@ -10,7 +10,7 @@ use super::run::{Checkpoint, Run, RunNumber, RunState, Stage};
 use super::tasks::Tasks;
 use super::trace::{TRACED_TASKS_MAX, TracedTask};
 
-/// Runs without an outcome.
+/// Runs without an outcome that is kept.
 pub const IN_FLIGHT_RUNS_MAX: usize = 10_000;
 /// Input and newest checkpoint of all runs without an outcome, together.
 pub const IN_FLIGHT_BYTES_MAX: usize = 1 << 30;
@@ -25,6 +25,8 @@ pub struct Runs {
     keys: BTreeMap<Arc<str>, RunNumber>,
     submitted: u64,
     in_flight: BTreeSet<RunNumber>,
+    /// Those, and those whose outcome is not kept yet.
+    unsettled: BTreeSet<RunNumber>,
     in_flight_bytes: usize,
     deadlines: BTreeSet<(u64, RunNumber)>,
     /// In the order in which they ended.
@@ -33,6 +35,8 @@ pub struct Runs {
     history_runs_max: usize,
     /// Of the history, since it was asked last.
     forgotten: Vec<RunNumber>,
+    /// Runs of the history that workers may not know to be over: those that had begun under another scheduler.
+    pub untold: BTreeSet<RunNumber>,
     /// Runs whose next task waits for a worker or for being sent again.
     pub attention: BTreeSet<RunNumber>,
     /// Runs that are at a `map` or `reduce`.
@@ -75,6 +79,10 @@ impl Runs {
         &self.in_flight
     }
 
+    pub fn unsettled(&self) -> &BTreeSet<RunNumber> {
+        &self.unsettled
+    }
+
     pub fn submitted(&self) -> u64 {
         self.submitted
     }
@@ -85,7 +93,7 @@ impl Runs {
     }
 
     pub fn admit(&self) -> Result<(), SubmitError> {
-        if self.in_flight.len() >= IN_FLIGHT_RUNS_MAX {
+        if self.unsettled.len() >= IN_FLIGHT_RUNS_MAX {
             return Err(SubmitError::TooManyRuns {
                 runs_max: IN_FLIGHT_RUNS_MAX,
             });
@@ -104,22 +112,10 @@ impl Runs {
             self.keys.insert(Arc::clone(key), run.number);
         }
         self.in_flight.insert(run.number);
+        self.unsettled.insert(run.number);
         self.in_flight_bytes += bytes_of(&run);
         self.deadlines.insert((run.deadline_ms, run.number));
         self.known.entry(run.number).or_insert(run)
-    }
-
-    /// There is no such run after all.
-    pub fn remove(&mut self, number: RunNumber) {
-        let Some(run) = self.known.remove(&number) else {
-            return;
-        };
-        self.in_flight_bytes -= bytes_of(&run);
-        self.in_flight.remove(&number);
-        self.deadlines.remove(&(run.deadline_ms, number));
-        self.attention.remove(&number);
-        self.forgotten.push(number);
-        self.forget_key(&run);
     }
 
     /// Unless the key stands for a later run.
@@ -138,12 +134,8 @@ impl Runs {
         if let Some(run) = self.known.get_mut(&number) {
             run.settled = true;
         }
+        self.unsettled.remove(&number);
         self.forget();
-    }
-
-    /// Leaves out numbers that runs may have that are not known.
-    pub fn skip(&mut self, runs: u64) {
-        self.submitted += runs;
     }
 
     /// Which runs are known no more.
@@ -227,6 +219,9 @@ impl Runs {
         self.attention.remove(&number);
         self.spread.remove(&number);
         self.dealing.remove(&number);
+        if run.recoveries > 0 {
+            self.untold.insert(number);
+        }
         run.state = state;
         run.ended_ms = Some(now_ms);
         run.checkpoint = None;
@@ -284,6 +279,7 @@ impl Runs {
             };
             self.history_bytes -= bytes_of(&run);
             self.forgotten.push(run.number);
+            self.untold.remove(&run.number);
             self.forget_key(&run);
         }
     }

@@ -112,21 +112,18 @@ async fn check_health(State(gateway): State<Gateway>) -> Result<Json<Health>, Pr
     Ok(Json(Health { status }))
 }
 
-/// Runs can be submitted: the storage nodes are known, and there is a worker.
+/// Runs can be submitted here: this scheduler leads, and there is a worker.
 #[utoipa::path(get, path = "/readyz", tag = "cluster", responses(
     (status = 200, description = "They can", body = Health), Always
 ))]
 async fn check_readiness(State(gateway): State<Gateway>) -> Result<Json<Health>, Problem> {
-    let look = |core: &crate::core::Core, _| (core.ring().is_some(), core.workers().count());
-    let lack = match gateway.0.server.inspect(look).await? {
-        (false, _) => "no storage nodes are known",
-        (true, 0) => "no worker is active",
-        (true, _) => {
-            let status = Healthy::Ok;
-            return Ok(Json(Health { status }));
-        }
-    };
-    Err(Status::unavailable(lack).into())
+    gateway.0.service.standing.leading()?;
+    let look = |core: &crate::core::Core, _| core.workers().count();
+    if gateway.0.server.inspect(look).await? == 0 {
+        return Err(Status::unavailable("no worker is active").into());
+    }
+    let status = Healthy::Ok;
+    Ok(Json(Health { status }))
 }
 
 impl From<proto::WorkerStatus> for Worker {

@@ -8,10 +8,11 @@ use common::types::{ComponentHash, Dealing, Item};
 
 use crate::convert::pins;
 use crate::core::{Checkpoint, Recovered, Run, RunState, StageSpec, Submission};
+use crate::term::Term;
 
-pub fn stored_run(run: &Run, lineage: u64) -> StoredRun {
+pub fn stored_run(run: &Run, term: &Term) -> StoredRun {
     StoredRun {
-        lineage,
+        lineage: term.lineage,
         run: run.number,
         key: run.key.as_deref().unwrap_or_default().to_owned(),
         input: run.input.to_string(),
@@ -25,7 +26,7 @@ pub fn stored_run(run: &Run, lineage: u64) -> StoredRun {
             .iter()
             .map(|stage| stored_stage(&stage.spec))
             .collect(),
-        recoveries: run.recoveries,
+        term: term.number,
     }
 }
 
@@ -80,13 +81,14 @@ pub fn stored_outcome(run: &Run, lineage: u64, ended_unix_ms: u64) -> Option<Sto
 pub fn recovered(
     run: StoredRun,
     outcome: Option<StoredOutcome>,
+    term: u32,
     unix_ms: u64,
 ) -> Result<Recovered, Status> {
     let past_ms = unix_ms.saturating_sub(run.submitted_unix_ms);
     let stages: Result<Vec<StageSpec>, Status> = run.stages.into_iter().map(stage).collect();
     Ok(Recovered {
         number: run.run,
-        recoveries: run.recoveries,
+        recoveries: term.saturating_sub(run.term),
         left_ms: run.timeout_ms.saturating_sub(past_ms),
         outcome: outcome.map(state).transpose()?,
         submission: Submission {

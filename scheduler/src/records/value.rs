@@ -4,18 +4,13 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use common::client::{Route, StorageClient};
 use common::proto::StoredHead;
-use common::status::{Kind, Status};
-use common::types::{PartitionId, RecordId, RecordVersion};
-use futures::future::join_all;
+use common::types::{RecordId, RecordVersion};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// One record's part of a value.
 const PIECE_BYTES: usize = 512 << 10;
-/// Records on one page of a scan.
-const PAGE: u32 = 500;
 
 pub struct Pieces {
     pub head: Bytes,
@@ -62,66 +57,6 @@ pub fn decode<M: Message + Default>(
         return None;
     }
     M::decode(value.freeze()).ok()
-}
-
-/// The newest version of every record below the prefix that any node knows. Each partition is answered for by at least
-/// one of its replicas, and by all that can be reached: true when that is all of them.
-pub async fn read_all(
-    client: &StorageClient,
-    prefix: &str,
-    deadline_ms: u64,
-) -> Result<(BTreeMap<RecordId, RecordVersion>, bool), Status> {
-    let nodes = client.ring().nodes.iter().map(|node| node.replica);
-    let reads = nodes.map(async |replica| {
-        let route = Route {
-            only: Some(replica),
-            deadline_ms,
-        };
-        (replica, read_one(client, prefix, route).await)
-    });
-    let mut newest: BTreeMap<RecordId, RecordVersion> = BTreeMap::new();
-    let (mut answered, mut failure) = (Vec::new(), None);
-    for (replica, read) in join_all(reads).await {
-        match read {
-            Ok(records) => {
-                answered.push(replica);
-                for (id, found) in records {
-                    let known = newest.entry(id).or_insert_with(|| found.clone());
-                    if found.version > known.version {
-                        *known = found;
-                    }
-                }
-            }
-            Err(status) => failure = Some(status),
-        }
-    }
-    let is_answered = |partition: PartitionId| {
-        let mut replicas = client.placement().replicas(partition).iter();
-        replicas.any(|replica| answered.contains(replica))
-    };
-    match failure {
-        Some(status) if !(0..client.ring().partitions).all(is_answered) => Err(Status::new(
-            Kind::Unavailable,
-            format!("not every record of a run can be read: {status}"),
-        )),
-        failure => Ok((newest, failure.is_none())),
-    }
-}
-
-async fn read_one(
-    client: &StorageClient,
-    prefix: &str,
-    route: Route,
-) -> Result<Vec<(RecordId, RecordVersion)>, Status> {
-    let (mut records, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = client.scan(prefix, &after, PAGE, route).await?;
-        records.extend(page.records);
-        match page.next {
-            Some(next) => after = next,
-            None => return Ok(records),
-        }
-    }
 }
 
 #[cfg(test)]

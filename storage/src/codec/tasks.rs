@@ -57,7 +57,7 @@ pub fn decode_fence(request: proto::FenceRequest) -> Decoded<Fence> {
     })
 }
 
-pub fn encode_collected(collected: Collected) -> proto::FenceResponse {
+pub fn encode_collected(collected: Collected, gossip_delay_ms: u64) -> proto::FenceResponse {
     let encode = |(record, retained): (RecordId, Retained)| proto::RetainedUpdate {
         record,
         retained: Some(retained.into()),
@@ -65,6 +65,7 @@ pub fn encode_collected(collected: Collected) -> proto::FenceResponse {
     proto::FenceResponse {
         retained: collected.retained.into_iter().map(encode).collect(),
         more: collected.has_more,
+        gossip_delay_ms,
     }
 }
 

@@ -174,7 +174,7 @@ impl Cluster {
             name: name.to_owned(),
             address: Address::parse("127.0.0.1:0").unwrap(),
             gossip_delay_ms,
-            scheduler: Address::parse(SCHEDULER).unwrap(),
+            schedulers: vec![Address::parse(SCHEDULER).unwrap()],
             operators,
             slots: 4,
             allow_native: false,

@@ -61,9 +61,12 @@ impl Arguments<'_> {
             "sync" => SyncMode::from_str(&word.text.to_lowercase())
                 .map(Setting::Sync)
                 .map_err(|_| self.wrong(word, format!("`{}` is no sync mode", word.text))),
-            "http" => Address::parse(&word.text)
-                .map(Setting::Http)
-                .map_err(|error| self.wrong(word, error.to_string())),
+            "http" => {
+                let urls = word.text.split(',').map(Address::parse);
+                urls.collect::<Result<_, _>>()
+                    .map(Setting::Http)
+                    .map_err(|error| self.wrong(word, error.to_string()))
+            }
             "native" => match word.text.to_lowercase().as_str() {
                 "yes" => Ok(Setting::Native(Native::InTheWorker)),
                 "isolated" => Ok(Setting::Native(Native::Isolated)),

@@ -7,6 +7,7 @@ use crate::language::files::{Files, find, find_directory, find_path};
 use common::application::Application;
 use common::diagnostic::{Diagnostic, Line, did_you_mean};
 use common::fabric::Address;
+use common::schedulers::Schedulers;
 use common::types::Ring;
 use std::collections::BTreeSet;
 
@@ -76,8 +77,11 @@ impl Check<'_> {
             );
         }
         match node.role {
-            Role::Scheduler if self.known.has(Role::Scheduler) => {
-                errors.push(self.at(&node.name, "this cluster has a scheduler already"));
+            Role::Scheduler
+                if self.known.names(Some(Role::Scheduler)).count() >= Schedulers::KNOWN_MAX =>
+            {
+                let message = format!("a cluster has at most {} schedulers", Schedulers::KNOWN_MAX);
+                errors.push(self.at(&node.name, message));
             }
             Role::Storage if self.known.sealed => errors.push(
                 self.at(

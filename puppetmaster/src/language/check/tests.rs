@@ -214,12 +214,6 @@ fn names_and_places_are_taken_once() {
               |         ^^
               = hint: every node has a name of its own
 
-            error: this cluster has a scheduler already
-             --> dir/demo.pm:5:11
-              |
-            5 | scheduler sc2 http://localhost:4005
-              |           ^^^
-
             error: a node needs a port from 1 to 65535
              --> dir/demo.pm:6:11
               |

@@ -51,10 +51,7 @@ impl Cluster {
         let mut effects = Vec::new();
         for output in outputs {
             let input = match output {
-                Output::Keep { run } => {
-                    let result = Ok(());
-                    Some(Input::Kept { run, result })
-                }
+                Output::Keep { run } => Some(Input::Kept { run }),
                 Output::Finished { run, .. } => Some(Input::Settled { run }),
                 _ => None,
             };

@@ -1,12 +1,14 @@
 //! Runs are kept before they begin, and taken up by the next life of the scheduler.
 
+use common::types::RECOVERIES_MAX;
+
 use super::*;
 
 fn recovered(number: RunNumber, chain: &str, outcome: Option<RunState>) -> Recovered {
     Recovered {
         number,
         submission: submission(chain),
-        recoveries: 0,
+        recoveries: 1,
         left_ms: 30_000,
         outcome,
     }
@@ -46,9 +48,8 @@ fn nothing_starts_before_the_run_is_kept() {
             run 1 stage 0 (A) assigned to w2 as attempt 2
         "]],
     );
-    let (run, result) = (1, Ok(()));
     check(
-        &raw(&mut cluster, Input::Kept { run, result }),
+        &raw(&mut cluster, Input::Kept { run: 1 }),
         expect![[r"
             send again 1/2/0 to w2 of w2 with []
         "]],
@@ -56,26 +57,20 @@ fn nothing_starts_before_the_run_is_kept() {
 }
 
 #[test]
-fn a_run_that_cannot_be_kept_does_not_exist() {
+fn a_run_that_the_storage_does_not_take_expires() {
     let mut cluster = Cluster::with(&["w1"]);
     raw(&mut cluster, Input::Submit(submission("A")));
-    let (run, result) = (1, Err("no storage".to_owned()));
+    cluster.now_ms = cluster.core.run(1).unwrap().deadline_ms;
     check(
-        &raw(&mut cluster, Input::Kept { run, result }),
+        &raw(&mut cluster, Input::Tick),
         expect![[r"
-            forgotten 1
-        "]],
+        cancel 1 at w1
+        run 1 expired: no outcome within 60000 ms: the storage has not taken the run
+        finished 1: expired: no outcome within 60000 ms: the storage has not taken the run
+    "]],
     );
-    assert!(cluster.core.run(1).is_none());
-    assert_eq!(cluster.core.in_flight(), 0);
-    check(
-        &cluster.submit("A"),
-        expect![[r#"
-        run 2 submitted: app on "13", assigned to w1
-        send 2/1/0 to w1 of w1 with []
-        accepted 2
-    "#]],
-    );
+    // Taken after that, nothing of it starts.
+    check(&raw(&mut cluster, Input::Kept { run: 1 }), expect![[r""]]);
 }
 
 #[test]
@@ -102,10 +97,7 @@ fn runs_without_an_outcome_begin_again_as_new_attempts() {
         recovered(2, "A", Some(RunState::Cancelled)),
     ];
     check(
-        &show(&cluster.step(Input::Recover {
-            runs,
-            is_whole: true,
-        })),
+        &show(&cluster.step(Input::Recover(runs))),
         expect![[r"
         run 3 stage 0 waits for a worker with A
     "]],
@@ -154,10 +146,7 @@ fn runs_without_an_outcome_begin_again_as_new_attempts() {
 #[test]
 fn tasks_of_a_recovered_run_are_new_attempts_too() {
     let mut cluster = Cluster::with(&["w1"]);
-    cluster.step(Input::Recover {
-        runs: vec![recovered(1, "A B* A", None)],
-        is_whole: true,
-    });
+    cluster.step(Input::Recover(vec![recovered(1, "A B* A", None)]));
     check(
         &cluster.done("1/1048578/0", "w1"),
         expect![[r#"
@@ -179,10 +168,7 @@ fn a_key_stands_for_its_run_in_the_next_life_too() {
     let mut cluster = Cluster::with(&["w1"]);
     let mut run = recovered(5, "A", Some(RunState::Cancelled));
     run.submission.key = Some("mine".to_owned());
-    cluster.step(Input::Recover {
-        runs: vec![run],
-        is_whole: true,
-    });
+    cluster.step(Input::Recover(vec![run]));
     check(
         &cluster.submit_with_key("mine", "A"),
         expect![[r"
@@ -196,10 +182,7 @@ fn a_run_whose_time_is_up_expires() {
     let mut cluster = Cluster::with(&["w1"]);
     let mut run = recovered(1, "A", None);
     run.left_ms = 0;
-    cluster.step(Input::Recover {
-        runs: vec![run],
-        is_whole: true,
-    });
+    cluster.step(Input::Recover(vec![run]));
     check(
         &cluster.tick_at(0),
         expect![[r"
@@ -211,10 +194,41 @@ fn a_run_whose_time_is_up_expires() {
 }
 
 #[test]
-fn numbers_of_runs_that_may_come_to_light_are_left_out() {
+fn workers_that_come_after_the_end_of_a_run_that_was_taken_up_are_told() {
     let mut cluster = Cluster::with(&["w1"]);
-    let runs = vec![recovered(7, "A", Some(RunState::Cancelled))];
-    let is_whole = false;
-    cluster.step(Input::Recover { runs, is_whole });
-    assert!(cluster.submit("A").ends_with("accepted 10008\n"));
+    let runs = vec![
+        recovered(1, "A", None),
+        recovered(2, "A", Some(RunState::Cancelled)),
+    ];
+    cluster.step(Input::Recover(runs));
+    cluster.cancel(1);
+    check(
+        &cluster.beat("w2", 1, "A"),
+        expect![[r"
+        cancel 1 at w2
+        w2 appeared
+        registered true
+    "]],
+    );
+    check(
+        &cluster.beat("w2", 1, "A"),
+        expect![[r"
+        registered true
+    "]],
+    );
+}
+
+#[test]
+fn a_run_that_was_begun_anew_too_often_fails() {
+    let mut cluster = Cluster::with(&["w1"]);
+    let mut run = recovered(1, "A", None);
+    run.recoveries = RECOVERIES_MAX + 1;
+    check(
+        &show(&cluster.step(Input::Recover(vec![run]))),
+        expect![[r"
+            cancel 1 at w1
+            run 1 failed: schedulers have begun it anew 4094 times
+            finished 1: failed: schedulers have begun it anew 4094 times
+        "]],
+    );
 }

@@ -1,0 +1,208 @@
+//! Writes records as the updates of one term: once a later one has fenced them, there are no more of them.
+//!
+//! Promises: when [`Ledger::put`] has returned, the value survives what the commit mode survives, and whoever begins to lead
+//! later finds it. It is made by a comparison with the version before, under which nothing else can come to light later.
+//!
+//! Where storage nodes were told to hold back their messages (a `GOSSIP_DELAY`), a comparison takes seconds, and no run shall
+//! wait for that: there a value is a plain write that is durable at one node, and its writer asks whether it still leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use common::client::{Condition, Named, Route, StorageClient, UpdateError};
+use common::fabric::{Duration, FabricHandle};
+use common::proto::Level;
+use common::status::{Detail, Status};
+use common::types::{LeaderOrigin, RecordId, TaskMark, UpdateId, Version};
+
+use crate::term::Term;
+
+/// How long the storage may take for one call before it is asked anew.
+const STORAGE_MS: u64 = 10_000;
+/// Pause before that.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Cheap to clone; clones share.
+#[derive(Clone)]
+pub struct Ledger {
+    fabric: FabricHandle,
+    client: StorageClient,
+    pub term: Term,
+    is_slow: bool,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of each record, as it was last seen or made.
+    versions: BTreeMap<RecordId, Version>,
+    /// Updates of this term so far.
+    updates: u64,
+    /// Those of them that are not over.
+    open: BTreeSet<u64>,
+}
+
+impl Ledger {
+    /// `is_slow`: storage nodes hold back their messages. `versions`: of the records that exist.
+    pub fn new(
+        fabric: FabricHandle,
+        client: StorageClient,
+        term: Term,
+        is_slow: bool,
+        versions: BTreeMap<RecordId, Version>,
+    ) -> Self {
+        let state = State {
+            versions,
+            ..State::default()
+        };
+        Self {
+            fabric,
+            client,
+            term,
+            is_slow,
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Makes a value durable, however long that takes; never returns when the term is over.
+    pub async fn put(&self, record: RecordId, value: Bytes) {
+        let update = self.begin();
+        let mut tries = 0;
+        loop {
+            let before = self.version(&record);
+            let put = if self.is_slow {
+                self.write(update, &record, &value, before).await
+            } else {
+                self.update(update, tries, &record, &value, before).await
+            };
+            match put {
+                Ok(Put::Made(version)) => return self.made(update, record, version),
+                Ok(Put::Mismatch(found)) => {
+                    self.state().versions.insert(record.clone(), found);
+                    tries += 1;
+                }
+                Err(status) if matches!(status.detail, Some(Detail::Fenced(_))) => {
+                    // What waits for this scheduler is told by who takes over, and dropped.
+                    self.term.end();
+                    return std::future::pending().await;
+                }
+                Err(status) => {
+                    tracing::warn!(record, %status, "the storage does not take a record");
+                    self.fabric.sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        update: u64,
+        tries: u64,
+        record: &str,
+        value: &Bytes,
+        before: Version,
+    ) -> Result<Put, Status> {
+        let named = self.named(update, tries);
+        let (condition, new) = (Condition::VersionIs(before), Some(value.clone()));
+        let client = &self.client;
+        match client
+            .update_if(named, record, condition, new, self.route())
+            .await
+        {
+            Ok(version) => Ok(Put::Made(version)),
+            // Made by a try that was not answered.
+            Err(UpdateError::Mismatch(found)) if found.value.as_ref() == Some(value) => {
+                Ok(Put::Made(found.version))
+            }
+            // Nobody else makes any: a try was not answered in time, or all replicas were lost at once.
+            Err(UpdateError::Mismatch(found)) => Ok(Put::Mismatch(found.version)),
+            Err(UpdateError::Failed(status)) => Err(status),
+        }
+    }
+
+    async fn write(
+        &self,
+        update: u64,
+        record: &str,
+        value: &Bytes,
+        before: Version,
+    ) -> Result<Put, Status> {
+        let (named, new) = (self.named(update, 0), Some(value.clone()));
+        let client = &self.client;
+        let version = client
+            .write(named, record, new, Level::One, before, self.route())
+            .await?;
+        let ballot = self.term.ballot;
+        client
+            .fence(LeaderOrigin::STILL, ballot, self.route())
+            .await?;
+        Ok(Put::Made(version))
+    }
+
+    fn named(&self, update: u64, sequence: u64) -> Named {
+        let ballot = self.term.ballot;
+        let origin = LeaderOrigin { ballot, update }.to_string();
+        let mark = TaskMark {
+            attempt: ballot,
+            note: Bytes::new(),
+        };
+        Named {
+            id: UpdateId { origin, sequence },
+            task: Some(mark),
+        }
+    }
+
+    fn route(&self) -> Route {
+        Route {
+            only: None,
+            deadline_ms: self.fabric.now_ms() + STORAGE_MS,
+        }
+    }
+
+    /// The storage may forget which updates of earlier terms and of this one were made.
+    pub async fn forget_updates(&self) -> Result<(), Status> {
+        let update = self.first_open();
+        let ballot = self.term.ballot;
+        let until = LeaderOrigin { ballot, update }.to_string();
+        let client = &self.client;
+        client.forget(LeaderOrigin::FIRST, &until, Vec::new()).await
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) -> u64 {
+        let mut state = self.state();
+        state.updates += 1;
+        let update = state.updates;
+        state.open.insert(update);
+        update
+    }
+
+    /// All before it are over.
+    fn first_open(&self) -> u64 {
+        let state = self.state();
+        let open = state.open.first().copied();
+        open.unwrap_or(state.updates + 1)
+    }
+
+    fn version(&self, record: &str) -> Version {
+        let known = self.state().versions.get(record).copied();
+        known.unwrap_or(Version::NULL)
+    }
+
+    fn made(&self, update: u64, record: RecordId, version: Version) {
+        let mut state = self.state();
+        state.versions.insert(record, version);
+        state.open.remove(&update);
+    }
+}
+
+/// What became of a try.
+enum Put {
+    Made(Version),
+    /// The record has this version.
+    Mismatch(Version),
+}

@@ -1,0 +1,1 @@
+operator CounterOperator 0
