@@ -5,7 +5,7 @@
 //! - `deploy`: operators in the storage. - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
 //! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
-//! - [`runs`]: submits runs and follows them to their outcomes.
+//! - [`runs`]: submits runs and follows them to their outcomes; `load`: at a rate.
 //!
 //! Promise: commands are executed in order; a command that fails leaves the cluster as it is and the next one is
 //! executed; what cannot be done is said with its place in the script.
@@ -14,6 +14,7 @@
 mod backup;
 mod conditions;
 mod deploy;
+mod load;
 mod many;
 mod restore;
 pub mod runs;
@@ -32,6 +33,7 @@ use crate::output::{Event, Told, run_output};
 use common::diagnostic::Line;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
+use load::Loading;
 use many::Watching;
 use runs::{Counted, Runs};
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ pub struct Interpreter {
     runs: Arc<Runs>,
     /// By prefix.
     watches: BTreeMap<String, Watching>,
+    /// What `load` has begun and not told yet.
+    load: Option<Loading>,
     /// Counts the updates of this puppetmaster, for their ids.
     updates: u64,
     /// The worst failure of a command so far.
@@ -64,6 +68,7 @@ impl Interpreter {
             cluster,
             runs,
             watches: BTreeMap::new(),
+            load: None,
             updates: 0,
             outcome: Outcome::Well,
         }
@@ -162,6 +167,7 @@ impl Interpreter {
                     .await?;
             }
             Command::Run { input, application } => self.run(line, input, application).await?,
+            Command::Load(load) => self.load(line, load).await?,
             Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
             Command::OfRun { run, what, .. } => self.of_run(*run, *what).await?,
             Command::Populate { file } => self.populate(line, file).await?,
@@ -242,6 +248,7 @@ impl Interpreter {
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,
             Setting::Native(native) => settings.native = Some(*native),
+            Setting::Slots(slots) => settings.slots = Some(*slots),
             Setting::Http(address) => settings.http = Some(address.clone()),
             Setting::Limit(name, limit) => drop(settings.limits.insert(name, *limit)),
         });

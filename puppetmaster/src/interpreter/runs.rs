@@ -1,4 +1,4 @@
-//! Submits runs, follows each to its outcome, and says the outcome once, when it comes.
+//! Submits runs, follows each to its outcome, and says the outcome once, when it comes (those of a load are told together).
 
 use super::seen::Seen;
 use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
@@ -20,7 +20,7 @@ const AWAIT_RUN_MS: u32 = 500;
 /// The same while a person watches how far the run is.
 const WATCHED_RUN_MS: u32 = 200;
 /// Most questions for outcomes at once: they share a connection with everything else.
-const FOLLOWED_MAX: usize = 64;
+pub(super) const FOLLOWED_MAX: usize = 128;
 /// A scheduler silent for this long has lost its runs.
 const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
 
@@ -31,6 +31,8 @@ pub enum Counted {
     WhenItEnds,
     /// `run`: its command fails.
     ByTheCommand,
+    /// `load`: the same, and its outcome is one of many that are told together.
+    InALoad,
 }
 
 /// By number; absent: still outstanding.
@@ -67,7 +69,7 @@ impl Runs {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Submits a run, held until all that it needs is ready; its outcome is said when it comes.
+    /// Submits a run, held until all that it needs is ready; its outcome is said when it comes, but for those of a load.
     pub async fn submit(
         self: &Arc<Self>,
         input: &str,
@@ -211,7 +213,9 @@ impl Runs {
             *outcome = outcome.and(Outcome::Failed);
         }
         self.seen.note_run(&report);
-        self.cluster.output.say(&Event::Run(report.clone()));
+        if counted != Counted::InALoad {
+            self.cluster.output.say(&Event::Run(report.clone()));
+        }
         self.reports().insert(run, Some(report));
         self.changed.send_replace(());
     }
@@ -252,7 +256,7 @@ impl Drop for Waits<'_> {
 /// Follows one run to its outcome. A scheduler that was started again goes on with it.
 async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
     let mut silent_since_ms = None;
-    let mut bar = runs.cluster.output.bars().of_run();
+    let mut bar = runs.cluster.output.bars().bar();
     let report = loop {
         let wait_ms = if bar.is_shown() {
             WATCHED_RUN_MS
@@ -263,7 +267,9 @@ async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
             Ok(report) if has_ended(&report) => break report,
             Ok(report) => {
                 silent_since_ms = None;
-                bar.show(&report);
+                if counted != Counted::InALoad {
+                    bar.show_run(&report);
+                }
                 continue;
             }
             Err(status) => status,

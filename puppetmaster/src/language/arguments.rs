@@ -8,6 +8,7 @@
 mod settings;
 
 use super::command::{Command, Condition, Name, NewNode, OfRun, Role, Target};
+use super::load::Pace;
 use super::parse::parse_command;
 use super::table::{Argument, Entry};
 use common::diagnostic::{Diagnostic, Line, Word, did_you_mean};
@@ -22,6 +23,8 @@ const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const NODE_NAME_CHARS_MAX: usize = 64;
 /// A command is repeated at most this often.
 const REPEAT_COUNT_MAX: u32 = 1_000_000;
+/// A load has at most so many runs per second.
+const RATE_MAX: u32 = 10_000;
 /// The bare word for "no such record".
 pub const ABSENT: &str = "-";
 
@@ -260,6 +263,21 @@ impl<'a> Arguments<'a> {
     pub fn count(&mut self) -> Result<u32, Diagnostic> {
         let word = self.required()?;
         self.number(word, 1, REPEAT_COUNT_MAX, "")
+    }
+
+    /// Runs per second, and for how long.
+    pub fn pace(&mut self) -> Result<Pace, Diagnostic> {
+        let word = self.required()?;
+        let rate = self.number(word, 1, RATE_MAX, " of runs per second")?;
+        let word = self.required()?;
+        let duration_ms = self.number(word, 1, TIME_MS_MAX, " of milliseconds")?;
+        let pace = Pace { rate, duration_ms };
+        let requests = pace.requests();
+        if requests > u64::from(REPEAT_COUNT_MAX) {
+            let message = format!("these are {requests} runs, more than {REPEAT_COUNT_MAX}");
+            return Err(self.wrong(word, message));
+        }
+        Ok(pace)
     }
 
     pub fn condition(&mut self) -> Result<Condition, Diagnostic> {

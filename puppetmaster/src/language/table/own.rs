@@ -2,6 +2,7 @@
 
 use super::{APP_FILE, Argument, Entry, INPUT, Kind, optional, required};
 use crate::language::command::{Command, OfRun};
+use crate::language::load::Load;
 
 const KEY: Argument = required("KEY", Kind::Free);
 const PREFIX: Argument = optional("PREFIX", Kind::Free);
@@ -17,7 +18,7 @@ pub(super) static TABLE: &[Entry] = &[
             required("NAME", Kind::Setting),
             required("VALUE", Kind::Free),
         ],
-        help: "Sets replication, max_versions, commit, sync, operators, native, http or a limit (before the first node), durability, seed or timeout.",
+        help: "Sets replication, max_versions, commit, sync, operators, native, slots, http or a limit (before the first node), durability, seed or timeout.",
         example: "set replication 2",
         read: |a| Ok(Command::Set(a.setting()?)),
     },
@@ -32,6 +33,25 @@ pub(super) static TABLE: &[Entry] = &[
                 input: a.text()?,
                 application: a.file()?,
             })
+        },
+    },
+    Entry {
+        name: "load",
+        aliases: &[],
+        arguments: &[
+            required("RATE", Kind::Free),
+            required("MS", Kind::Free),
+            INPUT,
+            APP_FILE,
+        ],
+        help: "Starts RATE runs per second for MS ms, however long they take, and shows how long each took from when it was due.",
+        example: "load 15 5000 23 app",
+        read: |a| {
+            Ok(Command::Load(Load {
+                pace: a.pace()?,
+                input: a.text()?,
+                application: a.file()?,
+            }))
         },
     },
     Entry {
