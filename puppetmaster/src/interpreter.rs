@@ -27,7 +27,7 @@ use crate::debug;
 use crate::language::check::check_command;
 use crate::language::files::{Disk, find, find_directory};
 use crate::language::help::help;
-use crate::language::{Command, Name, OfRun, Setting, Statement};
+use crate::language::{Command, OfRun, Setting, Statement, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Event, Told, run_output};
 use common::diagnostic::Line;
@@ -162,11 +162,8 @@ impl Interpreter {
             Command::ListGlobal => self.list_global().await?,
             Command::Runs => self.list_runs().await?,
             Command::Await { condition, limit } => self.wait_for(*condition, *limit).await?,
-            Command::Client { input, application } => {
-                self.submit(line, input, application, Counted::WhenItEnds)
-                    .await?;
-            }
-            Command::Run { input, application } => self.run(line, input, application).await?,
+            Command::Client(run) => drop(self.submit(line, run, Counted::WhenItEnds).await?),
+            Command::Run(run) => self.run(line, run).await?,
             Command::Load(load) => self.load(line, load).await?,
             Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
             Command::OfRun { run, what, .. } => self.of_run(*run, *what).await?,
@@ -261,20 +258,15 @@ impl Interpreter {
     async fn submit(
         &self,
         line: &Line,
-        input: &str,
-        application: &Name,
+        run: &Submission,
         counted: Counted,
     ) -> Result<u64, Failure> {
-        let found = find(&Disk, &line.file, application.text()).map_err(Failure::new)?;
-        self.runs
-            .submit(input, application.text(), found.text, counted)
-            .await
+        let found = find(&Disk, &line.file, run.application.text()).map_err(Failure::new)?;
+        self.runs.submit(run, found.text, counted).await
     }
 
-    async fn run(&self, line: &Line, input: &str, application: &Name) -> Result<(), Failure> {
-        let run = self
-            .submit(line, input, application, Counted::ByTheCommand)
-            .await?;
+    async fn run(&self, line: &Line, run: &Submission) -> Result<(), Failure> {
+        let run = self.submit(line, run, Counted::ByTheCommand).await?;
         completed(&self.runs.outcome_of(run).await)
     }
 

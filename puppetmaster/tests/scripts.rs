@@ -299,6 +299,21 @@ async fn a_failed_run_fails_the_script_whether_it_was_waited_for_or_not() {
     );
 }
 
+#[tokio::test]
+async fn a_run_whose_key_is_known_is_that_run() {
+    let script = format!(
+        "{CLUSTER}client a app key=once\nawait runs\nrun a app key=once\nrun b app\nexpect-run 2 b\n"
+    );
+    run(&script).await.check(
+        Outcome::Well,
+        &expect![[r"
+            run 1 completed: a
+            run 1 completed: a
+            run 2 completed: b
+        "]],
+    );
+}
+
 /// Without the latencies.
 fn counts(results: &str) -> String {
     let lines = results.split_inclusive('\n');

@@ -7,8 +7,9 @@
 use super::runs::{Counted, FOLLOWED_MAX, Runs};
 use super::{Interpreter, incomplete};
 use crate::cluster::Cluster;
+use crate::language::Submission;
 use crate::language::files::{Disk, find};
-use crate::language::load::Load;
+use crate::language::load::{Load, Pace};
 use crate::outcome::Failure;
 use crate::output::{Event, Figures};
 use common::diagnostic::Line;
@@ -37,7 +38,12 @@ impl Interpreter {
         let requests = Requests {
             cluster: Arc::clone(&self.cluster),
             runs: Arc::clone(&self.runs),
-            load: load.clone(),
+            pace: load.pace,
+            run: Submission {
+                input: load.input.clone(),
+                application: load.application.clone(),
+                key: None,
+            },
             application: found.text,
         };
         let (interrupt, interrupted) = watch::channel(false);
@@ -94,7 +100,9 @@ fn all_completed(figures: &Figures) -> Result<(), Failure> {
 struct Requests {
     cluster: Arc<Cluster>,
     runs: Arc<Runs>,
-    load: Load,
+    pace: Pace,
+    /// Each of them is one of its own.
+    run: Submission,
     application: String,
 }
 
@@ -107,7 +115,7 @@ struct Ended {
 /// Sends each request when it is due, and returns when all have ended.
 async fn generate(requests: &Requests, interrupted: watch::Receiver<bool>) -> Figures {
     let fabric = &requests.cluster.fabric;
-    let pace = requests.load.pace;
+    let pace = requests.pace;
     let mut figures = Figures::new(pace);
     let mut bar = requests.cluster.output.bars().bar();
     let mut outstanding = FuturesUnordered::new();
@@ -157,14 +165,8 @@ impl Requests {
     }
 
     async fn report(&self, mut interrupted: watch::Receiver<bool>) -> Result<RunReport, Failure> {
-        let Load {
-            input, application, ..
-        } = &self.load;
         let text = self.application.clone();
-        let run = self
-            .runs
-            .submit(input, application.text(), text, Counted::InALoad)
-            .await?;
+        let run = self.runs.submit(&self.run, text, Counted::InALoad).await?;
         tokio::select! {
             report = self.runs.outcome_of(run) => return Ok(report),
             _ = interrupted.wait_for(|is_over| *is_over) => {}

@@ -2,6 +2,7 @@
 
 use super::seen::Seen;
 use crate::cluster::{CALL_MAX, Cluster, POLL_INTERVAL, Phase};
+use crate::language::Submission;
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::timeout;
@@ -72,21 +73,20 @@ impl Runs {
     /// Submits a run, held until all that it needs is ready; its outcome is said when it comes, but for those of a load.
     pub async fn submit(
         self: &Arc<Self>,
-        input: &str,
-        application_name: &str,
+        run: &Submission,
         application: String,
         counted: Counted,
     ) -> Result<u64, Failure> {
         let client = self.cluster.ready_for_runs().await?;
         let settings = self.cluster.settings();
         let request = SubmitRequest {
-            input: input.to_owned(),
+            input: run.input.clone(),
             application,
-            application_name: application_name.to_owned(),
+            application_name: run.application.text().to_owned(),
             timeout_ms: settings.run_timeout_ms(),
             seen: self.seen.to_proto(),
-            // Its own: if an answer is lost, the same is asked again, and is no second run.
-            key: format!("{:016x}", self.cluster.fabric.random()),
+            // If an answer is lost, the same is asked again, and is no second run.
+            key: run.key.clone().unwrap_or_else(|| self.own_key()),
         };
         let mut why = String::new();
         let submitting = async {
@@ -103,10 +103,16 @@ impl Runs {
         let answer = timeout(&*self.cluster.fabric, settings.patience(), submitting).await;
         let busy = || Failure::new(format!("the scheduler did not take the run in time: {why}"));
         let run = answer.ok_or_else(busy)??.run;
-        self.cluster.count_run();
+        if !self.is_mine(run) {
+            self.cluster.count_run();
+        }
         self.reports().insert(run, None);
         self.cluster.spawn(follow(Arc::clone(self), run, counted));
         Ok(run)
+    }
+
+    fn own_key(&self) -> String {
+        format!("{:016x}", self.cluster.fabric.random())
     }
 
     /// The outcome of a run that was submitted from here and has ended.

@@ -6,7 +6,7 @@
 
 mod rules;
 
-use super::command::{Command, Condition, Name, NewNode, Role, Setting};
+use super::command::{Command, Condition, Name, NewNode, Role, Setting, Submission};
 use super::files::{Files, Found, find};
 use super::load::Load;
 use super::parse::{Parsed, Statement, parse_script};
@@ -87,7 +87,8 @@ impl Known {
                     .entry(node.name.text().to_owned())
                     .or_insert(node_state);
             }
-            Command::Client { .. } | Command::Run { .. } => {
+            // At most: a run whose key is known is none.
+            Command::Client(_) | Command::Run(_) => {
                 self.runs = self.runs.map(|runs| runs + 1);
             }
             // At most: those that find too many outstanding are not sent.
@@ -242,8 +243,8 @@ pub fn check_command(
             note_waiting_worker(line, node, known);
             errors
         }
-        Command::Client { application, .. }
-        | Command::Run { application, .. }
+        Command::Client(Submission { application, .. })
+        | Command::Run(Submission { application, .. })
         | Command::Load(Load { application, .. }) => check.submission(command, application),
         Command::Populate { file } => [check.storage(command), check.data(file)].concat(),
         Command::Restore { file } => [check.storage(command), check.backup(file)].concat(),

@@ -200,6 +200,15 @@ pub enum Fault {
     Loss { percent: u32 },
 }
 
+/// What a run is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    pub input: String,
+    pub application: Name,
+    /// A second submission with the same key is no second run.
+    pub key: Option<String>,
+}
+
 /// What is asked of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfRun {
@@ -217,15 +226,9 @@ pub enum Command {
     Debug,
     Create(NewNode),
     /// Submits a run and does not wait for it.
-    Client {
-        input: String,
-        application: Name,
-    },
+    Client(Submission),
     /// Submits a run and waits for its outcome.
-    Run {
-        input: String,
-        application: Name,
-    },
+    Run(Submission),
     /// Submits runs at a rate, and waits for all of them.
     Load(Load),
     Populate {
@@ -356,8 +359,8 @@ impl Command {
     /// Whether the set of storage nodes must be complete before it: the first such command seals it.
     pub fn needs_storage(&self) -> bool {
         match self {
-            Self::Client { .. }
-            | Self::Run { .. }
+            Self::Client(_)
+            | Self::Run(_)
             | Self::Load(_)
             | Self::Populate { .. }
             | Self::Backup { .. }
@@ -407,8 +410,8 @@ impl Command {
     pub fn needs_scheduler(&self) -> bool {
         matches!(
             self,
-            Self::Client { .. }
-                | Self::Run { .. }
+            Self::Client(_)
+                | Self::Run(_)
                 | Self::Load(_)
                 | Self::Runs
                 | Self::ExpectRun { .. }

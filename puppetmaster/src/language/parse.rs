@@ -98,7 +98,7 @@ mod tests {
                 Wait { duration: 1s }
                 Wait { duration: 5ms }
                 Populate { file: data }
-                Client { input: "23", application: app }
+                Client(Submission { input: "23", application: app, key: None })
                 Status
                 ListServer { node: s1 }
                 ListGlobal
@@ -169,6 +169,37 @@ mod tests {
                 Set(Native(Isolated))
                 Set(Slots(1))
             "]],
+        );
+    }
+
+    #[test]
+    fn runs_may_have_a_key() {
+        check(
+            "run 23 app key=order-7\nclient 23 app key=order-7\nrun 23 app key=\nrun 23 app key=ö\nrun 23 app order-7",
+            &expect![[r#"
+                Run(Submission { input: "23", application: app, key: Some("order-7") })
+                Client(Submission { input: "23", application: app, key: Some("order-7") })
+                error: a key has 1 to 128 visible ASCII characters
+                 --> demo.pm:3:12
+                  |
+                3 | run 23 app key=
+                  |            ^^^^
+                  = hint: run INPUT APP_FILE [key=KEY]
+
+                error: a key has 1 to 128 visible ASCII characters
+                 --> demo.pm:4:12
+                  |
+                4 | run 23 app key=ö
+                  |            ^^^^^
+                  = hint: run INPUT APP_FILE [key=KEY]
+
+                error: `order-7` is too much for `run`
+                 --> demo.pm:5:12
+                  |
+                5 | run 23 app order-7
+                  |            ^^^^^^^
+                  = hint: run INPUT APP_FILE [key=KEY]
+            "#]],
         );
     }
 

@@ -24,6 +24,8 @@ pub struct World {
     /// Every version that was made.
     made: Vec<proto::Told>,
     pub runs: Vec<RunReport>,
+    /// The runs that they have made.
+    keys: BTreeMap<String, u64>,
     pub ring: Option<Ring>,
     /// Whom every toy suspects, by name.
     pub suspected: Vec<String>,
@@ -595,7 +597,11 @@ mod scheduler_toy {
             if request.input == "busy" && !std::mem::replace(&mut world.was_busy, true) {
                 return Err(Status::overloaded("too many runs"));
             }
-            let run = world.runs.len() as u64 + 1;
+            let next = world.runs.len() as u64 + 1;
+            let run = *world.keys.entry(request.key).or_insert(next);
+            if run < next {
+                return Ok(SubmitResponse { run });
+            }
             let mut report = RunReport {
                 run,
                 input: request.input.clone(),

@@ -1,6 +1,6 @@
 //! Marionette's own commands, but for those that harm.
 
-use super::{APP_FILE, Argument, Entry, INPUT, Kind, optional, required};
+use super::{APP_FILE, Argument, Entry, INPUT, Kind, RUN_KEY, optional, required};
 use crate::language::command::{Command, OfRun};
 use crate::language::load::Load;
 
@@ -25,15 +25,10 @@ pub(super) static TABLE: &[Entry] = &[
     Entry {
         name: "run",
         aliases: &[],
-        arguments: &[INPUT, APP_FILE],
-        help: "Runs the application on INPUT, waits for its outcome and prints it.",
-        example: "run 23 app",
-        read: |a| {
-            Ok(Command::Run {
-                input: a.text()?,
-                application: a.file()?,
-            })
-        },
+        arguments: &[INPUT, APP_FILE, RUN_KEY],
+        help: "Runs the application on INPUT, waits for its outcome and prints it; with the KEY of a known run, that one's.",
+        example: "run 23 app key=order-7",
+        read: |a| Ok(Command::Run(a.submission()?)),
     },
     Entry {
         name: "load",
