@@ -1,9 +1,12 @@
-//! `cargo bench -p bench --bench spread`: how much faster two single-slot workers are than one thread.
+//! `cargo bench -p bench --bench spread`: what two single-slot workers bring over one thread.
 //!
 //! Sum of primes: the whole platform, real processes over gRPC, against one call of the same operator for the whole range in
 //! the operator host of this process, and against two such calls at once, each for every other part: what two cores of
 //! this machine give at best. All are warm. The rounds are interleaved, and of each the shortest counts: others on the
-//! same machine only ever make it slower, and not all alike.
+//! same machine only ever make it slower, and not all alike. Then words are counted: see `word_count`.
+
+#[path = "spread/word_count.rs"]
+mod word_count;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,12 +30,18 @@ const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Parser)]
 struct Options {
-    /// Rounds; each measures everything once
+    /// Rounds of summing primes; each measures everything once; none: they are not summed
     #[arg(long, default_value_t = 30)]
     rounds: usize,
     /// Numbers in a part, as the option `chunk` of `SplitRange`; the first one is judged
     #[arg(long, value_delimiter = ',', default_values_t = [2_500_000, 250_000, 1_000_000, 5_000_000])]
     chunks: Vec<u64>,
+    /// Rounds of counting words; none: they are not counted
+    #[arg(long, default_value_t = 10)]
+    word_rounds: usize,
+    /// Of the text whose words are counted, in MiB
+    #[arg(long, default_value_t = 256)]
+    mebibytes: u32,
     /// The binary to measure [default: the workspace's, built anew]
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -45,7 +54,13 @@ struct Options {
 async fn main() -> Result<()> {
     let options = Options::parse();
     let binary = binary::find(options.binary.clone())?;
-    primes(&options, &binary).await
+    if options.rounds > 0 {
+        primes(&options, &binary).await?;
+    }
+    if options.word_rounds > 0 {
+        word_count::measure(&binary, options.mebibytes, options.word_rounds).await?;
+    }
+    Ok(())
 }
 
 async fn primes(options: &Options, binary: &Path) -> Result<()> {
@@ -60,7 +75,7 @@ async fn primes(options: &Options, binary: &Path) -> Result<()> {
     let mut alone = Series::new("one thread");
     let mut both = Series::new("two threads");
     let mut runs: Vec<_> = options.chunks.iter().copied().map(Spread::new).collect();
-    for round in 0..=options.rounds.max(1) {
+    for round in 0..=options.rounds {
         // The first round warms up.
         let is_measured = round > 0;
         let took = timed(one_call(&host)).await?;
@@ -194,7 +209,7 @@ async fn timed(work: impl Future<Output = Result<()>>) -> Result<Duration> {
 
 /// The whole range in one call.
 async fn one_call(host: &OperatorHost) -> Result<()> {
-    let sums = call(host, format!("1 {LAST}"), Vec::new()).await?;
+    let sums = call(host, summing(format!("1 {LAST}"), Vec::new())).await?;
     check(sum_of(&sums)?)
 }
 
@@ -205,8 +220,8 @@ async fn two_threads(host: &OperatorHost) -> Result<()> {
     let parts: Vec<_> = parts.map(Item::plain).collect();
     let every_other = |from| parts.iter().skip(from).step_by(2).cloned().collect();
     let (even, odd) = tokio::join!(
-        call(host, String::new(), every_other(0)),
-        call(host, String::new(), every_other(1))
+        call(host, summing(String::new(), every_other(0))),
+        call(host, summing(String::new(), every_other(1)))
     );
     check(sum_of(&even?)? + sum_of(&odd?)?)
 }
@@ -216,14 +231,20 @@ fn sum_of(items: &[Item]) -> Result<u64> {
     items.iter().map(number).sum()
 }
 
-async fn call(host: &OperatorHost, input: String, items: Vec<Item>) -> Result<Vec<Item>> {
-    let request = OperatorRequest {
+fn summing(input: String, items: Vec<Item>) -> OperatorRequest {
+    OperatorRequest {
         class: "SumOfPrimes".to_owned(),
-        run: 1,
-        attempt: 1,
         input,
         items,
         ..OperatorRequest::default()
+    }
+}
+
+async fn call(host: &OperatorHost, request: OperatorRequest) -> Result<Vec<Item>> {
+    let request = OperatorRequest {
+        run: 1,
+        attempt: 1,
+        ..request
     };
     let storage = Box::new(MemoryStorage::default());
     Ok(host.run(request, storage, DEADLINE).await.result?)

@@ -5,7 +5,7 @@
 //! - `deploy`: operators in the storage. - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
 //! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
-//! - [`runs`]: submits runs and follows them to their outcomes.
+//! - [`runs`]: submits runs and follows them to their outcomes; `load`: at a rate.
 //!
 //! Promise: commands are executed in order; a command that fails leaves the cluster as it is and the next one is
 //! executed; what cannot be done is said with its place in the script.
@@ -14,6 +14,7 @@
 mod backup;
 mod conditions;
 mod deploy;
+mod load;
 mod many;
 mod restore;
 pub mod runs;
@@ -26,12 +27,13 @@ use crate::debug;
 use crate::language::check::check_command;
 use crate::language::files::{Disk, find, find_directory};
 use crate::language::help::help;
-use crate::language::{Command, Name, OfRun, Setting, Statement};
+use crate::language::{Command, OfRun, Setting, Statement, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Event, Told, run_output};
 use common::diagnostic::Line;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
+use load::Loading;
 use many::Watching;
 use runs::{Counted, Runs};
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ pub struct Interpreter {
     runs: Arc<Runs>,
     /// By prefix.
     watches: BTreeMap<String, Watching>,
+    /// What `load` has begun and not told yet.
+    load: Option<Loading>,
     /// Counts the updates of this puppetmaster, for their ids.
     updates: u64,
     /// The worst failure of a command so far.
@@ -64,6 +68,7 @@ impl Interpreter {
             cluster,
             runs,
             watches: BTreeMap::new(),
+            load: None,
             updates: 0,
             outcome: Outcome::Well,
         }
@@ -157,11 +162,9 @@ impl Interpreter {
             Command::ListGlobal => self.list_global().await?,
             Command::Runs => self.list_runs().await?,
             Command::Await { condition, limit } => self.wait_for(*condition, *limit).await?,
-            Command::Client { input, application } => {
-                self.submit(line, input, application, Counted::WhenItEnds)
-                    .await?;
-            }
-            Command::Run { input, application } => self.run(line, input, application).await?,
+            Command::Client(run) => drop(self.submit(line, run, Counted::WhenItEnds).await?),
+            Command::Run(run) => self.run(line, run).await?,
+            Command::Load(load) => self.load(line, load).await?,
             Command::ExpectRun { run, output, .. } => self.expect_run(*run, output).await?,
             Command::OfRun { run, what, .. } => self.of_run(*run, *what).await?,
             Command::Populate { file } => self.populate(line, file).await?,
@@ -242,6 +245,7 @@ impl Interpreter {
             Setting::Timeout(timeout) => settings.timeout = Some(*timeout),
             Setting::Operators(_) => settings.operators = operators,
             Setting::Native(native) => settings.native = Some(*native),
+            Setting::Slots(slots) => settings.slots = Some(*slots),
             Setting::Http(addresses) => settings.http.clone_from(addresses),
             Setting::Limit(name, limit) => drop(settings.limits.insert(name, *limit)),
         });
@@ -254,20 +258,15 @@ impl Interpreter {
     async fn submit(
         &self,
         line: &Line,
-        input: &str,
-        application: &Name,
+        run: &Submission,
         counted: Counted,
     ) -> Result<u64, Failure> {
-        let found = find(&Disk, &line.file, application.text()).map_err(Failure::new)?;
-        self.runs
-            .submit(input, application.text(), found.text, counted)
-            .await
+        let found = find(&Disk, &line.file, run.application.text()).map_err(Failure::new)?;
+        self.runs.submit(run, found.text, counted).await
     }
 
-    async fn run(&self, line: &Line, input: &str, application: &Name) -> Result<(), Failure> {
-        let run = self
-            .submit(line, input, application, Counted::ByTheCommand)
-            .await?;
+    async fn run(&self, line: &Line, run: &Submission) -> Result<(), Failure> {
+        let run = self.submit(line, run, Counted::ByTheCommand).await?;
         completed(&self.runs.outcome_of(run).await)
     }
 

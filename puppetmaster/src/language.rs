@@ -4,6 +4,7 @@
 //! - [`table`]: the one table of commands, from which parser messages, `help` and completion derive.
 //! - [`arguments`]: reads the words of one line as typed arguments.
 //! - [`parse`]: a text as statements, or every wrong line at once.
+//! - [`load`]: when the runs of a load are due.
 //! - [`check`]: what is wrong about statements although their syntax is right, before anything starts.
 //! - [`data`]: data files. (Application files are read by `common::application`.)
 //! - [`files`]: where files are looked for.
@@ -19,10 +20,12 @@ pub mod complete;
 pub mod data;
 pub mod files;
 pub mod help;
+pub mod load;
 pub mod parse;
 pub mod table;
 
 pub use command::{
-    Command, Condition, Durability, Fault, Name, Native, NewNode, OfRun, Role, Setting, Target,
+    Command, Condition, Durability, Fault, Name, Native, NewNode, OfRun, Role, Setting, Submission,
+    Target,
 };
 pub use parse::Statement;

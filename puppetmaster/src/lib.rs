@@ -134,6 +134,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
     let outcome = interpreter.outcome();
     if interrupted {
         output.message("interrupted");
+        end_load(&mut interpreter, &mut interrupts).await;
     } else if config.keep && config.connect.is_none() {
         output.message("the nodes stay until Ctrl-C");
         interrupt(&mut interrupts).await;
@@ -186,6 +187,14 @@ fn say_failure(output: &Output, failure: &Failure) {
 async fn interrupt(interrupts: &mut mpsc::Receiver<()>) {
     if interrupts.recv().await.is_none() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Tells what a load has measured when it was interrupted, after its runs were cancelled; a further interrupt gives up on that.
+async fn end_load(interpreter: &mut Interpreter, interrupts: &mut mpsc::Receiver<()>) {
+    tokio::select! {
+        () = interpreter.end_load() => {}
+        () = interrupt(interrupts) => {}
     }
 }
 

@@ -5,13 +5,15 @@
 
 mod deployment;
 mod event;
+mod load;
 mod progress;
 mod text;
 mod trace;
 
 pub use deployment::{Deployment, OperatorRow};
 pub use event::{Event, RecordRow};
-pub use progress::{Bars, RunBar};
+pub use load::Figures;
+pub use progress::{Bars, Shown};
 pub use text::{printable, run_output};
 pub use trace::Told;
 

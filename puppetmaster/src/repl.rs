@@ -7,7 +7,7 @@ pub(crate) mod editor;
 
 use crate::interpreter::{Flow, Interpreter};
 use crate::outcome::Outcome;
-use crate::{Config, Surroundings, close, interrupt, open, script};
+use crate::{Config, Surroundings, close, end_load, interrupt, open, script};
 use editor::{Editor, Printer, Typed};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -69,6 +69,7 @@ pub(crate) async fn converse(
                 Flow::Next
             }
         };
+        end_load(interpreter, interrupts).await;
         if flow == Flow::End {
             break;
         }

@@ -6,7 +6,7 @@
 mod fake;
 
 use common::fabric::{Address, Router};
-use common::proto::{RecordCopies, RecordCopy};
+use common::proto::{RecordCopies, RecordCopy, RunReport, RunState};
 use common::types::{CommitMode, Ring};
 use expect_test::{Expect, expect};
 use fake::{Toys, config};
@@ -143,7 +143,7 @@ async fn a_right_script_prints_its_results_and_stops_its_nodes() {
 #[tokio::test]
 async fn nodes_are_created_with_what_the_script_says() {
     let (place, path) = files(
-        "set operators lib\nworker w1 http://localhost:4001 7\nscheduler sc1 http://localhost:4000\nstorage s1 http://localhost:3000 5\nawait ready\n",
+        "set operators lib\nset slots 2\nworker w1 http://localhost:4001 7\nscheduler sc1 http://localhost:4000\nstorage s1 http://localhost:3000 5\nawait ready\n",
     );
     std::fs::create_dir(place.path().join("lib")).unwrap();
     let toys = Toys::new();
@@ -175,7 +175,7 @@ async fn nodes_are_created_with_what_the_script_says() {
     expect![[r"
         storage s1 http://localhost:3000 5 --allow-faults
         scheduler sc1 http://localhost:4000 --allow-faults
-        worker w1 http://localhost:4001 7 --allow-faults --scheduler http://localhost:4000 --operators DIR/lib"]]
+        worker w1 http://localhost:4001 7 --allow-faults --scheduler http://localhost:4000 --operators DIR/lib --slots 2"]]
     .assert_eq(&found);
     assert!(toys.world.lock().unwrap().processes.is_empty());
 }
@@ -297,6 +297,113 @@ async fn a_failed_run_fails_the_script_whether_it_was_waited_for_or_not() {
         run 1 failed: stage 0: AddOperator on w1: it trapped
     "]],
     );
+}
+
+#[tokio::test]
+async fn a_run_whose_key_is_known_is_that_run() {
+    let script = format!(
+        "{CLUSTER}client a app key=once\nawait runs\nrun a app key=once\nrun b app\nexpect-run 2 b\n"
+    );
+    run(&script).await.check(
+        Outcome::Well,
+        &expect![[r"
+            run 1 completed: a
+            run 1 completed: a
+            run 2 completed: b
+        "]],
+    );
+}
+
+/// Without the latencies.
+fn counts(results: &str) -> String {
+    let lines = results.split_inclusive('\n');
+    lines.filter(|line| !line.starts_with("latency ")).collect()
+}
+
+#[tokio::test]
+async fn a_load_submits_runs_when_they_are_due_and_tells_their_latencies() {
+    let script = format!("{CLUSTER}run 1 app\nload 100 50 23 app\nexpect-run 6 23\n");
+    let ran = run(&script).await;
+    let results = ran.said(Channel::Result);
+    assert_eq!(ran.outcome, Outcome::Well, "{}", ran.said(Channel::Message));
+    assert!(results.contains("\nlatency p50 "), "{results}");
+    expect![[r"
+        run 1 completed: 1
+        100 per second for 50 ms: 5 completed, 0 failed, 0 not sent (runs 2 to 6)
+    "]]
+    .assert_eq(&counts(&results));
+}
+
+#[tokio::test]
+async fn a_load_with_runs_that_fail_fails() {
+    let script = format!("{CLUSTER}load 100 50 fail app\nload 100 10 1 unknown\n");
+    let ran = run(&script).await;
+    ran.check(
+        Outcome::Failed,
+        &expect![[r"
+            100 per second for 50 ms: 0 completed, 5 failed, 0 not sent (runs 1 to 5)
+            100 per second for 10 ms: 0 completed, 1 failed, 0 not sent
+        "]],
+    );
+    expect![[r"
+        error: 5 of the runs failed, first: run 1 did not complete: stage 0: AddOperator on w1: it trapped
+         --> demo.pm:5:1
+          |
+        5 | load 100 50 fail app
+          | ^^^^
+
+        error: 1 of the runs failed, first: unknown operator class `Unknown`
+         --> demo.pm:6:1
+          |
+        6 | load 100 10 1 unknown
+          | ^^^^
+
+    "]]
+    .assert_eq(&ran.messages());
+}
+
+#[tokio::test]
+async fn runs_that_find_too_many_outstanding_when_they_are_due_are_not_sent() {
+    // All are due long before the first has ended.
+    let ran = run(&format!("{CLUSTER}load 10000 20 slow app\n")).await;
+    assert_eq!(ran.outcome, Outcome::Failed);
+    expect![[r"
+        10000 per second for 20 ms: 128 completed, 0 failed, 72 not sent (runs 1 to 128)
+    "]]
+    .assert_eq(&counts(&ran.said(Channel::Result)));
+    expect![[r"
+        error: 72 runs were not started, since 128 were outstanding when they were due
+         --> demo.pm:5:1
+          |
+        5 | load 10000 20 slow app
+          | ^^^^
+
+    "]]
+    .assert_eq(&ran.messages());
+}
+
+#[tokio::test]
+async fn an_interrupt_cancels_the_runs_of_a_load_and_tells_what_was_measured() {
+    let toys = Toys::new();
+    let (_place, path) = files(&format!("{CLUSTER}load 1000 60000 endless app\n"));
+    let (surroundings, interrupts) = toys.surroundings(Format::Text);
+    let running = puppetmaster::run(config(&path), surroundings);
+    let interrupting = async {
+        while toys.world.lock().unwrap().runs.len() < 5 {
+            tokio::task::yield_now().await;
+        }
+        interrupts.send(()).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(running, interrupting);
+    assert_eq!(outcome, Outcome::Failed);
+    let world = toys.world.lock().unwrap();
+    let is_cancelled = |run: &RunReport| run.state() == RunState::Cancelled;
+    assert!(world.runs.iter().all(is_cancelled), "{:?}", world.runs);
+    let runs = world.runs.len();
+    let expected = format!(
+        "1000 per second for 60000 ms: 0 completed, 0 failed, 0 not sent, {runs} cancelled (runs 1 to {runs})\n"
+    );
+    assert_eq!(toys.said(Channel::Result), expected);
 }
 
 #[tokio::test]

@@ -272,6 +272,9 @@ impl Cluster {
                 arguments.extend(["--operators".to_owned(), directory.display().to_string()]);
             }
             arguments.extend(native_arguments(self.settings().native));
+            if let Some(slots) = self.settings().slots {
+                arguments.extend(["--slots".to_owned(), slots.to_string()]);
+            }
         }
         Ok(arguments)
     }

@@ -102,6 +102,8 @@ pub struct Settings {
     pub operators: Option<PathBuf>,
     /// Absent: workers refuse native libraries.
     pub native: Option<Native>,
+    /// Tasks that a worker executes at once; absent: the workers' default.
+    pub slots: Option<u32>,
     /// Where the schedulers answer HTTP, in the order in which they are created; those beyond answer none.
     pub http: Vec<Address>,
     /// Of storage nodes, by name; the others are their defaults.
@@ -120,6 +122,7 @@ impl Default for Settings {
             timeout: None,
             operators: None,
             native: None,
+            slots: None,
             http: Vec::new(),
             limits: BTreeMap::new(),
         }

@@ -1,8 +1,8 @@
-//! Submits runs, follows each to its outcome, and says the outcome once, when it comes.
+//! Submits runs, follows each to its outcome, and says the outcome once, when it comes (those of a load are told together).
 
 use super::seen::Seen;
 use crate::cluster::{CALL_MAX, Cluster, Node, POLL_INTERVAL, Phase};
-use crate::language::Role;
+use crate::language::{Role, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::timeout;
@@ -21,7 +21,7 @@ const AWAIT_RUN_MS: u32 = 500;
 /// The same while a person watches how far the run is.
 const WATCHED_RUN_MS: u32 = 200;
 /// Most questions for outcomes at once: they share a connection with everything else.
-const FOLLOWED_MAX: usize = 64;
+pub(super) const FOLLOWED_MAX: usize = 128;
 /// Schedulers silent for this long have lost their runs.
 const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
 
@@ -32,6 +32,8 @@ pub enum Counted {
     WhenItEnds,
     /// `run`: its command fails.
     ByTheCommand,
+    /// `load`: the same, and its outcome is one of many that are told together.
+    InALoad,
 }
 
 /// By number; absent: still outstanding.
@@ -68,24 +70,23 @@ impl Runs {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Submits a run, held until all that it needs is ready; its outcome is said when it comes.
+    /// Submits a run, held until all that it needs is ready; its outcome is said when it comes, but for those of a load.
     pub async fn submit(
         self: &Arc<Self>,
-        input: &str,
-        application_name: &str,
+        run: &Submission,
         application: String,
         counted: Counted,
     ) -> Result<u64, Failure> {
         let client = self.cluster.ready_for_runs().await?;
         let settings = self.cluster.settings();
         let request = SubmitRequest {
-            input: input.to_owned(),
+            input: run.input.clone(),
             application,
-            application_name: application_name.to_owned(),
+            application_name: run.application.text().to_owned(),
             timeout_ms: settings.run_timeout_ms(),
             seen: self.seen.to_proto(),
-            // Its own: if an answer is lost, the same is asked again, and is no second run.
-            key: format!("{:016x}", self.cluster.fabric.random()),
+            // If an answer is lost, the same is asked again, and is no second run.
+            key: run.key.clone().unwrap_or_else(|| self.own_key()),
         };
         let mut why = String::new();
         let mut client = client;
@@ -103,7 +104,9 @@ impl Runs {
         let answer = timeout(&*self.cluster.fabric, settings.patience(), submitting).await;
         let busy = || Failure::new(format!("the scheduler did not take the run in time: {why}"));
         let run = answer.ok_or_else(busy)??.run;
-        self.cluster.count_run();
+        if !self.is_mine(run) {
+            self.cluster.count_run();
+        }
         self.reports().insert(run, None);
         self.cluster.spawn(follow(Arc::clone(self), run, counted));
         Ok(run)
@@ -117,6 +120,10 @@ impl Runs {
             Kind::Unavailable => self.cluster.nodes().iter().any(is_awake),
             _ => false,
         }
+    }
+
+    fn own_key(&self) -> String {
+        format!("{:016x}", self.cluster.fabric.random())
     }
 
     /// The outcome of a run that was submitted from here and has ended.
@@ -223,7 +230,9 @@ impl Runs {
             *outcome = outcome.and(Outcome::Failed);
         }
         self.seen.note_run(&report);
-        self.cluster.output.say(&Event::Run(report.clone()));
+        if counted != Counted::InALoad {
+            self.cluster.output.say(&Event::Run(report.clone()));
+        }
         self.reports().insert(run, Some(report));
         self.changed.send_replace(());
     }
@@ -265,7 +274,7 @@ impl Drop for Waits<'_> {
 /// Follows one run to its outcome. A scheduler that was started again goes on with it.
 async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
     let mut silent_since_ms = None;
-    let mut bar = runs.cluster.output.bars().of_run();
+    let mut bar = runs.cluster.output.bars().bar();
     let report = loop {
         let wait_ms = if bar.is_shown() {
             WATCHED_RUN_MS
@@ -276,7 +285,9 @@ async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
             Ok(report) if has_ended(&report) => break report,
             Ok(report) => {
                 silent_since_ms = None;
-                bar.show(&report);
+                if counted != Counted::InALoad {
+                    bar.show_run(&report);
+                }
                 continue;
             }
             Err(status) => status,

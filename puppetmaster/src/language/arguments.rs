@@ -3,11 +3,12 @@
 //! Every reader takes the next argument of the command's entry in the table, so that a message about a missing or a
 //! wrong word can name the argument and show the command's syntax.
 //!
-//! - `settings`: those of `set`.
+//! - `runs`: those that concern runs; `settings`: those of `set`.
 
+mod runs;
 mod settings;
 
-use super::command::{Command, Condition, Name, NewNode, OfRun, Role, Target};
+use super::command::{Command, Condition, Name, NewNode, Role, Target};
 use super::parse::parse_command;
 use super::table::{Argument, Entry};
 use common::diagnostic::{Diagnostic, Line, Word, did_you_mean};
@@ -166,16 +167,23 @@ impl<'a> Arguments<'a> {
 
     /// `limit=N`, if it is there.
     pub fn limit(&mut self) -> Result<Option<u32>, Diagnostic> {
-        if !self.words.first().is_some_and(is_limit) {
-            self.skip();
-            return Ok(None);
-        }
-        let word = self.required()?;
-        let number = Word {
-            text: word.text.chars().skip(LIMIT.len()).collect(),
+        let number = self.behind(LIMIT);
+        number
+            .map(|number| self.number(&number, 1, u32::MAX, ""))
+            .transpose()
+    }
+
+    /// What stands behind `NAME=`, if such a word is next.
+    fn behind(&mut self, start: &str) -> Option<Word> {
+        self.skip();
+        let (word, rest) = self.words.split_first()?;
+        let text = word.text.strip_prefix(start).filter(|_| !word.quoted)?;
+        self.words = rest;
+        let text = text.to_owned();
+        Some(Word {
+            text,
             ..word.clone()
-        };
-        self.number(&number, 1, u32::MAX, "").map(Some)
+        })
     }
 
     pub fn value(&mut self) -> Result<String, Diagnostic> {
@@ -238,23 +246,6 @@ impl<'a> Arguments<'a> {
         let word = self.required()?;
         let limit_ms = self.number(word, 1, TIME_MS_MAX, " of milliseconds")?;
         Ok(Some(Duration::from_millis(limit_ms)))
-    }
-
-    /// The number of a run, and the word for its place.
-    pub fn run(&mut self) -> Result<(u64, Name), Diagnostic> {
-        let word = self.required()?;
-        let run = self.number(word, 1, u64::MAX, ": runs are counted")?;
-        Ok((run, Name(word.clone())))
-    }
-
-    /// What is asked of the run whose number is here.
-    pub fn of_run(&mut self, what: OfRun) -> Result<Command, Diagnostic> {
-        let (run, run_word) = self.run()?;
-        Ok(Command::OfRun {
-            run,
-            run_word,
-            what,
-        })
     }
 
     pub fn count(&mut self) -> Result<u32, Diagnostic> {

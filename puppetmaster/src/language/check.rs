@@ -6,8 +6,9 @@
 
 mod rules;
 
-use super::command::{Command, Condition, Name, NewNode, Role, Setting};
+use super::command::{Command, Condition, Name, NewNode, Role, Setting, Submission};
 use super::files::{Files, Found, find};
+use super::load::Load;
 use super::parse::{Parsed, Statement, parse_script};
 use common::diagnostic::{Diagnostic, Line};
 use common::fabric::Address;
@@ -86,8 +87,13 @@ impl Known {
                     .entry(node.name.text().to_owned())
                     .or_insert(node_state);
             }
-            Command::Client { .. } | Command::Run { .. } => {
+            // At most: a run whose key is known is none.
+            Command::Client(_) | Command::Run(_) => {
                 self.runs = self.runs.map(|runs| runs + 1);
+            }
+            // At most: those that find too many outstanding are not sent.
+            Command::Load(load) => {
+                self.runs = self.runs.map(|runs| runs + load.pace.requests());
             }
             Command::Repeat { count, command } => {
                 let before = self.runs;
@@ -237,9 +243,9 @@ pub fn check_command(
             note_waiting_worker(line, node, known);
             errors
         }
-        Command::Client { application, .. } | Command::Run { application, .. } => {
-            check.submission(command, application)
-        }
+        Command::Client(Submission { application, .. })
+        | Command::Run(Submission { application, .. })
+        | Command::Load(Load { application, .. }) => check.submission(command, application),
         Command::Populate { file } => [check.storage(command), check.data(file)].concat(),
         Command::Restore { file } => [check.storage(command), check.backup(file)].concat(),
         Command::Deploy { .. } | Command::Rollback { .. } | Command::Operators => {

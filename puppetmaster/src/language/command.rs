@@ -1,5 +1,6 @@
 //! What a line of a script can say.
 
+use super::load::Load;
 use common::diagnostic::Word;
 use common::fabric::Address;
 use common::types::{CommitMode, SyncMode, Version};
@@ -106,6 +107,8 @@ pub enum Setting {
     Operators(Name),
     /// Workers load native libraries from it, too.
     Native(Native),
+    /// Tasks that a worker executes at once.
+    Slots(u32),
     /// Where the scheduler answers HTTP.
     Http(Vec<Address>),
     /// What clients may ask of a storage node at most, by name.
@@ -114,7 +117,7 @@ pub enum Setting {
 
 impl Setting {
     /// The names, with what a value looks like.
-    pub const NAMES: [(&'static str, &'static str); 14] = [
+    pub const NAMES: [(&'static str, &'static str); 15] = [
         ("replication", "a number of storage nodes from 1"),
         ("max_versions", "a number of versions from 1"),
         ("durability", "one, majority or all"),
@@ -124,6 +127,7 @@ impl Setting {
         ("timeout", "a time in milliseconds"),
         ("operators", "a directory"),
         ("native", "yes or isolated"),
+        ("slots", "a number of tasks from 1"),
         ("http", "a URL such as http://localhost:4080"),
         ("value_bytes_max", "a number of bytes"),
         ("record_id_bytes_max", "a number of bytes"),
@@ -140,6 +144,7 @@ impl Setting {
             | Self::Sync(_)
             | Self::Operators(_)
             | Self::Native(_)
+            | Self::Slots(_)
             | Self::Http(_)
             | Self::Limit(..) => true,
             Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
@@ -157,6 +162,7 @@ impl Setting {
             Self::Timeout(_) => "timeout",
             Self::Operators(_) => "operators",
             Self::Native(_) => "native",
+            Self::Slots(_) => "slots",
             Self::Http(_) => "http",
             Self::Limit(name, _) => name,
         }
@@ -194,6 +200,15 @@ pub enum Fault {
     Loss { percent: u32 },
 }
 
+/// What a run is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    pub input: String,
+    pub application: Name,
+    /// A second submission with the same key is no second run.
+    pub key: Option<String>,
+}
+
 /// What is asked of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfRun {
@@ -211,15 +226,11 @@ pub enum Command {
     Debug,
     Create(NewNode),
     /// Submits a run and does not wait for it.
-    Client {
-        input: String,
-        application: Name,
-    },
+    Client(Submission),
     /// Submits a run and waits for its outcome.
-    Run {
-        input: String,
-        application: Name,
-    },
+    Run(Submission),
+    /// Submits runs at a rate, and waits for all of them.
+    Load(Load),
     Populate {
         file: Name,
     },
@@ -348,8 +359,9 @@ impl Command {
     /// Whether the set of storage nodes must be complete before it: the first such command seals it.
     pub fn needs_storage(&self) -> bool {
         match self {
-            Self::Client { .. }
-            | Self::Run { .. }
+            Self::Client(_)
+            | Self::Run(_)
+            | Self::Load(_)
             | Self::Populate { .. }
             | Self::Backup { .. }
             | Self::Restore { .. }
@@ -398,8 +410,9 @@ impl Command {
     pub fn needs_scheduler(&self) -> bool {
         matches!(
             self,
-            Self::Client { .. }
-                | Self::Run { .. }
+            Self::Client(_)
+                | Self::Run(_)
+                | Self::Load(_)
                 | Self::Runs
                 | Self::ExpectRun { .. }
                 | Self::Deploy { .. }

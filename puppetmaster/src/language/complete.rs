@@ -145,6 +145,7 @@ mod tests {
         check("populate scripts/da", &expect!["9: file scripts/da"]);
         check("client 23 ap", &expect!["10: file ap"]);
         check("client ap", &expect!["7: "]);
+        check("load 15 5000 23 ap", &expect!["16: file ap"]);
         check("set max", &expect!["4: max_versions"]);
         check("await ", &expect!["6: ready runs converged"]);
         check("read 23 a", &expect!["8: at"]);

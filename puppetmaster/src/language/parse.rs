@@ -98,7 +98,7 @@ mod tests {
                 Wait { duration: 1s }
                 Wait { duration: 5ms }
                 Populate { file: data }
-                Client { input: "23", application: app }
+                Client(Submission { input: "23", application: app, key: None })
                 Status
                 ListServer { node: s1 }
                 ListGlobal
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn settings_are_typed() {
         check(
-            "set replication 2\nset MAX_VERSIONS 3\nset durability majority\nset commit fail-stop\nset seed 7\nset timeout 5000\nset operators lib\nset native yes\nset native Isolated",
+            "set replication 2\nset MAX_VERSIONS 3\nset durability majority\nset commit fail-stop\nset seed 7\nset timeout 5000\nset operators lib\nset native yes\nset native Isolated\nset slots 1",
             &expect![[r"
                 Set(Replication(2))
                 Set(MaxVersions(3))
@@ -167,6 +167,87 @@ mod tests {
                 Set(Operators(lib))
                 Set(Native(InTheWorker))
                 Set(Native(Isolated))
+                Set(Slots(1))
+            "]],
+        );
+    }
+
+    #[test]
+    fn runs_may_have_a_key() {
+        check(
+            "run 23 app key=order-7\nclient 23 app key=order-7\nrun 23 app key=\nrun 23 app key=ö\nrun 23 app order-7",
+            &expect![[r#"
+                Run(Submission { input: "23", application: app, key: Some("order-7") })
+                Client(Submission { input: "23", application: app, key: Some("order-7") })
+                error: a key has 1 to 128 visible ASCII characters
+                 --> demo.pm:3:12
+                  |
+                3 | run 23 app key=
+                  |            ^^^^
+                  = hint: run INPUT APP_FILE [key=KEY]
+
+                error: a key has 1 to 128 visible ASCII characters
+                 --> demo.pm:4:12
+                  |
+                4 | run 23 app key=ö
+                  |            ^^^^^
+                  = hint: run INPUT APP_FILE [key=KEY]
+
+                error: `order-7` is too much for `run`
+                 --> demo.pm:5:12
+                  |
+                5 | run 23 app order-7
+                  |            ^^^^^^^
+                  = hint: run INPUT APP_FILE [key=KEY]
+            "#]],
+        );
+    }
+
+    #[test]
+    fn loads_have_a_rate_and_a_time() {
+        check(
+            "load 15 5000 \"[1, 9]\" app",
+            &expect![[r#"
+            Load(Load { pace: Pace { rate: 15, duration_ms: 5000 }, input: "[1, 9]", application: app })
+        "#]],
+        );
+        check(
+            "load 0 5000 23 app\nload 1.5 5000 23 app\nload 15 0 23 app\nload 10000 100001 23 app\nload 15 5000 23",
+            &expect![[r"
+                error: `0` is not between 1 and 10000
+                 --> demo.pm:1:6
+                  |
+                1 | load 0 5000 23 app
+                  |      ^
+                  = hint: load RATE MS INPUT APP_FILE
+
+                error: `1.5` is not a whole number of runs per second
+                 --> demo.pm:2:6
+                  |
+                2 | load 1.5 5000 23 app
+                  |      ^^^
+                  = hint: load RATE MS INPUT APP_FILE
+
+                error: `0` is not between 1 and 86400000
+                 --> demo.pm:3:9
+                  |
+                3 | load 15 0 23 app
+                  |         ^
+                  = hint: load RATE MS INPUT APP_FILE
+
+                error: these are 1000010 runs, more than 1000000
+                 --> demo.pm:4:12
+                  |
+                4 | load 10000 100001 23 app
+                  |            ^^^^^^
+                  = hint: load RATE MS INPUT APP_FILE
+
+                error: `load` needs APP_FILE
+                 --> demo.pm:5:17
+                  |
+                5 | load 15 5000 23
+                  |                 ^
+                  = hint: load RATE MS INPUT APP_FILE
             "]],
         );
     }
@@ -316,7 +397,7 @@ mod tests {
                   |
                 1 | set replicas 3
                   |     ^^^^^^^^
-                  = hint: the settings are replication, max_versions, durability, commit, sync, seed, timeout, operators, native, http, value_bytes_max, record_id_bytes_max, record_updates_max, node_updates_max
+                  = hint: the settings are replication, max_versions, durability, commit, sync, seed, timeout, operators, native, slots, http, value_bytes_max, record_id_bytes_max, record_updates_max, node_updates_max
 
                 error: `0` is not between 1 and 1000000
                  --> demo.pm:2:17

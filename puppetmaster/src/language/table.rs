@@ -102,3 +102,4 @@ const fn optional(name: &'static str, kind: Kind) -> Argument {
 const ID: Argument = required("ID", Kind::Node);
 const INPUT: Argument = required("INPUT", Kind::Free);
 const APP_FILE: Argument = required("APP_FILE", Kind::File);
+const RUN_KEY: Argument = optional("key=KEY", Kind::Free);

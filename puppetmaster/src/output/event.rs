@@ -1,6 +1,7 @@
 //! What can be said, as data.
 
 use super::deployment::Deployment;
+use super::load::Figures;
 use super::trace::Told;
 use super::{Channel, run_output};
 use common::diagnostic::{Diagnostic, Severity};
@@ -43,6 +44,8 @@ pub enum Event {
     Run(RunReport),
     /// `runs`.
     Runs(Vec<RunReport>),
+    /// `load`.
+    Load(Figures),
     /// `trace`, `why`.
     OfRun(u64, Told),
     Populated {
@@ -96,6 +99,7 @@ impl Event {
             | Self::Nodes(_)
             | Self::Run(_)
             | Self::Runs(_)
+            | Self::Load(_)
             | Self::OfRun(..)
             | Self::Populated { .. }
             | Self::Copied { .. }
@@ -151,6 +155,7 @@ impl Event {
                 let reports: Vec<Value> = reports.iter().map(run_json).collect();
                 json!({"event": "runs", "runs": reports})
             }
+            Self::Load(figures) => figures.to_json(),
             Self::OfRun(run, told) => told.to_json(*run),
             Self::Populated { records, file } => {
                 json!({"event": "populated", "records": records, "file": file})

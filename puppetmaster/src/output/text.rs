@@ -30,6 +30,7 @@ pub fn render(event: &Event, colour: bool) -> String {
         Event::Nodes(rows) => nodes(rows),
         Event::Run(report) => outcome(report),
         Event::Runs(reports) => runs(reports),
+        Event::Load(figures) => figures.text(),
         Event::OfRun(run, told) => told.text(*run),
         Event::Populated { records, file } => format!("{records} records of {file} written"),
         Event::Copied {

@@ -24,6 +24,8 @@ pub struct World {
     /// Every version that was made.
     made: Vec<proto::Told>,
     pub runs: Vec<RunReport>,
+    /// The runs that they have made.
+    keys: BTreeMap<String, u64>,
     pub ring: Option<Ring>,
     /// Whom every toy suspects, by name.
     pub suspected: Vec<String>,
@@ -595,7 +597,11 @@ mod scheduler_toy {
             if request.input == "busy" && !std::mem::replace(&mut world.was_busy, true) {
                 return Err(Status::overloaded("too many runs"));
             }
-            let run = world.runs.len() as u64 + 1;
+            let next = world.runs.len() as u64 + 1;
+            let run = *world.keys.entry(request.key).or_insert(next);
+            if run < next {
+                return Ok(SubmitResponse { run });
+            }
             let mut report = RunReport {
                 run,
                 input: request.input.clone(),
@@ -605,6 +611,8 @@ mod scheduler_toy {
             if request.input.starts_with("fail") {
                 report.set_state(RunState::Failed);
                 "stage 0: AddOperator on w1: it trapped".clone_into(&mut report.error);
+            } else if ["slow", "endless"].contains(&&*request.input) {
+                report.set_state(RunState::Running);
             } else {
                 report.set_state(RunState::Completed);
                 report.output = vec![Item {
@@ -617,13 +625,23 @@ mod scheduler_toy {
         }
 
         async fn await_run(&self, request: AwaitRunRequest) -> Result<RunReport, Status> {
-            let report = self
-                .world()
-                .runs
-                .iter()
-                .find(|report| report.run == request.run)
-                .cloned();
-            report.ok_or_else(|| Status::not_found(format!("there is no run {}", request.run)))
+            let report = || {
+                let world = self.world();
+                let report = world.runs.iter().find(|report| report.run == request.run);
+                report.cloned()
+            };
+            let mut changed = self.toys.changed.subscribe();
+            if report().is_some_and(|report| report.state() == RunState::Running) {
+                let wait = std::time::Duration::from_millis(request.wait_ms.into());
+                let _ = common::fabric::timeout(&*self.toys.fabric, wait, changed.changed()).await;
+                let mut world = self.world();
+                let is_slow =
+                    |report: &&mut RunReport| report.run == request.run && report.input == "slow";
+                if let Some(report) = world.runs.iter_mut().find(is_slow) {
+                    report.set_state(RunState::Completed);
+                }
+            }
+            report().ok_or_else(|| Status::not_found(format!("there is no run {}", request.run)))
         }
 
         async fn trace(&self, _: TraceRequest) -> Result<TraceResponse, Status> {
@@ -631,8 +649,18 @@ mod scheduler_toy {
         }
 
         async fn cancel(&self, request: CancelRequest) -> Result<Empty, Status> {
-            let ended = format!("run {} has ended: completed", request.run);
-            Err(Status::refused(ended))
+            let mut world = self.world();
+            let is_running = |report: &&mut RunReport| {
+                report.run == request.run && report.state() == RunState::Running
+            };
+            let Some(report) = world.runs.iter_mut().find(is_running) else {
+                let ended = format!("run {} has ended: completed", request.run);
+                return Err(Status::refused(ended));
+            };
+            report.set_state(RunState::Cancelled);
+            drop(world);
+            self.toys.changed.send_replace(());
+            Ok(Empty {})
         }
 
         async fn runs(&self, _: RunsRequest) -> Result<RunsResponse, Status> {

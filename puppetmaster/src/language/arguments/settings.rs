@@ -8,7 +8,7 @@ use common::types::{CommitMode, RECORD_ID_BYTES_MAX, SyncMode, VALUE_BYTES_MAX};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The highest value of `replication` and `max_versions`.
+/// The highest value of `replication`, `max_versions` and `slots`.
 const SETTING_NUMBER_MAX: u32 = 1_000_000;
 
 impl Arguments<'_> {
@@ -61,6 +61,9 @@ impl Arguments<'_> {
             "sync" => SyncMode::from_str(&word.text.to_lowercase())
                 .map(Setting::Sync)
                 .map_err(|_| self.wrong(word, format!("`{}` is no sync mode", word.text))),
+            "slots" => self
+                .number(word, 1, SETTING_NUMBER_MAX, "")
+                .map(Setting::Slots),
             "http" => {
                 let urls = word.text.split(',').map(Address::parse);
                 urls.collect::<Result<_, _>>()

@@ -1,6 +1,6 @@
-//! The course's commands, whose syntax is fixed.
+//! The course's commands, whose syntax is fixed: what they take besides is optional.
 
-use super::{APP_FILE, Entry, ID, INPUT, Kind, optional, required};
+use super::{APP_FILE, Entry, ID, INPUT, Kind, RUN_KEY, optional, required};
 use crate::language::command::{Command, Role};
 use std::time::Duration;
 
@@ -46,15 +46,10 @@ pub(super) static TABLE: &[Entry] = &[
     Entry {
         name: "client",
         aliases: &[],
-        arguments: &[INPUT, APP_FILE],
+        arguments: &[INPUT, APP_FILE, RUN_KEY],
         help: "Runs the application on INPUT without waiting; the outcome is printed when it comes.",
         example: "client 23 app",
-        read: |a| {
-            Ok(Command::Client {
-                input: a.text()?,
-                application: a.file()?,
-            })
-        },
+        read: |a| Ok(Command::Client(a.submission()?)),
     },
     Entry {
         name: "populate",

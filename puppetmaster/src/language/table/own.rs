@@ -1,7 +1,8 @@
 //! Marionette's own commands, but for those that harm.
 
-use super::{APP_FILE, Argument, Entry, INPUT, Kind, optional, required};
+use super::{APP_FILE, Argument, Entry, INPUT, Kind, RUN_KEY, optional, required};
 use crate::language::command::{Command, OfRun};
+use crate::language::load::Load;
 
 const KEY: Argument = required("KEY", Kind::Free);
 const PREFIX: Argument = optional("PREFIX", Kind::Free);
@@ -17,21 +18,35 @@ pub(super) static TABLE: &[Entry] = &[
             required("NAME", Kind::Setting),
             required("VALUE", Kind::Free),
         ],
-        help: "Sets replication, max_versions, commit, sync, operators, native, http or a limit (before the first node), durability, seed or timeout.",
+        help: "Sets replication, max_versions, commit, sync, operators, native, slots, http or a limit (before the first node), durability, seed or timeout.",
         example: "set replication 2",
         read: |a| Ok(Command::Set(a.setting()?)),
     },
     Entry {
         name: "run",
         aliases: &[],
-        arguments: &[INPUT, APP_FILE],
-        help: "Runs the application on INPUT, waits for its outcome and prints it.",
-        example: "run 23 app",
+        arguments: &[INPUT, APP_FILE, RUN_KEY],
+        help: "Runs the application on INPUT, waits for its outcome and prints it; with the KEY of a known run, that one's.",
+        example: "run 23 app key=order-7",
+        read: |a| Ok(Command::Run(a.submission()?)),
+    },
+    Entry {
+        name: "load",
+        aliases: &[],
+        arguments: &[
+            required("RATE", Kind::Free),
+            required("MS", Kind::Free),
+            INPUT,
+            APP_FILE,
+        ],
+        help: "Starts RATE runs per second for MS ms, however long they take, and shows how long each took from when it was due.",
+        example: "load 15 5000 23 app",
         read: |a| {
-            Ok(Command::Run {
+            Ok(Command::Load(Load {
+                pace: a.pace()?,
                 input: a.text()?,
                 application: a.file()?,
-            })
+            }))
         },
     },
     Entry {

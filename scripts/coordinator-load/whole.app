@@ -1,0 +1,1 @@
+operator SumOfPrimes 0
