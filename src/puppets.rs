@@ -52,7 +52,7 @@ pub async fn say(
         step: false,
         keep: false,
         pcs: Vec::new(),
-        connect: Some(to.connect),
+        connect: to.connect,
         data: None,
     };
     drive(config, format(to.output), fabric).await

@@ -1,4 +1,5 @@
-//! Runs finish and do everything once, while workers, storage nodes and the scheduler are killed and started again.
+//! Runs finish and do everything once, while workers, storage nodes and schedulers are killed and started again, or frozen
+//! for so long that another scheduler leads when they go on.
 //!
 //! `CHAOS_SEED` repeats the choices of a run, `CHAOS_RUNS` says how many runs there are.
 
@@ -21,12 +22,14 @@ use common::fabric::{Address, FabricHandle, GrpcFabric};
 use common::proto::{
     AwaitRunRequest, Empty, NodeStatus, RunReport, RunState, SubmitRequest, node, scheduler,
 };
-use common::status::Kind;
+use common::schedulers::Schedulers;
+use common::status::{Kind, Status};
 use common::types::{Ring, UpdateId};
 use futures::StreamExt;
+use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use support::{Marionette, examples, free_ports};
+use support::{Marionette, examples, free_ports, send};
 
 const RUNS: usize = 2_000;
 const COUNTERS: usize = 40;
@@ -34,6 +37,7 @@ const COUNTERS: usize = 40;
 const CLIENTS: usize = 32;
 const WORKERS: usize = 3;
 const STORAGES: usize = 3;
+const SCHEDULERS: usize = 2;
 /// For everything: a machine that also compiles is slow.
 const LIMIT: Duration = Duration::from_mins(15);
 const CALL: Duration = Duration::from_secs(10);
@@ -70,6 +74,10 @@ impl Node {
     fn kill(&mut self) {
         drop(self.process.take());
     }
+
+    fn signal(&self, signal: Signal) {
+        send(self.process.as_ref().unwrap().pid(), signal);
+    }
 }
 
 /// Who is killed.
@@ -83,8 +91,7 @@ enum Role {
 struct Cluster {
     fabric: FabricHandle,
     storage: StorageClient,
-    scheduler: scheduler::Client,
-    scheduler_url: String,
+    schedulers: Schedulers,
     nodes: BTreeMap<Role, Vec<Node>>,
     _data: tempfile::TempDir,
 }
@@ -103,7 +110,7 @@ impl Cluster {
             .collect();
         // A run reads again what it has read: that must not have been discarded for all the others since.
         let ring = ["--ring", &ring.join(","), "--max-versions", "1000"];
-        let scheduler_url = url();
+        let schedulers: Vec<String> = (0..SCHEDULERS).map(|_| url()).collect();
         let storages = (1..).zip(&storages).map(|(number, url)| {
             let name = format!("s{number}");
             let directory = data.path().join(&name);
@@ -112,27 +119,30 @@ impl Cluster {
             Node::start(url, &[&own[..], &ring].concat())
         });
         let storages: Vec<Node> = storages.collect();
-        let own = ["scheduler", "sc1", &scheduler_url];
-        let of_runs = Node::start(&scheduler_url, &[&own[..], &ring].concat());
+        let of_runs = (1..).zip(&schedulers).map(|(number, url)| {
+            let name = format!("sc{number}");
+            Node::start(url, &[&["scheduler", &name, url][..], &ring].concat())
+        });
+        let of_runs = of_runs.collect();
         let workers = (1..=WORKERS).map(|number| {
             let (name, url) = (format!("w{number}"), url());
-            let own = ["worker", &name, &url, "0", "--scheduler", &scheduler_url];
+            // One names the others.
+            let own = ["worker", &name, &url, "0", "--scheduler", &schedulers[0]];
             Node::start(&url, &own)
         });
         let workers = workers.collect();
         let fabric: FabricHandle = Arc::new(GrpcFabric::default());
         let nodes = Ring::parse_nodes(ring[1]).unwrap();
         let ring = Ring::new(nodes, None, common::types::CommitMode::Majority, 1000).unwrap();
-        let at = Address::parse(&scheduler_url).unwrap();
+        let schedulers = schedulers.iter().map(|url| Address::parse(url).unwrap());
         let cluster = Self {
             storage: StorageClient::new(fabric.clone(), Arc::new(ring), 0),
-            scheduler: scheduler::Client::new(fabric.clone(), at, CALL),
-            scheduler_url,
+            schedulers: Schedulers::new(fabric.clone(), schedulers.collect()),
             fabric,
             nodes: [
                 (Role::Worker, workers),
                 (Role::Storage, storages),
-                (Role::Scheduler, vec![of_runs]),
+                (Role::Scheduler, of_runs),
             ]
             .into(),
             _data: data,
@@ -147,13 +157,17 @@ impl Cluster {
         client.status(&Empty {}).await.ok()
     }
 
-    /// All storage nodes are members, and all workers are known to the scheduler.
+    /// All storage nodes are members, and all workers are known to the scheduler that leads.
     async fn until_ready(&self) {
         self.until_members().await;
         let started = Instant::now();
+        let look = |scheduler: scheduler::Client| async move {
+            let known = scheduler.cluster(&Empty {}).await?;
+            let is_ready = known.leads && known.workers.len() == WORKERS;
+            is_ready.then_some(()).ok_or(Status::unavailable("not yet"))
+        };
         loop {
-            let known = self.scheduler.cluster(&Empty {}).await;
-            if known.is_ok_and(|known| known.workers.len() == WORKERS) {
+            if self.schedulers.ask(CALL, look).await.is_ok() {
                 return;
             }
             assert!(started.elapsed() < LIMIT, "the workers do not register");
@@ -182,9 +196,17 @@ impl Cluster {
         if role == Role::Storage {
             self.until_members().await;
         }
-        let down = Duration::from_millis(random.random_range(0..800));
         let nodes = self.nodes.get_mut(&role).unwrap();
         let place = random.random_range(0..nodes.len());
+        if role == Role::Scheduler && random.random_bool(0.5) {
+            // Longer than its lease.
+            let frozen = Duration::from_millis(random.random_range(5_000..7_000));
+            nodes[place].signal(Signal::SIGSTOP);
+            tokio::time::sleep(frozen).await;
+            nodes[place].signal(Signal::SIGCONT);
+            return role;
+        }
+        let down = Duration::from_millis(random.random_range(0..800));
         nodes[place].kill();
         tokio::time::sleep(down).await;
         nodes[place].begin();
@@ -198,8 +220,8 @@ fn is_member(status: NodeStatus) -> bool {
 }
 
 /// Submits a run and waits for its outcome, whoever is away meanwhile.
-async fn run(scheduler: scheduler::Client, number: usize) -> (u64, RunReport) {
-    let request = SubmitRequest {
+async fn run(schedulers: Schedulers, number: usize) -> (u64, RunReport) {
+    let request = &SubmitRequest {
         input: counter(number),
         application: APPLICATION.to_owned(),
         application_name: "chaos.app".to_owned(),
@@ -207,16 +229,19 @@ async fn run(scheduler: scheduler::Client, number: usize) -> (u64, RunReport) {
         key: format!("chaos-{number}"),
         ..SubmitRequest::default()
     };
+    let submit = |scheduler: scheduler::Client| async move { scheduler.submit(request).await };
     let run = loop {
-        match scheduler.submit(&request).await {
+        match schedulers.ask(CALL, submit).await {
             Ok(response) => break response.run,
             Err(status) => assert!(is_passing(status.kind), "{status:?}"),
         }
         tokio::time::sleep(POLL).await;
     };
     let wait_ms = 5_000;
+    let request = &AwaitRunRequest { run, wait_ms };
+    let wait = |scheduler: scheduler::Client| async move { scheduler.await_run(request).await };
     loop {
-        match scheduler.await_run(&AwaitRunRequest { run, wait_ms }).await {
+        match schedulers.ask(CALL, wait).await {
             Ok(report) if report.state() != RunState::Running => return (run, report),
             Ok(_) => {}
             Err(status) => {
@@ -254,9 +279,9 @@ async fn chaos() {
     let runs: usize = from_environment("CHAOS_RUNS").unwrap_or(RUNS);
     println!("CHAOS_SEED={seed} CHAOS_RUNS={runs}");
     let mut cluster = Cluster::start().await;
-    deploy(&cluster.scheduler_url);
+    deploy(&cluster.nodes[&Role::Scheduler][0].url);
     let ended = Arc::new(AtomicUsize::new(0));
-    let clients = tokio::spawn(clients(cluster.scheduler.clone(), runs, ended.clone()));
+    let clients = tokio::spawn(clients(cluster.schedulers.clone(), runs, ended.clone()));
     let mut random = StdRng::seed_from_u64(seed);
     let mut strikes: BTreeMap<Role, u32> = BTreeMap::new();
     let started = Instant::now();
@@ -284,14 +309,14 @@ fn deploy(scheduler_url: &str) {
 
 /// The outcomes of all runs, by their numbers.
 async fn clients(
-    scheduler: scheduler::Client,
+    schedulers: Schedulers,
     runs: usize,
     ended: Arc<AtomicUsize>,
 ) -> Vec<(u64, RunReport)> {
     let runs = futures::stream::iter((0..runs).map(|number| {
-        let (scheduler, ended) = (scheduler.clone(), ended.clone());
+        let (schedulers, ended) = (schedulers.clone(), ended.clone());
         async move {
-            let outcome = run(scheduler, number).await;
+            let outcome = run(schedulers, number).await;
             ended.fetch_add(1, Ordering::Relaxed);
             outcome
         }

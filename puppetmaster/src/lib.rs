@@ -62,8 +62,8 @@ pub struct Config {
     pub keep: bool,
     /// PCSs apart from those at port 10000 of the nodes' hosts.
     pub pcs: Vec<Address>,
-    /// The scheduler of a cluster that was started by hand.
-    pub connect: Option<Address>,
+    /// Schedulers of a cluster that was started by hand; none: the script makes one.
+    pub connect: Vec<Address>,
     /// Where storage nodes keep their records: absolute, on the host of the PCS that starts the node. Absent: in memory.
     pub data: Option<PathBuf>,
 }
@@ -135,7 +135,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
     if interrupted {
         output.message("interrupted");
         end_load(&mut interpreter, &mut interrupts).await;
-    } else if config.keep && config.connect.is_none() {
+    } else if config.keep && config.connect.is_empty() {
         output.message("the nodes stay until Ctrl-C");
         interrupt(&mut interrupts).await;
     }
@@ -156,7 +156,7 @@ async fn open(
     start_pcs: StartPcs,
     output: Output,
 ) -> Result<Arc<Cluster>, Outcome> {
-    let Some(scheduler) = &config.connect else {
+    if config.connect.is_empty() {
         return Ok(Cluster::new(
             fabric,
             output,
@@ -164,8 +164,9 @@ async fn open(
             start_pcs,
             config.data.clone(),
         ));
-    };
-    let connected = Cluster::connect(fabric, output.clone(), scheduler.clone(), start_pcs).await;
+    }
+    let schedulers = config.connect.clone();
+    let connected = Cluster::connect(fabric, output.clone(), schedulers, start_pcs).await;
     connected.map_err(|failure| {
         say_failure(&output, &failure);
         Outcome::NodeLost

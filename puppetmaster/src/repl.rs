@@ -32,7 +32,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
     };
     let mut interpreter = Interpreter::new(Arc::clone(&cluster));
     converse(&mut interpreter, printer, &mut interrupts).await;
-    if config.keep && config.connect.is_none() {
+    if config.keep && config.connect.is_empty() {
         output.message("the nodes stay until Ctrl-C");
         interrupt(&mut interrupts).await;
     }

@@ -738,7 +738,7 @@ async fn started_by_hand(toys: &Toys) -> Arc<Cluster> {
 async fn a_cluster_that_was_started_by_hand_is_used_but_not_changed() {
     let toys = Toys::new();
     let by_hand = started_by_hand(&toys).await;
-    let scheduler = Some(Address::parse("http://localhost:4000").unwrap());
+    let scheduler = vec![Address::parse("http://localhost:4000").unwrap()];
     let script = "run hi app\nexpect 1 a\nread 1 at s2\nstatus\nexpect-fail crash s1\n";
     let ran = run_with(toys.clone(), script, |config| {
         config.connect = scheduler.clone();
@@ -795,7 +795,7 @@ async fn a_storage_node_that_does_not_answer_is_left_out_of_listings_and_of_wait
     let by_hand = started_by_hand(&toys).await;
     toys.world.lock().unwrap().processes.remove("s2");
     let connected = |config: &mut Config| {
-        config.connect = Some(Address::parse("http://localhost:4000").unwrap());
+        config.connect = vec![Address::parse("http://localhost:4000").unwrap()];
     };
     let ran = run_with(
         toys.clone(),
@@ -829,7 +829,7 @@ async fn the_faults_of_a_cluster_by_hand_end_with_the_script_and_a_refusal_is_sa
     let toys = Toys::new();
     let _cluster = started_by_hand(&toys).await;
     let connected = |config: &mut Config| {
-        config.connect = Some(Address::parse("http://localhost:4000").unwrap());
+        config.connect = vec![Address::parse("http://localhost:4000").unwrap()];
     };
     let ran = run_with(toys.clone(), "cut sc1 s1\n", connected).await;
     ran.check(
@@ -858,7 +858,7 @@ async fn the_results_of_runs_are_shown_although_nobody_here_waited_for_them() {
     let toys = Toys::new();
     let by_hand = started_by_hand(&toys).await;
     let connected = |config: &mut Config| {
-        config.connect = Some(Address::parse("http://localhost:4000").unwrap());
+        config.connect = vec![Address::parse("http://localhost:4000").unwrap()];
     };
     run_with(toys.clone(), "run hi app\nrun fail1 app\n", connected).await;
     let said_before = toys.said(Channel::Result);
@@ -877,7 +877,7 @@ async fn the_results_of_runs_are_shown_although_nobody_here_waited_for_them() {
 
 #[tokio::test]
 async fn an_unreachable_scheduler_and_a_missing_script_are_told() {
-    let nowhere = Some(Address::parse("http://localhost:4999").unwrap());
+    let nowhere = vec![Address::parse("http://localhost:4999").unwrap()];
     let ran = run_with(Toys::new(), "status\n", |config| config.connect = nowhere).await;
     ran.check(Outcome::NodeLost, &expect![""]);
     expect![[r"

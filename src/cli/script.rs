@@ -65,15 +65,16 @@ pub struct Puppets {
         hide_env_values = true
     )]
     pub pcs: Vec<Address>,
-    /// The scheduler of a cluster that was started by hand
+    /// The schedulers of a cluster that was started by hand, or one of them
     #[arg(
         long,
         env = "MARIONETTE_CONNECT",
-        value_name = "URL",
+        value_name = "URL,...",
         value_parser = address,
+        value_delimiter = ',',
         hide_env_values = true
     )]
-    pub connect: Option<Address>,
+    pub connect: Vec<Address>,
     /// Directory in which storage nodes keep their records, each in one of its name; on the host of the PCS that starts the
     /// node [default: none, they die with their processes]
     #[arg(long, value_name = "DIR", conflicts_with = "connect")]
@@ -83,15 +84,17 @@ pub struct Puppets {
 /// A running cluster, for commands that say one thing to it.
 #[derive(Debug, Clone, Args)]
 pub struct Connected {
-    /// The scheduler of the cluster
+    /// The schedulers of the cluster, or one of them
     #[arg(
         long,
         env = "MARIONETTE_CONNECT",
-        value_name = "URL",
+        value_name = "URL,...",
         value_parser = address,
+        value_delimiter = ',',
+        required = true,
         hide_env_values = true
     )]
-    pub connect: Address,
+    pub connect: Vec<Address>,
     /// What results look like
     #[arg(
         long,

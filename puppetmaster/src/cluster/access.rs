@@ -13,32 +13,50 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Cluster {
-    /// A cluster that was started by hand, as its scheduler knows it.
+    /// A cluster that was started by hand, as that of its schedulers knows it which leads. One of them has to answer.
     pub async fn connect(
         fabric: FabricHandle,
         output: Output,
-        scheduler: Address,
+        mut schedulers: Vec<Address>,
         no_pcs: StartPcs,
     ) -> Result<Arc<Self>, Failure> {
-        let cluster = Self::build(
-            fabric.clone(),
-            output,
-            Launcher::new(Vec::new(), no_pcs),
-            true,
-            None,
-        );
-        let unreachable = |status: Status| {
-            let failure = no_answer("scheduler", &scheduler, &status);
-            failure.hint("start one: marionette scheduler ID URL")
+        let launcher = Launcher::new(Vec::new(), no_pcs);
+        let cluster = Self::build(fabric, output, launcher, true, None);
+        let (mut failure, mut known) = (None, None);
+        let mut next = 0;
+        while let Some(at) = schedulers.get(next).cloned() {
+            next += 1;
+            let answer = cluster.ask_scheduler(&at).await;
+            let name = match answer {
+                Ok((name, answer)) => {
+                    let leader = Address::parse(&answer.leader).ok();
+                    schedulers.extend(leader.filter(|leader| !schedulers.contains(leader)));
+                    known = known.filter(|_| !answer.leads).or(Some(answer));
+                    name
+                }
+                // It may come back.
+                Err(status) => {
+                    failure.get_or_insert_with(|| no_answer("scheduler", &at, &status));
+                    at.to_string()
+                }
+            };
+            let node = Node::external(Role::Scheduler, at);
+            cluster.change(|state| state.nodes.insert(name, node));
+        }
+        let Some(known) = known else {
+            let failure = failure.unwrap_or_else(|| Failure::new("no scheduler is named"));
+            return Err(failure.hint("start one: marionette scheduler ID URL"));
         };
-        let client = scheduler::Client::new(fabric.clone(), scheduler.clone(), CALL_MAX);
-        let known = client.cluster(&Empty {}).await.map_err(unreachable)?;
-        let status = node::Client::new(fabric, scheduler.clone(), CALL_MAX);
-        let name = status.status(&Empty {}).await.map_err(unreachable)?.name;
-        let node = Node::external(Role::Scheduler, scheduler.clone());
-        cluster.change(|state| state.nodes.insert(name, node));
         cluster.adopt(known)?;
         Ok(cluster)
+    }
+
+    async fn ask_scheduler(&self, at: &Address) -> Result<(String, ClusterResponse), Status> {
+        let client = scheduler::Client::new(self.fabric.clone(), at.clone(), CALL_MAX);
+        let known = client.cluster(&Empty {}).await?;
+        let status = node::Client::new(self.fabric.clone(), at.clone(), CALL_MAX);
+        let name = status.status(&Empty {}).await?.name;
+        Ok((name, known))
     }
 
     /// Asks the scheduler of a cluster that was started by hand who is there now.

@@ -155,7 +155,7 @@ pub fn config(script: &Path) -> Config {
         step: false,
         keep: false,
         pcs: Vec::new(),
-        connect: None,
+        connect: Vec::new(),
         data: None,
     }
 }
