@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::types::{RecordId, TaskMark, UpdateId, is_below};
 
-use super::fences::{FENCES_MAX, Fences, Forgotten, below};
+use super::fences::{FENCES_BYTES_MAX, Fences, Forgotten, below};
 use super::message::{Decision, Update};
 use super::planted::Bug;
 use super::record::{Record, RecordChange};
@@ -87,12 +87,11 @@ impl Storage {
         let Fence { path, attempt, .. } = fence;
         self.writable()?;
         self.not_fenced(path, *attempt)?;
-        let fences = self.durable.fences.fences();
-        if fences.get(path) == Some(attempt) {
+        if self.durable.fences.holds(path, *attempt) {
             return Ok(());
         }
-        if fences.len() >= FENCES_MAX && !fences.contains_key(path) {
-            return Err(self.overloaded("fences of one node", FENCES_MAX));
+        if !self.durable.fences.has_room() {
+            return Err(self.overloaded("bytes of fences at one node", FENCES_BYTES_MAX));
         }
         let (origin, attempt) = (path.clone(), *attempt);
         self.persist(Change::Fenced { origin, attempt }, out);
@@ -298,7 +297,7 @@ impl Storage {
     /// Takes over what another node refuses.
     pub(super) fn take_fences(&mut self, fences: &Fences, out: &mut Outputs) {
         for (origin, attempt) in fences.fences() {
-            if self.durable.fences.fences().get(origin) < Some(attempt) {
+            if !self.durable.fences.holds(origin, *attempt) {
                 let (origin, attempt) = (origin.clone(), *attempt);
                 self.persist(Change::Fenced { origin, attempt }, out);
             }

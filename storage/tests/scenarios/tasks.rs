@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::types::CommitMode::{FailStop, Majority};
 use common::types::{ReplicaId, TaskMark, UpdateId, Version};
 use storage::core::fence::{Collected, Fence};
-use storage::core::fences::{Forgotten, OVER};
+use storage::core::fences::{FENCES_BYTES_MAX, Forgotten, OVER};
 use storage::core::message::{Ask, Message, Outcome, Update};
 use storage::core::retained::{Did, RECORD_UPDATES_MAX, VALUE_BYTES_MAX};
 use storage::core::updates::LOG_RECORDS_MAX;
@@ -147,6 +147,28 @@ fn a_fence_never_goes_back() {
     assert_eq!(world.reply(lower), fenced(3));
     fence(&mut world, 1, TASK, 3);
     fence(&mut world, 1, TASK, 4);
+}
+
+#[test]
+fn a_fence_above_stands_for_those_of_all_tasks_below() {
+    let mut world = World::new(3, Majority, 15);
+    update(&mut world, 1, 1, 0, "k");
+    world.converge();
+    for replica in 1..=3 {
+        // Before their run was taken up again two tasks had fences of their own.
+        fence(&mut world, replica, TASK, 2);
+        fence(&mut world, replica, "run/1/1", 7);
+        fence(&mut world, replica, "run/1", 5);
+        let collected = fence(&mut world, replica, TASK, 5);
+        assert_eq!(names(&collected), [(0, "k")]);
+        let token = start_fence(&mut world, replica, TASK, 4);
+        assert_eq!(world.reply(token), fenced(5));
+        let fences = world.nodes[&replica].core.durable().fences.fences();
+        let kept: Vec<_> = fences.keys().map(String::as_str).collect();
+        assert_eq!(kept, ["run/1", "run/1/1"]);
+    }
+    let token = start(&mut world, 1, 4, 1, "k");
+    assert_eq!(world.reply(token), fenced(5));
 }
 
 #[test]
@@ -404,6 +426,27 @@ fn tasks_are_refused_when_no_more_can_be_retained_and_others_go_on() {
     write(u64::MAX, 0).unwrap();
     forget(&mut world, 1, "run/1", "run/2", &[]);
     assert_eq!(world.nodes[&1].core.durable().retained_size().bytes, 0);
+}
+
+#[test]
+fn a_fence_is_refused_when_no_more_can_be_kept_and_those_that_stand_go_on() {
+    let mut world = World::new(1, Majority, 16);
+    let path = |number: usize| format!("{number:0>256}");
+    let ask = |world: &mut World, number, attempt| {
+        let token = start_fence(world, 1, &path(number), attempt);
+        world.reply(token)
+    };
+    let is_full = |answer: &Result<Reply, Refusal>| {
+        matches!(answer, Err(Refusal::Overloaded { what, max, .. })
+            if *what == "bytes of fences at one node" && *max == FENCES_BYTES_MAX)
+    };
+    let full = (0..FENCES_BYTES_MAX).find(|number| is_full(&ask(&mut world, *number, 2)));
+    let full = full.unwrap();
+    assert!(full * 256 > FENCES_BYTES_MAX / 2, "only {full} fences");
+    ask(&mut world, 0, 2).unwrap();
+    // What is forgotten makes room.
+    forget(&mut world, 1, &path(0), &path(1), &[]);
+    ask(&mut world, full, 2).unwrap();
 }
 
 #[test]
