@@ -13,6 +13,7 @@ pub fn refusal_status(refusal: Refusal) -> Status {
         | Refusal::NoQuorum(_)
         | Refusal::Fenced { .. } => Kind::Refused,
         Refusal::Joining
+        | Refusal::Away
         | Refusal::NotYet { .. }
         | Refusal::ReadOnly(_)
         | Refusal::Behind(_)

@@ -100,6 +100,7 @@ fn encode_state_request(request: StateRequest) -> proto::StateRequest {
     let scope = match request.scope {
         Scope::All => Encoded::All(Empty {}),
         Scope::Undecided => Encoded::Undecided(Empty {}),
+        Scope::Fences => Encoded::Fences(Empty {}),
         Scope::Differing(partitions) => Encoded::Differing(proto::Differing {
             partitions: partitions.into_iter().map(buckets).collect(),
         }),
@@ -116,6 +117,7 @@ fn decode_state_request(request: proto::StateRequest) -> Decoded<StateRequest> {
     let scope = match required(request.scope, "scope")? {
         Encoded::All(Empty {}) => Scope::All,
         Encoded::Undecided(Empty {}) => Scope::Undecided,
+        Encoded::Fences(Empty {}) => Scope::Fences,
         Encoded::Differing(differing) => Scope::Differing(
             differing
                 .partitions

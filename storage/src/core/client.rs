@@ -157,9 +157,8 @@ impl Storage {
         out: &mut Outputs,
     ) -> Result<(Version, PartitionId, u64), Refusal> {
         self.serves(&write.record)?;
-        if let Some(task) = &write.task {
-            self.not_fenced(&write.id.origin, task.attempt)?;
-        }
+        let (origin, task) = (&write.id.origin, write.task.as_ref());
+        self.admit(now_ms, &write.record, origin, task, out)?;
         let absent = Record::default();
         let record = self.durable.record(&write.record).unwrap_or(&absent);
         if let Some(version) = record.written(&write.id) {

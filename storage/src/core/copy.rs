@@ -1,5 +1,5 @@
 //! Copies of state, a page at a time: of everything for a node that joins without data, of what is undecided for one that
-//! comes back, and of what differs for one that is far behind or has missed something.
+//! comes back, of what differs for one that is far behind or has missed something, and of fences for one that was away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -39,6 +39,8 @@ pub struct Pull {
 pub(super) enum What {
     All,
     Undecided,
+    /// Nothing but what the member refuses of tasks.
+    Fences,
     /// What differs in any of these, which are all that are shared.
     Differences(BTreeSet<PartitionId>),
     Partitions(BTreeSet<PartitionId>),
@@ -69,7 +71,7 @@ impl Storage {
         if let Some(pull) = self.pulls.get_mut(&from) {
             let is_under_way = match &pull.what {
                 What::All => true,
-                What::Undecided => false,
+                What::Undecided | What::Fences => false,
                 What::Differences(ids) | What::Partitions(ids) => ids.contains(&partition),
             };
             if !is_under_way {
@@ -99,6 +101,7 @@ impl Storage {
             let scope = match &pull.what {
                 What::All => Scope::All,
                 What::Undecided => Scope::Undecided,
+                What::Fences => Scope::Fences,
                 What::Differences(ids) | What::Partitions(ids) => {
                     Scope::Differing(ids.iter().map(hashes).collect())
                 }
@@ -119,7 +122,7 @@ impl Storage {
         request: StateRequest,
         out: &mut Outputs,
     ) {
-        let joins = !matches!(request.scope, Scope::Differing(_));
+        let joins = matches!(request.scope, Scope::All | Scope::Undecided);
         if joins && request.after.is_empty() {
             self.expect_joining(now_ms, to);
         }
@@ -146,7 +149,9 @@ impl Storage {
                 .map(|(id, spread)| (*id, spread.timestamp.clone()))
                 .collect();
         }
-        self.fill(&mut page, &wanted);
+        if !wanted.partitions.is_empty() {
+            self.fill(&mut page, &wanted);
+        }
         Self::send(to, Message::State(page), out);
     }
 
@@ -192,7 +197,12 @@ impl Storage {
             pull.timestamps = page.timestamps;
         }
         pull.due_ms = now_ms;
-        self.take_fences(&page.fences, out);
+        if page.after.is_empty() {
+            self.take_fences(&page.fences, out);
+            if page.is_member {
+                self.note_fences(from, page.copy);
+            }
+        }
         let answer = Answer {
             is_member: page.is_member,
             dead: page.dead.into_iter().collect(),
@@ -220,7 +230,7 @@ impl Storage {
         let Some(pull) = self.pulls.remove(&from) else {
             return;
         };
-        let joins = !matches!(pull.what, What::Partitions(_));
+        let joins = !matches!(pull.what, What::Partitions(_) | What::Fences);
         if matches!(pull.what, What::Undecided) {
             answer.expected = pull.timestamps;
             answer.is_compared = false;
@@ -357,6 +367,7 @@ impl Wants {
             only_undecided: scope == Scope::Undecided,
             partitions: match scope {
                 Scope::All | Scope::Undecided => shared.into_iter().map(|id| (id, None)).collect(),
+                Scope::Fences => BTreeMap::new(),
                 Scope::Differing(partitions) => partitions
                     .into_iter()
                     .filter(|(id, _)| shared.contains(id))

@@ -246,6 +246,8 @@ pub enum Refusal {
     NotHeld(PartitionId),
     #[error("this node is still joining: ask another replica")]
     Joining,
+    #[error("this node was away, and asks which attempts at tasks have begun meanwhile: ask again")]
+    Away,
     #[error(
         "version {version} of record `{record}` was discarded: only the newest versions are kept"
     )]

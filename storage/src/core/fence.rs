@@ -10,7 +10,7 @@
 //! replica has answered, or had spread it. Not promised: a plain write of level one that only a replica knows that did not answer;
 //! repeated, it makes another version. Nor an update that only such a node had proposed: it may still be decided, but only
 //! under its id, so that the retry, which asks for the same id, finds its outcome and has its effect once. A write that
-//! was waiting for its level is told as made. A node that was away is not fenced when it is back, unless it has to join.
+//! was waiting for its level is told as made. A node that was away asks for fences when it is back (`absence`).
 //!
 //! What is forgotten is refused from then on, whatever its attempt: a straggler of a run that is over would find
 //! neither its fence nor what it did.
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::types::{RecordId, TaskMark, UpdateId, is_below};
 
-use super::fences::{FENCES_MAX, Fences, Forgotten, below};
+use super::fences::{FENCES_BYTES_MAX, Fences, Forgotten, below};
 use super::message::{Decision, Update};
 use super::planted::Bug;
 use super::record::{Record, RecordChange};
@@ -65,7 +65,7 @@ impl Storage {
         if let Err(refusal) = self.raise_fence(&fence, out) {
             return Self::reply_all(token, Err(refusal), out);
         }
-        self.purge(&fence, out);
+        self.purge(|origin| is_below(origin, &fence.path), out);
         // Who joins does not have all yet, but refuses from now on what it would.
         let refusal = if !self.joined {
             Refusal::Joining
@@ -87,31 +87,29 @@ impl Storage {
         let Fence { path, attempt, .. } = fence;
         self.writable()?;
         self.not_fenced(path, *attempt)?;
-        let fences = self.durable.fences.fences();
-        if fences.get(path) == Some(attempt) {
+        if self.durable.fences.holds(path, *attempt) {
             return Ok(());
         }
-        if fences.len() >= FENCES_MAX && !fences.contains_key(path) {
-            return Err(self.overloaded("fences of one node", FENCES_MAX));
+        if !self.durable.fences.has_room() {
+            return Err(self.overloaded("bytes of fences at one node", FENCES_BYTES_MAX));
         }
         let (origin, attempt) = (path.clone(), *attempt);
         self.persist(Change::Fenced { origin, attempt }, out);
         Ok(())
     }
 
-    /// Takes what waits of older attempts out of the queues.
-    fn purge(&mut self, fence: &Fence, out: &mut Outputs) {
-        let is_old = |update: &Update| {
-            let task = update.task.as_ref();
-            task.is_some_and(|task| task.attempt < fence.attempt)
-                && is_below(&update.id.origin, &fence.path)
+    /// Takes what waits of older attempts at these origins out of the queues.
+    fn purge(&mut self, is_meant: impl Fn(&str) -> bool, out: &mut Outputs) {
+        let refused = |update: &Update| {
+            let task = update.task.as_ref()?;
+            let refusal = self.not_fenced(&update.id.origin, task.attempt).err()?;
+            Some((update.record.clone(), update.id.clone(), refusal))
         };
         let queues = self.active.values().map(|activity| &activity.queue);
         let updates = queues.flatten().map(|waiting| &waiting.update);
-        let old: Vec<Update> = updates.filter(|update| is_old(update)).cloned().collect();
-        for Update { id, record, .. } in old {
-            let (origin, attempt) = (id.origin.clone(), fence.attempt);
-            self.refuse_queued(&record, &id, &Refusal::Fenced { origin, attempt }, out);
+        let meant = updates.filter(|update| is_meant(&update.id.origin));
+        for (record, id, refusal) in meant.filter_map(refused).collect::<Vec<_>>() {
+            self.refuse_queued(&record, &id, &refusal, out);
             self.rest(&record);
         }
     }
@@ -298,7 +296,7 @@ impl Storage {
     /// Takes over what another node refuses.
     pub(super) fn take_fences(&mut self, fences: &Fences, out: &mut Outputs) {
         for (origin, attempt) in fences.fences() {
-            if self.durable.fences.fences().get(origin) < Some(attempt) {
+            if !self.durable.fences.holds(origin, *attempt) {
                 let (origin, attempt) = (origin.clone(), *attempt);
                 self.persist(Change::Fenced { origin, attempt }, out);
             }
@@ -308,5 +306,6 @@ impl Storage {
                 self.forget_range(range.clone(), out);
             }
         }
+        self.purge(|_| true, out);
     }
 }

@@ -34,6 +34,7 @@ impl Storage {
             // What it says would count for nothing after a restart: it is heard when that can be kept.
             return;
         }
+        self.note_silence(now_ms, from);
         match self.members.hear(now_ms, from, incarnation) {
             Heard::Nobody => return,
             Heard::Known => self.note_death(from, false, out),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::types::PartitionId;
 
 use super::Storage;
+use super::absence::Absence;
 use super::changes::Changes;
 use super::durable::Durable;
 use super::link::Partition;
@@ -51,6 +52,7 @@ impl Storage {
             waiting_watches: Vec::new(),
             waiting_fences: Vec::new(),
             changes: Changes::new(me, founding.incarnation),
+            absence: Absence::running(now_ms),
             pulls: BTreeMap::new(),
             answers: BTreeMap::new(),
             differing_since_ms: BTreeMap::new(),
@@ -66,6 +68,9 @@ impl Storage {
             Start::Fresh | Start::Uninterrupted { joined: true } => true,
             Start::Restarted | Start::Uninterrupted { joined: false } => !storage.must_join(),
         };
+        if start != Start::Fresh {
+            storage.note_return(now_ms);
+        }
         if !storage.joined {
             storage.start_joining();
         }

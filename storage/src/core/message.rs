@@ -34,6 +34,13 @@ pub struct Update {
     pub task: Option<TaskMark>,
 }
 
+impl Update {
+    /// Absent: no task makes it.
+    pub fn attempt(&self) -> Option<u32> {
+        self.task.as_ref().map(|task| task.attempt)
+    }
+}
+
 /// Absent `new`: delete the record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Ask {
@@ -274,6 +281,8 @@ pub enum Scope {
     All,
     /// Accepted updates without outcome; gossip brings the rest.
     Undecided,
+    /// Only what each first page has: what the sender of the page refuses of tasks.
+    Fences,
     /// Records of these partitions, in buckets whose hash differs from the sender's.
     Differing(Vec<(PartitionId, Vec<u64>)>),
 }

@@ -7,11 +7,12 @@
 //! - [`queue`], [`coordinator`], [`batch`], `vote`: the update protocol · `waiting`: the clients of it
 //! - [`gossip`], [`link`], [`spread`], [`timestamp`]: spreading of updates per partition
 //! - [`life`]: how a node begins · [`members`]: failure detection and quorums · [`join`]: how a node becomes a member · [`copy`]: copies of state
-//! - [`fence`]: new attempts at tasks · [`fences`]: what is refused to old ones · [`retained`]: what they did
+//! - [`fence`]: new attempts at tasks · `absence`: those that a node did not hear of · [`fences`]: what is refused to old ones · [`retained`]: what they did
 //! - [`client`]: reads and writes · [`scan`]: many records · [`changes`], [`watch`]: what changes, for those who wait
 //! - [`snapshot`]: copies for backups, and back · [`message`]: what nodes say, `inbox`: to which part
 //! - [`effect`]: inputs and outputs · [`soundness`]: what must hold of durable state · [`planted`]: bugs for the tests to find
 
+mod absence;
 pub mod batch;
 pub mod changes;
 pub mod client;
@@ -50,6 +51,7 @@ use common::types::{PartitionId, RecordId, ReplicaId, Ring};
 pub use self::effect::{Change, Envelope, Halt, Input, Level, Output, Refusal, Reply, Token};
 pub use self::life::Start;
 
+use self::absence::Absence;
 use self::changes::Changes;
 use self::client::{WaitingRead, WaitingWrite, Write};
 use self::copy::Pull;
@@ -97,6 +99,7 @@ pub struct Storage {
     waiting_watches: Vec<WaitingWatch>,
     waiting_fences: Vec<WaitingFence>,
     changes: Changes,
+    absence: Absence,
     /// Copies of state under way, by member.
     pulls: BTreeMap<ReplicaId, Pull>,
     /// What the others have said to this node while it was joining.
@@ -123,6 +126,7 @@ impl Storage {
 
     /// Handles one input and appends what must be done, in order.
     pub fn step(&mut self, now_ms: u64, input: Input, out: &mut Outputs) {
+        self.note_pause(now_ms);
         match input {
             Input::Read {
                 token,
@@ -246,6 +250,7 @@ impl Storage {
     }
 
     fn tick(&mut self, now_ms: u64, out: &mut Outputs) {
+        self.note_tick(now_ms);
         if now_ms >= self.heartbeat_due_ms {
             self.heartbeat_due_ms = now_ms + HEARTBEAT_MS;
             // Who joins tells the dead too: it may know of an earlier life than theirs, and they of one of its own.

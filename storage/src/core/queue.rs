@@ -98,7 +98,12 @@ impl Storage {
         update: Update,
         out: &mut Outputs,
     ) {
-        if let Some(reply) = self.answer_at_once(now_ms, &update) {
+        let admitted = self.admit_update(now_ms, &update, out);
+        let reply = match admitted {
+            Ok(()) => self.answer_at_once(now_ms, &update),
+            Err(refusal) => Some(Err(refusal)),
+        };
+        if let Some(reply) = reply {
             return Self::reply(token, &update.record, reply, out);
         }
         let (id, record) = (update.id.clone(), update.record.clone());
@@ -126,9 +131,6 @@ impl Storage {
 
     /// What is known without asking the others: a repeat's outcome, or that the update cannot be decided here.
     fn answer_at_once(&self, now_ms: u64, update: &Update) -> Option<Result<Reply, Refusal>> {
-        if let Err(refusal) = self.serves(&update.record).and(self.admits(update)) {
-            return Some(Err(refusal));
-        }
         if let Some(outcome) = self.executed(update) {
             let record = update.record.clone();
             let cut = |version| Refusal::Discarded { record, version };
@@ -143,12 +145,16 @@ impl Storage {
         (!can_decide).then(|| Err(Refusal::NoQuorum(update.record.clone())))
     }
 
-    /// Refuses an update of an older attempt than the newest.
-    fn admits(&self, update: &Update) -> Result<(), Refusal> {
-        let task = update.task.as_ref();
-        task.map_or(Ok(()), |task| {
-            self.not_fenced(&update.id.origin, task.attempt)
-        })
+    /// Refuses what is asked of the wrong node, and by an attempt whose place another one may have taken.
+    fn admit_update(
+        &mut self,
+        now_ms: u64,
+        update: &Update,
+        out: &mut Outputs,
+    ) -> Result<(), Refusal> {
+        self.serves(&update.record)?;
+        let (origin, task) = (&update.id.origin, update.task.as_ref());
+        self.admit(now_ms, &update.record, origin, task, out)
     }
 
     /// The outcome of a repeat. Error: the version that it found, which is kept no longer.
@@ -169,11 +175,7 @@ impl Storage {
         out: &mut Outputs,
     ) {
         // Its clients are told by the nodes that they ask.
-        if self
-            .serves(&update.record)
-            .and(self.admits(&update))
-            .is_err()
-        {
+        if self.admit_update(now_ms, &update, out).is_err() {
             return;
         }
         let record = update.record.clone();
@@ -200,9 +202,14 @@ impl Storage {
         update: Update,
         from: Option<ReplicaId>,
     ) -> Result<(), Refusal> {
-        let queue = self.active.get(&update.record).map(|of| &of.queue);
-        let mut queued = queue.into_iter().flatten();
-        if queued.any(|queued| queued.update.id == update.id) {
+        let queue = self.active.get_mut(&update.record);
+        let mut queue = queue.map(|of| &mut of.queue);
+        let mut queued = queue.iter_mut().flat_map(|queue| queue.iter_mut());
+        if let Some(queued) = queued.find(|queued| queued.update.id == update.id) {
+            // A fence against the older attempt shall not take the newer one's with it.
+            if queued.update.attempt() < update.attempt() {
+                queued.update = update;
+            }
             return Ok(());
         }
         let QueueBounds { record, node } = self.bounds;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::types::CommitMode::{FailStop, Majority};
 use common::types::{ReplicaId, TaskMark, UpdateId, Version};
 use storage::core::fence::{Collected, Fence};
-use storage::core::fences::{Forgotten, OVER};
+use storage::core::fences::{FENCES_BYTES_MAX, Forgotten, OVER};
 use storage::core::message::{Ask, Message, Outcome, Update};
 use storage::core::retained::{Did, RECORD_UPDATES_MAX, VALUE_BYTES_MAX};
 use storage::core::updates::LOG_RECORDS_MAX;
@@ -150,6 +150,28 @@ fn a_fence_never_goes_back() {
 }
 
 #[test]
+fn a_fence_above_stands_for_those_of_all_tasks_below() {
+    let mut world = World::new(3, Majority, 15);
+    update(&mut world, 1, 1, 0, "k");
+    world.converge();
+    for replica in 1..=3 {
+        // Before their run was taken up again two tasks had fences of their own.
+        fence(&mut world, replica, TASK, 2);
+        fence(&mut world, replica, "run/1/1", 7);
+        fence(&mut world, replica, "run/1", 5);
+        let collected = fence(&mut world, replica, TASK, 5);
+        assert_eq!(names(&collected), [(0, "k")]);
+        let token = start_fence(&mut world, replica, TASK, 4);
+        assert_eq!(world.reply(token), fenced(5));
+        let fences = world.nodes[&replica].core.durable().fences.fences();
+        let kept: Vec<_> = fences.keys().map(String::as_str).collect();
+        assert_eq!(kept, ["run/1", "run/1/1"]);
+    }
+    let token = start(&mut world, 1, 4, 1, "k");
+    assert_eq!(world.reply(token), fenced(5));
+}
+
+#[test]
 fn what_waits_in_a_queue_is_refused_by_a_fence_and_never_executed() {
     let mut world = World::new(3, Majority, 2);
     let coordinator = world.coordinator("k");
@@ -195,6 +217,8 @@ fn a_fence_outlives_its_node() {
     let token = start(&mut world, 1, 1, 1, "k");
     assert_eq!(world.reply(token), fenced(2));
     assert_eq!(names(&fence(&mut world, 1, TASK, 2)), [(0, "k")]);
+    assert_eq!(told(&mut world, 1, 2), AWAY);
+    world.run_for(1_000);
     assert_eq!(update(&mut world, 1, 2, 0, "k").made(), did.made());
 }
 
@@ -353,6 +377,126 @@ fn who_joins_without_data_gets_fences_and_what_is_retained() {
     }
 }
 
+/// What one node is told about the task's updates by this attempt: a write, and an update of `k`.
+fn told(world: &mut World, at: ReplicaId, attempt: u32) -> [Result<Reply, Refusal>; 2] {
+    [
+        start_write(world, at, attempt, 8),
+        start(world, at, attempt, 9, "k"),
+    ]
+    .map(|token| world.reply(token))
+}
+
+/// What it is told when the node has asked the others for their fences.
+fn told_in_the_end(world: &mut World, at: ReplicaId, attempt: u32) -> [Result<Reply, Refusal>; 2] {
+    world.run_for(1_000);
+    told(world, at, attempt)
+}
+
+const AWAY: [Result<Reply, Refusal>; 2] = [Err(Refusal::Away), Err(Refusal::Away)];
+
+#[test]
+fn who_was_down_takes_nothing_of_tasks_before_it_has_heard_of_their_fences() {
+    let mut world = World::new(3, Majority, 17);
+    // Who is back coordinates again: the others, which have the fence, would execute what it proposes.
+    let away = world.coordinator("k");
+    let node = world.nodes.remove(&away).unwrap();
+    for replica in world.alive() {
+        fence(&mut world, replica, TASK, 2);
+    }
+    world.run_for(3_000);
+    world.nodes.insert(away, node);
+    restart(&mut world, away);
+    assert_eq!(told(&mut world, away, 1), AWAY);
+    // Others have no attempts.
+    world.write(away, "other", "x", Level::One);
+    assert_eq!(told_in_the_end(&mut world, away, 1), [fenced(2), fenced(2)]);
+    assert!(told(&mut world, away, 2).iter().all(Result::is_ok));
+    world.converge();
+}
+
+#[test]
+fn so_does_who_only_stood_still() {
+    let mut world = World::new(3, FailStop, 18);
+    let away = world.coordinator("k");
+    let node = world.nodes.remove(&away).unwrap();
+    for replica in world.alive() {
+        fence(&mut world, replica, TASK, 2);
+    }
+    world.run_for(3_000);
+    world.nodes.insert(away, node);
+    assert_eq!(told(&mut world, away, 1), AWAY);
+    assert_eq!(told_in_the_end(&mut world, away, 1), [fenced(2), fenced(2)]);
+}
+
+#[test]
+fn who_is_cut_off_takes_plain_writes_until_it_hears_somebody_again() {
+    let mut world = World::new(3, Majority, 19);
+    world.filter = Box::new(|from, to, _| from != 3 && to != 3);
+    world.run_for(3_000);
+    for replica in [1, 2] {
+        fence(&mut world, replica, TASK, 2);
+    }
+    let [written, updated] = told(&mut world, 3, 1);
+    assert!(matches!(written, Ok(Reply::Written(_))), "{written:?}");
+    assert_eq!(updated, Err(Refusal::NoQuorum("k".to_owned())));
+    world.filter = Box::new(|_, _, _| true);
+    world.run_until("3 hears another one", |world| {
+        let members = world.nodes[&3].core.members();
+        [1, 2].iter().any(|of| members.in_sight(world.now_ms, *of))
+    });
+    assert_eq!(told(&mut world, 3, 1), AWAY);
+    assert_eq!(told_in_the_end(&mut world, 3, 1), [fenced(2), fenced(2)]);
+    world.converge();
+}
+
+#[test]
+fn what_waits_at_who_was_away_is_refused_when_it_hears_of_the_fence() {
+    let mut world = World::new(3, Majority, 20);
+    let away = world.coordinator("k");
+    world.filter = Box::new(|_, _, message| !matches!(message, Message::Prepare { .. }));
+    let waiting = start(&mut world, away, 1, 0, "k");
+    let node = world.nodes.remove(&away).unwrap();
+    for replica in world.alive() {
+        fence(&mut world, replica, TASK, 2);
+    }
+    world.run_for(1_600);
+    world.nodes.insert(away, node);
+    assert_eq!(told(&mut world, away, 2), AWAY);
+    assert_eq!(world.reply(waiting), fenced(2));
+}
+
+#[test]
+fn a_newer_attempt_that_waits_for_the_same_update_is_not_refused_with_the_older_one() {
+    let mut world = World::new(3, Majority, 22);
+    let coordinator = world.coordinator("k");
+    world.filter = Box::new(|_, _, message| !matches!(message, Message::Prepare { .. }));
+    start(&mut world, coordinator, 1, 0, "k");
+    // The fence comes to this node last.
+    let newer = start(&mut world, coordinator, 2, 0, "k");
+    fence(&mut world, coordinator, TASK, 2);
+    world.filter = Box::new(|_, _, _| true);
+    assert!(matches!(world.reply(newer), Ok(Reply::Update(_))));
+    world.converge();
+    assert_eq!(world.read(coordinator, "k"), "0.0+1=new");
+}
+
+#[test]
+fn fewer_than_a_majority_may_not_know_of_a_fence() {
+    let mut world = World::new(5, Majority, 21);
+    let node = world.nodes.remove(&5).unwrap();
+    for replica in 1..=3 {
+        fence(&mut world, replica, TASK, 2);
+    }
+    world.run_for(3_000);
+    world.nodes.insert(5, node);
+    // It is told by the fourth, which has not got the fence either; no more of a majority than the two of them.
+    world.filter = Box::new(|from, _, message| !matches!(message, Message::State(_)) || from == 4);
+    assert_eq!(told(&mut world, 5, 1), AWAY);
+    assert_eq!(told_in_the_end(&mut world, 5, 1), AWAY);
+    world.filter = Box::new(|_, _, _| true);
+    assert_eq!(told_in_the_end(&mut world, 5, 1), [fenced(2), fenced(2)]);
+}
+
 #[test]
 fn who_is_joining_takes_a_fence_but_cannot_tell_what_was_done() {
     let mut world = World::new(3, Majority, 11);
@@ -404,6 +548,27 @@ fn tasks_are_refused_when_no_more_can_be_retained_and_others_go_on() {
     write(u64::MAX, 0).unwrap();
     forget(&mut world, 1, "run/1", "run/2", &[]);
     assert_eq!(world.nodes[&1].core.durable().retained_size().bytes, 0);
+}
+
+#[test]
+fn a_fence_is_refused_when_no_more_can_be_kept_and_those_that_stand_go_on() {
+    let mut world = World::new(1, Majority, 16);
+    let path = |number: usize| format!("{number:0>256}");
+    let ask = |world: &mut World, number, attempt| {
+        let token = start_fence(world, 1, &path(number), attempt);
+        world.reply(token)
+    };
+    let is_full = |answer: &Result<Reply, Refusal>| {
+        matches!(answer, Err(Refusal::Overloaded { what, max, .. })
+            if *what == "bytes of fences at one node" && *max == FENCES_BYTES_MAX)
+    };
+    let full = (0..FENCES_BYTES_MAX).find(|number| is_full(&ask(&mut world, *number, 2)));
+    let full = full.unwrap();
+    assert!(full * 256 > FENCES_BYTES_MAX / 2, "only {full} fences");
+    ask(&mut world, 0, 2).unwrap();
+    // What is forgotten makes room.
+    forget(&mut world, 1, &path(0), &path(1), &[]);
+    ask(&mut world, full, 2).unwrap();
 }
 
 #[test]

@@ -9,13 +9,13 @@ mod memory;
 mod task;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub use event::{Account, Ended, Forward, Input, Output, Refusal, Report};
-pub use task::{RunKey, Task, TaskKey};
+pub use task::{RunKey, Task, TaskKey, item_bytes};
 
 use memory::Memory;
 

@@ -88,18 +88,20 @@ impl Task {
 
     /// What it holds in memory, about.
     pub fn bytes(&self) -> usize {
-        let bytes = |item: &Item| {
-            size_of::<Item>() + item.value.len() + item.key.as_ref().map_or(0, String::len)
-        };
         let pins = self
             .pins
             .iter()
             .map(|pin| size_of::<Pin>() + pin.record.len());
-        self.input.len() + self.items.iter().map(bytes).chain(pins).sum::<usize>()
+        self.input.len() + self.items.iter().map(item_bytes).chain(pins).sum::<usize>()
     }
 
     /// Of this stage, as its author wrote it.
     pub fn timeout_ms(&self) -> Option<u64> {
         self.link().and_then(|link| link.timeout_ms)
     }
+}
+
+/// What an item holds in memory, about.
+pub fn item_bytes(item: &Item) -> usize {
+    size_of::<Item>() + item.value.len() + item.key.as_ref().map_or(0, String::len)
 }

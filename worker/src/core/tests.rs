@@ -70,7 +70,7 @@ impl Machine {
 }
 
 /// `run/attempt/stage`, and behind a point the task of a `map`, whose segment is its own.
-fn key(name: &str) -> TaskKey {
+pub fn key(name: &str) -> TaskKey {
     let (name, task) = match name.split_once('.') {
         Some((name, task)) => (name, Some(task.parse().unwrap())),
         None => (name, None),
@@ -91,7 +91,7 @@ fn key(name: &str) -> TaskKey {
     }
 }
 
-fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
+pub fn task(key: TaskKey, now_ms: u64, left_ms: u64) -> Task {
     let address = Address::parse("http://127.0.0.1:1").unwrap();
     let link = |(order, timeout_ms)| Link {
         class: "A".to_owned(),
