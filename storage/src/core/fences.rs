@@ -188,7 +188,10 @@ mod tests {
         assert_eq!(Fences::of(kept.into_iter().rev(), []), fences);
         assert_eq!(
             fences.bytes,
-            paths(&fences).iter().map(|path| bytes_of(path)).sum()
+            paths(&fences)
+                .iter()
+                .map(|path| bytes_of(path))
+                .sum::<usize>()
         );
         fences.forget(&range("run/1", "run/2", &[]));
         assert_eq!(fences.bytes, 0);
