@@ -34,7 +34,7 @@ use support::{Marionette, examples, free_ports, send};
 const RUNS: usize = 2_000;
 const COUNTERS: usize = 40;
 /// Runs at once.
-const CLIENTS: usize = 32;
+const CLIENTS: usize = 16;
 const WORKERS: usize = 3;
 const STORAGES: usize = 3;
 const SCHEDULERS: usize = 2;
@@ -292,7 +292,7 @@ async fn chaos() {
         );
         let role = cluster.strike(&mut random).await;
         *strikes.entry(role).or_default() += 1;
-        tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..600))).await;
     }
     let outcomes = clients.await.unwrap();
     let took = started.elapsed();
