@@ -347,6 +347,7 @@ fn workers_health_and_metrics_say_how_the_cluster_fares() {
     for sample in [
         "marionette_runs_submitted_total 1",
         "marionette_runs{state=\"completed\"} 1",
+        "marionette_leader_term 1",
         "marionette_workers 1",
         "marionette_storage_nodes 2",
         "marionette_http_requests_total{route=\"/v1/runs\",method=\"POST\",code=\"201\"} 1",

@@ -50,12 +50,15 @@ pub async fn count(gateway: State<Gateway>, request: Request, next: Next) -> Res
     (status = 200, description = "The metrics", body = String, content_type = "text/plain"), Always
 ))]
 async fn read_metrics(State(gateway): State<Gateway>) -> Result<impl IntoResponse, Problem> {
-    let mut text = gateway.0.server.inspect(|core, _| of_core(core)).await?;
+    let leading = gateway.0.service.standing.leading();
+    let term = leading.map_or(0, |leading| leading.term);
+    let look = move |core: &Core, _| of_core(core, term);
+    let mut text = gateway.0.server.inspect(look).await?;
     of_requests(&gateway.0.requests, &mut text);
     Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text.0))
 }
 
-fn of_core(core: &Core) -> Exposition {
+fn of_core(core: &Core, term: u32) -> Exposition {
     let mut states = BTreeMap::from(STATES.map(|state| (state, 0)));
     for run in core.runs() {
         *states.entry(state_name(&run.state)).or_default() += 1;
@@ -82,6 +85,11 @@ fn of_core(core: &Core) -> Exposition {
         text.sample("marionette_runs", &[("state", state)], count);
     }
     let gauges = [
+        (
+            "marionette_leader_term",
+            "In which this scheduler leads; 0: it does not.",
+            u64::from(term),
+        ),
         (
             "marionette_workers",
             "Active workers.",
@@ -177,7 +185,7 @@ mod tests {
         reason = "UPDATE_EXPECT writes it so"
     )]
     fn the_text_format_is_kept() {
-        let mut text = of_core(&Core::new(0, None, true, 1));
+        let mut text = of_core(&Core::new(0, None, true, 1), 0);
         let requests = Requests::default();
         let key = ("/v1/\"\\\n".to_owned(), "GET", 200);
         requests.0.lock().unwrap().insert(key, 2);
