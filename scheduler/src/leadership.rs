@@ -103,7 +103,7 @@ impl Leadership {
             // Where this one listens no other can: that was an earlier life of it.
             let is_mine = lease.is_free || lease.url == self.address.to_string();
             if !watch.may_take(self.fabric.now_ms(), lease.ballot, lease.beat) && !is_mine {
-                return self.stand_by(lease);
+                return self.stand_by(lease).await;
             }
         }
         self.standing
@@ -127,7 +127,7 @@ impl Leadership {
     }
 
     /// Another one leads, as it seems.
-    fn stand_by(&self, lease: StoredLease) -> Result<(), Status> {
+    async fn stand_by(&self, lease: StoredLease) -> Result<(), Status> {
         let address = Address::parse(&lease.url);
         let damaged = |error| Status::internal(format!("the lease is damaged: {error}"));
         let leader = Leader {
@@ -138,6 +138,8 @@ impl Leadership {
         if self.standing.other().as_ref() != Some(&leader) {
             tracing::info!(%leader, "this scheduler stands by");
             self.standing.set(Standing::Behind(leader));
+            // Workers may have come while nobody was known to lead.
+            self.server.tell(Event::StandBy).await?;
         }
         Ok(())
     }
