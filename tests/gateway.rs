@@ -44,9 +44,13 @@ impl Cluster {
             format!("set http {url}\n{nodes}await ready\nawait converged\necho up\nwait 600000\n");
         let marionette = folder.run(&script);
         marionette.wait_for_line("up");
+        let http = Client::new(url);
+        wait_until("readiness", || {
+            (http.get("/readyz").status == 200).then_some(())
+        });
         Self {
             marionette,
-            http: Client::new(url),
+            http,
             _folder: folder,
         }
     }
@@ -333,9 +337,7 @@ fn workers_health_and_metrics_say_how_the_cluster_fares() {
     let cluster = Cluster::start();
     let http = &cluster.http;
     assert_eq!(http.get("/healthz").json, json!({"status": "ok"}));
-    wait_until("readiness", || {
-        (http.get("/readyz").json == json!({"status": "ok"})).then_some(())
-    });
+    assert_eq!(http.get("/readyz").json, json!({"status": "ok"}));
     let workers = http.get("/v1/workers").json;
     assert_eq!(workers["workers"][0]["name"], "w1", "{workers}");
     assert_eq!(
