@@ -4,6 +4,8 @@
 //! are faster get more. Runs take turns. When nothing waits any more, a slow task is started once more elsewhere; what
 //! ends first counts.
 
+use std::sync::Arc;
+
 use common::types::{Part, Source, first_attempt};
 
 use super::Core;
@@ -175,7 +177,7 @@ impl Core {
             checkpoint: run
                 .checkpoint
                 .as_ref()
-                .map(|checkpoint| checkpoint.with(tasks.items(place.task).to_vec())),
+                .map(|before| Arc::new(tasks.checkpoint(place.task, before))),
             sources: held.filter_map(source).collect(),
             ..dispatch
         }));

@@ -25,12 +25,6 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The same pins with other items.
-    pub fn with(&self, items: Vec<Item>) -> Arc<Self> {
-        let pins = self.pins.clone();
-        Arc::new(Self { items, pins })
-    }
-
     /// Keys, values and ids of records, together.
     pub fn bytes(&self) -> usize {
         let items = self

@@ -39,6 +39,8 @@ struct Task {
     begun: u32,
     attempts: Vec<Attempt>,
     output: Option<Output>,
+    /// What it had read when it was done before: others may have had items of it, so it reads the same again.
+    seen: Vec<Pin>,
     /// Rather not this worker: an attempt failed there.
     avoid: Option<String>,
 }
@@ -151,11 +153,6 @@ impl Tasks {
         self.all.get_mut(task as usize)
     }
 
-    /// What the task gets from here.
-    pub fn items(&self, task: u32) -> &[Item] {
-        self.task(task).map_or(&[], |task| &task.items)
-    }
-
     /// Begins an attempt at a task; its number.
     pub fn begin(&mut self, task: u32, worker: String, now_ms: u64) -> Option<u32> {
         let of = self.all.get_mut(task as usize)?;
@@ -266,11 +263,24 @@ impl Tasks {
         };
         let is_held = matches!(&of.output, Some(Output { left: Left::Held { attempt: by, .. }, .. }) if *by == attempt);
         if is_held {
-            of.output = None;
+            of.seen = of.output.take().map_or_else(Vec::new, |output| output.pins);
             self.done -= 1;
             self.waiting.insert(task);
         }
         is_held
+    }
+
+    /// What a task begins with, where the stage before has left this.
+    pub fn checkpoint(&self, task: u32, before: &Checkpoint) -> Checkpoint {
+        let (items, seen) = self
+            .task(task)
+            .map_or_else(Default::default, |of| (of.items.clone(), &of.seen[..]));
+        let pins = if seen.is_empty() {
+            before.pins.clone()
+        } else {
+            merge([&before.pins[..], seen].into_iter())
+        };
+        Checkpoint { items, pins }
     }
 
     /// What all tasks left here, in their order, and the pins with which the next stage begins. Items that wait at

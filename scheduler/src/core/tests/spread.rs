@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use common::types::{Pin, Version};
+
 use super::*;
 
 impl Cluster {
@@ -163,6 +165,31 @@ fn a_stage_without_items_is_done_at_once() {
         send 1/1/2 to w1 of w1 - w1 with []
     "]],
     );
+}
+
+#[test]
+fn a_task_that_is_made_again_reads_what_it_has_read_before() {
+    let mut cluster = Cluster::spread(&["w1", "w2"], 1);
+    cluster.submit("A B* C%1");
+    cluster.returns("1/1/0", "w1", "a b");
+    let pin = Pin {
+        record: "k".to_owned(),
+        version: Version::write(3, 1),
+        is_floor: false,
+    };
+    let pins = vec![pin.clone()];
+    cluster.report("1/1/1.0", "w1", StageEnd::Held { pins });
+    let input = Input::CertifyDeath {
+        worker: "w1".to_owned(),
+    };
+    let sent = cluster
+        .step(input)
+        .into_iter()
+        .find_map(|output| match output {
+            Output::Send(dispatch) if dispatch.task == 0 => dispatch.checkpoint,
+            _ => None,
+        });
+    assert_eq!(sent.unwrap().pins, [pin]);
 }
 
 #[test]
