@@ -201,6 +201,9 @@ mod tests {
             marionette_runs{state="expired"} 0
             marionette_runs{state="failed"} 0
             marionette_runs{state="running"} 0
+            # HELP marionette_leader_term In which this scheduler leads; 0: it does not.
+            # TYPE marionette_leader_term gauge
+            marionette_leader_term 0
             # HELP marionette_workers Active workers.
             # TYPE marionette_workers gauge
             marionette_workers 0
