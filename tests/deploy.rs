@@ -57,7 +57,7 @@ fn events(output: &str) -> Vec<Value> {
 fn a_run_in_flight_keeps_its_version_and_a_rollback_takes_effect_for_the_next_one() {
     let folder = folder();
     // Every request waits at its first worker until long after the second version is deployed.
-    let cluster = nodes_at("127.0.0.1", 3, 2, 3_000);
+    let cluster = nodes_at("127.0.0.1", 3, 2, 6_000);
     let script = format!(
         "set timeout 60000\n{cluster}await ready\ndeploy v1.wasm\nrepeat 1000 client x chain.app\n\
          deploy v2.wasm\nrun x chain.app\nrollback Versioned\nrun x chain.app\nawait runs 60000\noperators\n"

@@ -56,8 +56,17 @@ impl Deployer {
     }
 
     /// Reads the catalog, for runs submitted from now on.
-    pub async fn load_catalog(&self) -> Result<(), Status> {
-        self.publish(&self.read().await?).await
+    pub async fn load_catalog(
+        &self,
+        client: &StorageClient,
+        patience_ms: u64,
+    ) -> Result<(), Status> {
+        let route = Route {
+            only: None,
+            deadline_ms: self.fabric.now_ms() + patience_ms,
+        };
+        let catalog = client.catalog(&mut self.origin(), route).await?;
+        self.publish(&catalog).await
     }
 
     async fn leads(&self) -> Result<Leading, Status> {

@@ -5,6 +5,7 @@
 //! earlier ones still do is refused by the storage; they learn of it from that, forget everything, and stand by. So one
 //! leads at a time whatever clocks do. The lease is there to keep the peace: nobody tries while it is renewed.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::client::{Route, StorageClient};
@@ -16,16 +17,17 @@ use common::types::{LEASE_RECORD, LeaderOrigin};
 use prost::Message;
 use tokio::sync::Notify;
 
-use crate::core::Recovered;
-use crate::core::lease::{RENEW_MS, WATCH_MS, Watch, ballot_above};
+use crate::core::lease::{LEASE_MS, RENEW_MS, WATCH_MS, Watch, ballot_above};
 use crate::deploy::Deployer;
-use crate::records::{self, RunStore};
+use crate::records::{self, Found, RunStore};
 use crate::server::{Event, ServerHandle};
 use crate::service::Service;
 use crate::standing::{Leader, Leading, Standing, StandingWatch};
 
 /// How long the storage may take for one call.
 const STORAGE_MS: u64 = 10_000;
+/// And as long as there is another replica that may answer at once.
+const FIRST_MS: u64 = 1_000;
 /// Pause before something that has failed is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long a scheduler that ends tries to give the lease back.
@@ -45,6 +47,18 @@ pub struct Leadership {
     /// The ring may be known now.
     ring_set: Arc<Notify>,
     held: Mutex<Option<Held>>,
+}
+
+/// What one that does not lead knows of the others.
+#[derive(Default)]
+struct Candidacy {
+    watch: Watch,
+    /// The highest ballot that it has heard of.
+    floor: u32,
+    /// In this life.
+    has_tried: bool,
+    /// Before that it does not try again.
+    waits_until_ms: u64,
 }
 
 /// The lease, while this scheduler has it, and where it is kept.
@@ -68,19 +82,21 @@ impl Leadership {
 
     /// For ever.
     pub async fn run(&self) {
-        let (mut watch, mut floor) = (Watch::default(), 0);
+        let mut candidacy = Candidacy::default();
         loop {
-            let pause = match self.lead_once(&mut watch, &mut floor).await {
+            let pause = match self.lead_once(&mut candidacy).await {
                 Ok(()) => Duration::from_millis(WATCH_MS),
                 Err(trouble) => {
                     tracing::debug!(%trouble, "this scheduler cannot lead yet");
                     self.standing.note(&trouble);
                     match trouble.detail {
                         Some(Detail::Fenced(ballot)) => {
-                            floor = floor.max(ballot);
+                            candidacy.floor = candidacy.floor.max(ballot);
                             // Another one is about to lead: let it.
-                            let chance_ms = self.fabric.random() % (2 * WATCH_MS);
-                            Duration::from_millis(WATCH_MS + chance_ms)
+                            let chance_ms = self.fabric.random() % LEASE_MS;
+                            candidacy.waits_until_ms =
+                                self.fabric.now_ms() + 2 * LEASE_MS + chance_ms;
+                            Duration::from_millis(WATCH_MS)
                         }
                         _ => RETRY,
                     }
@@ -94,36 +110,49 @@ impl Leadership {
     }
 
     /// Leads, if nobody does, until another one does.
-    async fn lead_once(&self, watch: &mut Watch, floor: &mut u32) -> Result<(), Status> {
+    async fn lead_once(&self, candidacy: &mut Candidacy) -> Result<(), Status> {
         let client = self.deployer.storage().await?;
+        let asked_ms = self.fabric.now_ms();
         let found = client.scan_everywhere(LEASE_RECORD, self.route()).await?;
         if let Some(found) = found.get(LEASE_RECORD) {
             let lease = records::lease(found)?;
-            *floor = lease.ballot.max(*floor);
-            // Where this one listens no other can: that was an earlier life of it.
-            let is_mine = lease.is_free || lease.url == self.address.to_string();
-            if !watch.may_take(self.fabric.now_ms(), lease.ballot, lease.beat) && !is_mine {
+            candidacy.floor = lease.ballot.max(candidacy.floor);
+            let (now_ms, beat) = (self.fabric.now_ms(), (lease.ballot, lease.beat));
+            let is_old = candidacy.watch.may_take(asked_ms, now_ms, beat);
+            // Where this one listens no other can: unless it has tried before, that was an earlier life of it.
+            let is_mine = lease.url == self.address.to_string();
+            let is_left = lease.is_free || is_mine && !candidacy.has_tried;
+            if !is_old && !is_left && !is_mine {
                 return self.stand_by(lease).await;
             }
+            if !is_old && !is_left {
+                return Ok(());
+            }
         }
+        if self.fabric.now_ms() < candidacy.waits_until_ms {
+            return Ok(());
+        }
+        candidacy.has_tried = true;
         self.standing
             .set(Standing::Starting("it begins to lead".to_owned()));
-        let ballot = ballot_above(*floor, self.fabric.random())
+        let ballot = ballot_above(candidacy.floor, self.fabric.random())
             .ok_or_else(|| Status::internal("there are no more ballots"))?;
-        let (store, runs) = self.recover(client, ballot).await?;
+        let (store, found) = self.recover(client.clone(), ballot).await?;
+        self.load_catalog(&client, store.ledger.is_slow).await?;
         let term = store.ledger.term.clone();
-        tokio::select! {
-            led = self.lead(store, runs) => led?,
-            () = term.is_over() => {}
-        }
+        let higher = tokio::select! {
+            led = self.lead(store, found) => return led,
+            higher = term.is_over() => higher,
+        };
         tracing::warn!(
             term = term.number,
             "another scheduler leads, or is about to"
         );
         self.held(None);
         let nobody = "another scheduler was about to lead".to_owned();
-        self.standing.set(Standing::Starting(nobody));
-        self.server.tell(Event::StandBy).await
+        self.standing.set(Standing::Starting(nobody.clone()));
+        self.server.tell(Event::StandBy).await?;
+        Err(Status::unavailable(nobody).with(Detail::Fenced(higher)))
     }
 
     /// Another one leads, as it seems.
@@ -149,19 +178,36 @@ impl Leadership {
         &self,
         client: StorageClient,
         ballot: u32,
-    ) -> Result<(RunStore, Vec<Recovered>), Status> {
+    ) -> Result<(RunStore, Found), Status> {
         let fenced = client.fence(LeaderOrigin::ALL, ballot, self.route());
         let is_slow = fenced.await?.gossip_delay_ms > 0;
-        RunStore::recover(self.fabric.clone(), client, ballot, is_slow).await
+        let me = (self.identity.incarnation, ballot);
+        RunStore::recover(self.fabric.clone(), client, me, is_slow).await
+    }
+
+    /// A replica that does not answer is asked last the next time.
+    async fn load_catalog(&self, client: &StorageClient, is_slow: bool) -> Result<(), Status> {
+        let tries = if is_slow {
+            0
+        } else {
+            client.ring().nodes.len()
+        };
+        for _ in 0..tries {
+            if self.deployer.load_catalog(client, FIRST_MS).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.deployer.load_catalog(client, STORAGE_MS).await
     }
 
     /// Takes the lease, leads, and renews it for ever.
-    async fn lead(&self, store: RunStore, runs: Vec<Recovered>) -> Result<(), Status> {
+    async fn lead(&self, store: RunStore, found: Found) -> Result<(), Status> {
         let term = &store.ledger.term;
-        let leading = Leading {
+        let mut leading = Leading {
             term: term.number,
             ballot: term.ballot,
             lineage: term.lineage,
+            is_sure: true,
         };
         let mut lease = StoredLease {
             term: term.number,
@@ -176,10 +222,10 @@ impl Leadership {
                 .unwrap_or_default(),
             lineage: term.lineage,
             is_free: false,
+            submitted: found.submitted,
         };
-        self.deployer.load_catalog().await?;
         put(&store, &lease).await;
-        self.server.tell(Event::Lead(store.clone(), runs)).await?;
+        self.server.tell(Event::Lead(store.clone(), found)).await?;
         self.standing.set(Standing::Leading(leading));
         tracing::info!(term = leading.term, "this scheduler leads");
         loop {
@@ -187,7 +233,18 @@ impl Leadership {
             self.held(Some(held));
             self.fabric.sleep(Duration::from_millis(RENEW_MS)).await;
             lease.beat += 1;
-            put(&store, &lease).await;
+            lease.submitted = self.server.inspect(|core, _| core.submitted()).await?;
+            let mut beat = pin!(put(&store, &lease));
+            let lease_time = Duration::from_millis(LEASE_MS);
+            let in_time = timeout(self.fabric.as_ref(), lease_time, &mut beat).await;
+            if in_time.is_none() {
+                // Another one may lead by now; if none does, this one goes on.
+                leading.is_sure = false;
+                self.standing.set(Standing::Leading(leading));
+                beat.await;
+                leading.is_sure = true;
+                self.standing.set(Standing::Leading(leading));
+            }
         }
     }
 

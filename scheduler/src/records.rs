@@ -58,14 +58,21 @@ fn outcome_record(place: u32) -> RecordId {
     format!("{RUNS_PREFIX}{place:08}/outcome")
 }
 
+/// What earlier terms have kept.
+pub struct Found {
+    pub runs: Vec<Recovered>,
+    /// Runs that were counted at least.
+    pub submitted: RunNumber,
+}
+
 impl RunStore {
     /// Finds what earlier terms have kept, which have to be fenced, and begins the next one.
     pub async fn recover(
         fabric: FabricHandle,
         client: StorageClient,
-        ballot: u32,
+        (incarnation, ballot): (u64, u32),
         is_slow: bool,
-    ) -> Result<(Self, Vec<Recovered>), Status> {
+    ) -> Result<(Self, Found), Status> {
         let route = Route {
             only: None,
             deadline_ms: fabric.now_ms() + STORAGE_MS,
@@ -76,7 +83,7 @@ impl RunStore {
             lineage: fabric.random(),
             ..StoredLease::default()
         });
-        let term = Term::new(before.term + 1, ballot, before.lineage);
+        let term = Term::new(before.term + 1, ballot, incarnation, before.lineage);
         let mut places = Places::default();
         let mut newest: BTreeMap<RunNumber, (u32, StoredRun)> = BTreeMap::new();
         for (id, found) in &records {
@@ -119,7 +126,8 @@ impl RunStore {
             ledger: Ledger::new(fabric, client, term, is_slow, versions),
             places: Arc::new(Mutex::new(places)),
         };
-        Ok((store, runs))
+        let submitted = before.submitted;
+        Ok((store, Found { runs, submitted }))
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -167,8 +175,11 @@ impl RunStore {
             .to_string()
         };
         let except = except.into_iter().map(path).collect();
-        self.client.forget(&path(0), &path(until), except).await?;
-        self.ledger.forget_updates().await
+        let (from, until) = (path(0), path(until));
+        // A node that is away keeps neither from reaching the others.
+        let of_tasks = self.client.forget(&from, &until, except);
+        let (of_tasks, of_runs) = futures::join!(of_tasks, self.ledger.forget_updates());
+        of_tasks.and(of_runs)
     }
 
     /// The place of a run that is not known any more may be another's.

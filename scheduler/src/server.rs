@@ -12,8 +12,8 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::convert;
-use crate::core::{Answer, Change, Core, Dispatch, Input, Output, Recovered, RunNumber};
-use crate::records::RunStore;
+use crate::core::{Answer, Change, Core, Dispatch, Input, Output, RunNumber};
+use crate::records::{Found, RunStore};
 
 /// Requests that wait for the server.
 pub const EVENTS_MAX: usize = 4_096;
@@ -37,7 +37,7 @@ pub enum Event {
     Request(Input, oneshot::Sender<Option<Answer>>),
     Inspect(Inspection),
     /// This scheduler leads: where to keep runs, and what was kept before.
-    Lead(RunStore, Vec<Recovered>),
+    Lead(RunStore, Found),
     /// Another scheduler leads: everything is forgotten.
     StandBy,
     /// Tell when the run is kept.
@@ -163,9 +163,9 @@ impl Server {
                 let _ = reply.send(answer);
             }
             Event::Inspect(inspection) => inspection(&self.core, self.fabric.now_ms()),
-            Event::Lead(store, runs) => {
+            Event::Lead(store, Found { runs, submitted }) => {
                 self.store = Some(store);
-                self.step(Input::Recover(runs));
+                self.step(Input::Recover { runs, submitted });
             }
             Event::StandBy => self.stand_by(),
             Event::AwaitKept(number, reply) => self.await_kept(number, reply),

@@ -127,7 +127,7 @@ impl scheduler::Service for Service {
     }
 
     async fn cancel(&self, request: proto::CancelRequest) -> Result<Empty, Status> {
-        self.standing.leading()?;
+        let term = self.standing.leading()?.term;
         let run = request.run;
         let involved = match self.server.request(Input::Cancel { run }).await? {
             Some(Answer::Cancelled(Ok(involved))) => involved,
@@ -146,13 +146,16 @@ impl scheduler::Service for Service {
         let told = join_all(told).await;
         told.into_iter().collect::<Result<(), Status>>()?;
         self.await_outcome(run, KEPT_MAX).await?;
-        let is_settled = move |core: &Core| core.run(run).is_none_or(|run| run.settled);
-        if !self.server.inspect(move |core, _| is_settled(core)).await? {
-            return Err(Status::timeout(format!(
-                "run {run} is cancelled, but the storage has not taken that yet"
-            )));
+        // A run that is not known any more was settled, if this is still the same term.
+        let is_settled = move |core: &Core, _| core.run(run).is_none_or(|run| run.settled);
+        let is_settled = self.server.inspect(is_settled).await?;
+        let leads = self.standing.leading();
+        if is_settled && leads.is_ok_and(|leading| leading.term == term) {
+            return Ok(Empty {});
         }
-        Ok(Empty {})
+        Err(Status::timeout(format!(
+            "run {run} may be cancelled, or not: the storage has not taken that yet"
+        )))
     }
 
     async fn trace(&self, request: proto::TraceRequest) -> Result<proto::TraceResponse, Status> {
@@ -184,7 +187,7 @@ impl scheduler::Service for Service {
     }
 
     async fn cluster(&self, _: Empty) -> Result<proto::ClusterResponse, Status> {
-        let (leads, leader) = (self.standing.leading().is_ok(), self.other());
+        let (leads, leader) = (self.standing.is_sure(), self.other());
         self.server
             .inspect(move |core, now_ms| proto::ClusterResponse {
                 leads,
@@ -219,7 +222,11 @@ impl scheduler::Service for Service {
         if !leader.is_empty() {
             let ring = self.server.inspect(|core, _| core.ring().cloned()).await?;
             let ring = ring.as_deref().map(proto::Ring::from);
-            return Ok(proto::HeartbeatResponse { ring, leader });
+            return Ok(proto::HeartbeatResponse {
+                ring,
+                leader,
+                leads: false,
+            });
         }
         match self
             .server
@@ -229,6 +236,7 @@ impl scheduler::Service for Service {
             Some(Answer::Registered(Ok(ring))) => Ok(proto::HeartbeatResponse {
                 ring: ring.as_deref().map(proto::Ring::from),
                 leader,
+                leads: self.standing.is_sure(),
             }),
             Some(Answer::Registered(Err(error))) => Err(Status::overloaded(error.to_string())),
             _ => Err(unanswered()),

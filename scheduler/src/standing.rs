@@ -29,6 +29,8 @@ pub struct Leading {
     pub ballot: u32,
     /// Names the scheduler that counts the runs, over all its lives and successors.
     pub lineage: u64,
+    /// It has renewed its lease in time: nobody else can be expected to lead.
+    pub is_sure: bool,
 }
 
 /// Cheap to clone; clones share.
@@ -84,6 +86,11 @@ impl StandingWatch {
         }
     }
 
+    /// It leads, for all that it knows.
+    pub fn is_sure(&self) -> bool {
+        self.leading().is_ok_and(|leading| leading.is_sure)
+    }
+
     /// Returns when it leads; an error when another one does, or this one does not within the time.
     pub async fn leads(&self, fabric: &dyn Fabric, patience: Duration) -> Result<Leading, Status> {
         let mut standing = self.0.subscribe();
@@ -114,7 +121,14 @@ impl std::fmt::Display for Standing {
         match self {
             Self::Starting(trouble) => write!(f, "starting: {trouble}"),
             Self::Behind(leader) => write!(f, "stands by, {leader} leads"),
-            Self::Leading(Leading { term, .. }) => write!(f, "leads, term {term}"),
+            Self::Leading(Leading { term, is_sure, .. }) => {
+                let doubt = if *is_sure {
+                    ""
+                } else {
+                    ", its lease is not renewed"
+                };
+                write!(f, "leads, term {term}{doubt}")
+            }
         }
     }
 }

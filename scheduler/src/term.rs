@@ -1,8 +1,6 @@
 //! A term: the time during which one scheduler leads.
 
-use std::sync::Arc;
-
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Cheap to clone; clones share.
 #[derive(Clone)]
@@ -11,28 +9,34 @@ pub struct Term {
     pub number: u32,
     /// As which attempt the storage takes its updates.
     pub ballot: u32,
+    /// Of the scheduler that leads.
+    pub incarnation: u64,
     /// Names the scheduler that counts the runs, over all its lives and successors.
     pub lineage: u64,
-    over: Arc<Notify>,
+    over: watch::Sender<Option<u32>>,
 }
 
 impl Term {
-    pub fn new(number: u32, ballot: u32, lineage: u64) -> Self {
+    pub fn new(number: u32, ballot: u32, incarnation: u64, lineage: u64) -> Self {
         Self {
             number,
             ballot,
+            incarnation,
             lineage,
-            over: Arc::default(),
+            over: watch::Sender::new(None),
         }
     }
 
-    /// Another scheduler leads, or is about to.
-    pub fn end(&self) {
-        self.over.notify_one();
+    /// Another scheduler leads, or is about to, with this ballot or a higher one.
+    pub fn end(&self, ballot: u32) {
+        self.over.send_replace(Some(ballot));
     }
 
-    /// Returns when it has ended.
-    pub async fn is_over(&self) {
-        self.over.notified().await;
+    /// Returns when it has ended: the highest ballot that is known.
+    pub async fn is_over(&self) -> u32 {
+        let mut over = self.over.subscribe();
+        let ballot = over.wait_for(Option::is_some).await.ok();
+        // The sender lives as long as this.
+        ballot.and_then(|ballot| *ballot).unwrap_or(self.ballot)
     }
 }

@@ -20,13 +20,14 @@ const POLL: Duration = Duration::from_millis(20);
 /// A cluster is without a leader for at most so long, and a bit for the looks of this test.
 const LEASE: Duration = Duration::from_millis(5_100);
 
-/// A fabric that reaches nobody while it is cut.
-struct Cut {
+/// A fabric that reaches nobody while it is cut, and to which one node says nothing.
+struct Flaky {
     inner: LocalFabric,
     is_cut: Arc<AtomicBool>,
+    silent: Option<Address>,
 }
 
-impl Fabric for Cut {
+impl Fabric for Flaky {
     fn call(
         &self,
         to: &Address,
@@ -36,6 +37,12 @@ impl Fabric for Cut {
     ) -> BoxFuture<'static, Result<Bytes, Status>> {
         if self.is_cut.load(Ordering::Relaxed) {
             return Box::pin(async { Err(Status::unavailable("cut off")) });
+        }
+        if self.silent.as_ref() == Some(to) {
+            return Box::pin(async move {
+                tokio::time::sleep(timeout).await;
+                Err(Status::timeout("it says nothing"))
+            });
         }
         self.inner.call(to, method, body, timeout)
     }
@@ -104,10 +111,15 @@ impl Cluster {
     }
 
     fn scheduler(&self, port: u16) -> Scheduler {
+        self.scheduler_deaf_to(port, None)
+    }
+
+    fn scheduler_deaf_to(&self, port: u16, silent: Option<Address>) -> Scheduler {
         let is_cut = Arc::new(AtomicBool::new(false));
-        let network: FabricHandle = Arc::new(Cut {
+        let network: FabricHandle = Arc::new(Flaky {
             inner: self.fabric.another_end(),
             is_cut: is_cut.clone(),
+            silent,
         });
         let config = ::scheduler::Config {
             name: format!("sc{port}"),
@@ -269,6 +281,8 @@ async fn who_was_cut_off_tells_nothing_and_stands_by_afterwards() {
     assert_eq!(submitted.unwrap_err().kind, Kind::Timeout);
     assert_eq!(cancelled.unwrap_err().kind, Kind::Timeout);
     assert_eq!(first.state(1).await.unwrap(), RunState::Running);
+    assert!(!first.cluster().await.unwrap().leads, "it is not sure");
+    assert!(!first.beat().await.leads, "workers ask the others, too");
     second.beat().await;
     assert_eq!(second.state(1).await.unwrap(), RunState::Running);
     assert_eq!(second.submit("c").await.unwrap(), 2);
@@ -278,6 +292,29 @@ async fn who_was_cut_off_tells_nothing_and_stands_by_afterwards() {
     // What it wanted to keep is not there.
     assert_eq!(second.state(1).await.unwrap(), RunState::Running);
     assert_eq!(second.submit("b").await.unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_node_that_says_nothing_leaves_them_a_leader() {
+    for node in ring().nodes {
+        let cluster = Cluster::start(0);
+        let deaf = |port| cluster.scheduler_deaf_to(port, Some(node.address.clone()));
+        let all = [deaf(4001), deaf(4002)];
+        let mut has_led = 0;
+        for second in 0..60 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for scheduler in &all {
+                if !scheduler.cluster().await.is_some_and(|known| known.leads) {
+                    continue;
+                }
+                scheduler.beat().await;
+                if second >= 20 && scheduler.submit(&format!("{second}")).await.is_ok() {
+                    has_led += 1;
+                }
+            }
+        }
+        assert!(has_led >= 36, "{has_led} of 40 with {} silent", node.name);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -130,14 +130,24 @@ impl Registration {
         answer
     }
 
-    fn heed(&self, HeartbeatResponse { ring, leader }: HeartbeatResponse) -> Result<(), Status> {
+    fn heed(&self, response: HeartbeatResponse) -> Result<(), Status> {
+        let HeartbeatResponse {
+            ring,
+            leader,
+            leads,
+        } = response;
         let wrong = |error: String| Status::invalid(error);
         if let Some(ring) = ring {
             let ring = Ring::try_from(ring).map_err(|error| wrong(error.to_string()))?;
             self.ring.publish(ring);
         }
-        if leader.is_empty() {
+        if leads {
             return Ok(());
+        }
+        if leader.is_empty() {
+            // It has noted this worker; but another one may lead meanwhile.
+            self.presence.answered();
+            return Err(Status::unavailable("the scheduler does not lead yet"));
         }
         let leader = Address::parse(&leader).map_err(|error| wrong(error.to_string()))?;
         let elsewhere = format!("the scheduler at {leader} leads");

@@ -60,6 +60,8 @@ pub struct TaskOrigin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaderOrigin {
     pub ballot: u32,
+    /// Of the scheduler: two may have had the same chance.
+    pub incarnation: u64,
     pub update: u64,
 }
 
@@ -74,8 +76,16 @@ impl LeaderOrigin {
 
 impl fmt::Display for LeaderOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ballot, update } = self;
-        write!(f, "{}/{ballot:08x}/{update:016x}", Self::ALL)
+        let Self {
+            ballot,
+            incarnation,
+            update,
+        } = self;
+        write!(
+            f,
+            "{}/{ballot:08x}/{incarnation:016x}/{update:016x}",
+            Self::ALL
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use common::fabric::{Address, FabricHandle};
 use common::proto::{ClusterResponse, Empty, node, scheduler, storage};
 use common::status::Status;
 use common::types::{ReplicaId, Ring};
+use futures::future::select_ok;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,15 +162,13 @@ impl Cluster {
         loop {
             let schedulers = self.schedulers();
             let awake = schedulers.iter().filter(|(_, node)| node.is_awake());
-            for (_, node) in awake {
-                let client =
-                    scheduler::Client::new(self.fabric.clone(), node.address.clone(), CALL_MAX);
-                // One that does not answer now is asked again.
-                if let Ok(known) = client.cluster(&Empty {}).await
-                    && known.leads
-                {
-                    return Ok(node.address.clone());
-                }
+            let leads = awake.map(|(_, node)| Box::pin(self.leads(node.address.clone())));
+            let leads: Vec<_> = leads.collect();
+            // The first that leads; one that does not answer now is asked again. Of none at all nobody can be asked.
+            if !leads.is_empty()
+                && let Ok((leader, _)) = select_ok(leads).await
+            {
+                return Ok(leader);
             }
             let may_come = |node: &Node| node.is_ready() || node.phase == Phase::Starting;
             if !schedulers.iter().any(|(_, node)| may_come(node)) {
@@ -179,6 +178,14 @@ impl Cluster {
                 return Err(Failure::new("no scheduler leads"));
             }
             self.fabric.sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn leads(&self, at: Address) -> Result<Address, Status> {
+        let client = scheduler::Client::new(self.fabric.clone(), at.clone(), CALL_MAX);
+        match client.cluster(&Empty {}).await? {
+            known if known.leads => Ok(at),
+            _ => Err(Status::unavailable("it does not lead")),
         }
     }
 

@@ -25,6 +25,9 @@ pub(super) const FOLLOWED_MAX: usize = 128;
 /// Schedulers silent for this long have lost their runs.
 const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
 
+/// How often in a row a scheduler that does not lead is asked for the outcome of a run of others.
+const RETRIES_MAX: u32 = 200;
+
 /// Who counts a run that does not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
@@ -167,15 +170,22 @@ impl Runs {
     /// The outcome of a run that somebody else submitted.
     async fn outcome_of_others(&self, run: u64) -> Result<RunReport, Failure> {
         let wait = Duration::from_millis(u64::from(AWAIT_RUN_MS));
-        let client = self.cluster.scheduler(wait + CALL_MAX).await?;
         let request = AwaitRunRequest {
             run,
             wait_ms: AWAIT_RUN_MS,
         };
+        let mut patience = RETRIES_MAX;
         loop {
-            let report = client.await_run(&request).await?;
-            if has_ended(&report) {
-                return Ok(report);
+            let client = self.cluster.scheduler(wait + CALL_MAX).await?;
+            match client.await_run(&request).await {
+                Ok(report) if has_ended(&report) => return Ok(report),
+                Ok(_) => patience = RETRIES_MAX,
+                // Another scheduler may be about to lead.
+                Err(status) if status.kind == Kind::Unavailable && patience > 0 => {
+                    patience -= 1;
+                    self.cluster.fabric.sleep(POLL_INTERVAL).await;
+                }
+                Err(status) => return Err(status.into()),
             }
         }
     }

@@ -17,7 +17,11 @@ pub enum Input {
     Submit(Submission),
     /// What earlier lives of this scheduler, or others before it, have left in the storage. Comes before the first
     /// submission.
-    Recover(Vec<Recovered>),
+    Recover {
+        runs: Vec<Recovered>,
+        /// Runs that were counted at least: their numbers are not given again.
+        submitted: RunNumber,
+    },
     /// An [`Output::Keep`] has come to its end.
     Kept {
         run: RunNumber,
@@ -106,7 +110,7 @@ pub enum Output {
         run: RunNumber,
         change: Change,
     },
-    /// The run has its outcome. Exactly one for each run; followed by one [`Input::Settled`], until which nobody is
+    /// The run has its outcome, and is kept. Exactly one for each run; followed by one [`Input::Settled`], until which nobody is
     /// told of it.
     Finished {
         run: RunNumber,

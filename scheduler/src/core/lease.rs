@@ -4,7 +4,7 @@
 //! they try: that one leads at a time does not depend on it ([`crate::leadership`]).
 
 /// A cluster is without a leader for at most so long, if the storage answers at once.
-const LEASE_MS: u64 = 5_000;
+pub const LEASE_MS: u64 = 5_000;
 /// How often who leads renews it.
 pub const RENEW_MS: u64 = 1_000;
 /// How often the others look.
@@ -20,13 +20,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Whether it may be taken, that was found with this ballot and beat.
-    pub fn may_take(&mut self, now_ms: u64, ballot: u32, beat: u64) -> bool {
+    /// Whether it may be taken, that was found with this ballot and beat by a question of `asked_ms`.
+    pub fn may_take(&mut self, asked_ms: u64, now_ms: u64, (ballot, beat): (u32, u64)) -> bool {
         if self.seen != Some((ballot, beat)) {
             self.seen = Some((ballot, beat));
             self.since_ms = now_ms;
         }
-        now_ms.saturating_sub(self.since_ms) >= TAKE_MS
+        // Who stood still while an answer waited knows nothing of the time between.
+        asked_ms.saturating_sub(self.since_ms) >= TAKE_MS
     }
 }
 
@@ -47,12 +48,14 @@ mod tests {
     #[test]
     fn a_lease_is_taken_when_it_has_not_changed_for_long_enough() {
         let mut watch = Watch::default();
-        assert!(!watch.may_take(100, 1, 7));
-        assert!(!watch.may_take(99 + TAKE_MS, 1, 7));
-        assert!(!watch.may_take(100 + TAKE_MS, 1, 8), "it was renewed");
-        assert!(!watch.may_take(99 + 2 * TAKE_MS, 1, 8));
-        assert!(watch.may_take(100 + 2 * TAKE_MS, 1, 8));
-        assert!(!watch.may_take(101 + 2 * TAKE_MS, 2, 0), "another took it");
+        let mut at = |asked_ms, found| watch.may_take(asked_ms, asked_ms + 5, found);
+        assert!(!at(95, (1, 7)));
+        assert!(!at(99 + TAKE_MS, (1, 7)));
+        assert!(!at(95 + TAKE_MS, (1, 8)), "it was renewed");
+        assert!(!at(99 + 2 * TAKE_MS, (1, 8)));
+        assert!(at(100 + 2 * TAKE_MS, (1, 8)));
+        assert!(!at(101 + 2 * TAKE_MS, (2, 0)), "another took it");
+        assert!(!watch.may_take(200 + 2 * TAKE_MS, 200 + 4 * TAKE_MS, (2, 0)));
     }
 
     #[test]

@@ -82,9 +82,9 @@ impl Core {
                 let result = self.submit(now_ms, submission, outputs);
                 outputs.push(Output::Answer(Answer::Submitted(result)));
             }
-            Input::Recover(runs) => self.recover(now_ms, runs, outputs),
+            Input::Recover { runs, submitted } => self.recover(now_ms, runs, submitted, outputs),
             Input::Kept { run } => self.kept(now_ms, run, outputs),
-            Input::Settled { run } => self.runs.settle(run),
+            Input::Settled { run } => self.settle(run, outputs),
             Input::Heartbeat(heartbeat) => {
                 let result = self.heartbeat(now_ms, heartbeat, outputs);
                 outputs.push(Output::Answer(Answer::Registered(result)));
@@ -183,7 +183,7 @@ impl Core {
         if registration != Registration::Unchanged {
             if registration == Registration::New {
                 self.prepare_all(&name, outputs);
-                self.tell_ended(&name, outputs);
+                self.tell_ended(now_ms, &name, outputs);
                 outputs.push(Output::WorkerAppeared { worker: name });
             }
             self.attend(now_ms, outputs);

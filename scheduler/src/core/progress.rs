@@ -144,25 +144,40 @@ impl Core {
         state: RunState,
         outputs: &mut Vec<Output>,
     ) {
-        let is_over = matches!(state, RunState::Completed(_));
         self.release_all(now_ms, number);
         if !self.runs.finish(now_ms, number, state.clone()) {
             return;
         }
-        // What tasks have left for others is at the workers until they hear of the end.
-        let has_left = self.runs.get(number).is_some_and(|run| {
-            let mut stages = run.stages.iter();
-            stages.any(|stage| stage.spec.dealing.is_parallel())
-        });
-        if !is_over || has_left {
-            for worker in self.involved(number) {
-                outputs.push(Output::CancelRun {
-                    worker,
-                    run: number,
-                });
-            }
+        if matches!(state, RunState::Expired(_)) {
+            self.tell_workers(number, outputs);
         }
-        Self::tell_end(number, state, outputs);
+        self.tell_end(number, state, outputs);
+    }
+
+    /// The outcome of the run is kept. Only now workers may hear that it has completed or failed: they would refuse it if
+    /// another scheduler had to take it up.
+    pub(super) fn settle(&mut self, number: RunNumber, outputs: &mut Vec<Output>) {
+        let is_told = self.runs.get(number).is_some_and(|run| {
+            let mut stages = run.stages.iter();
+            match run.state {
+                RunState::Failed(_) => true,
+                // What tasks have left for others is at the workers until they hear of the end.
+                RunState::Completed(_) => stages.any(|of| of.spec.dealing.is_parallel()),
+                _ => false,
+            }
+        });
+        if is_told {
+            self.tell_workers(number, outputs);
+        }
+        self.runs.settle(number);
+    }
+
+    fn tell_workers(&self, number: RunNumber, outputs: &mut Vec<Output>) {
+        let workers = self.involved(number).into_iter();
+        outputs.extend(workers.map(|worker| Output::CancelRun {
+            worker,
+            run: number,
+        }));
     }
 
     /// Nobody has anything to do for a run that is about to end.
@@ -182,14 +197,17 @@ impl Core {
         }
     }
 
-    fn tell_end(number: RunNumber, state: RunState, outputs: &mut Vec<Output>) {
+    fn tell_end(&self, number: RunNumber, state: RunState, outputs: &mut Vec<Output>) {
         outputs.push(Output::Changed {
             run: number,
             change: Change::Ended {
                 state: state.clone(),
             },
         });
-        outputs.push(Output::Finished { run: number, state });
+        // An outcome without its run would be taken for that of another one.
+        if self.runs.get(number).is_some_and(|run| run.kept) {
+            outputs.push(Output::Finished { run: number, state });
+        }
     }
 
     /// Ends the run at somebody's wish; who asked tells the workers. Asked again, it answers alike.
@@ -204,7 +222,7 @@ impl Core {
             RunState::Running => {
                 self.release_all(now_ms, number);
                 self.runs.finish(now_ms, number, RunState::Cancelled);
-                Self::tell_end(number, RunState::Cancelled, outputs);
+                self.tell_end(number, RunState::Cancelled, outputs);
             }
             RunState::Cancelled => {}
             state => {
@@ -233,15 +251,18 @@ impl Core {
     }
 
     /// A worker that comes may be at a run that has ended meanwhile.
-    pub(super) fn tell_ended(&self, worker: &str, outputs: &mut Vec<Output>) {
+    pub(super) fn tell_ended(&self, now_ms: u64, worker: &str, outputs: &mut Vec<Output>) {
         let Some(worker) = self.workers.address(worker) else {
             return;
         };
-        let tell = |run: &RunNumber| Output::CancelRun {
+        // After its deadline it stops by itself.
+        let untold = self.runs.untold.iter();
+        let untold = untold.filter_map(|number| self.runs.get(*number));
+        let untold = untold.filter(|run| run.settled && now_ms < run.deadline_ms);
+        outputs.extend(untold.map(|run| Output::CancelRun {
             worker: worker.clone(),
-            run: *run,
-        };
-        outputs.extend(self.runs.untold.iter().map(tell));
+            run: run.number,
+        }));
     }
 
     pub(super) fn expire(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {

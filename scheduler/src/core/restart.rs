@@ -16,8 +16,10 @@ impl Core {
         &mut self,
         now_ms: u64,
         mut recovered: Vec<Recovered>,
+        submitted: RunNumber,
         outputs: &mut Vec<Output>,
     ) {
+        self.runs.skip_to(submitted);
         recovered.sort_by_key(|run| run.number);
         for Recovered {
             number,
@@ -58,10 +60,13 @@ impl Core {
 
     /// The run is in the storage, and begins.
     pub(super) fn kept(&mut self, now_ms: u64, number: RunNumber, outputs: &mut Vec<Output>) {
-        let Some(run) = self.runs.running_mut(number).filter(|run| !run.kept) else {
+        let Some(run) = self.runs.note_kept(number) else {
             return;
         };
-        run.kept = true;
+        if !run.is_running() {
+            let state = run.state.clone();
+            return outputs.push(Output::Finished { run: number, state });
+        }
         if run
             .stages
             .first()

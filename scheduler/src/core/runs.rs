@@ -138,6 +138,18 @@ impl Runs {
         self.forget();
     }
 
+    /// The run is in the storage, whatever has become of it.
+    pub fn note_kept(&mut self, number: RunNumber) -> Option<&Run> {
+        let run = self.known.get_mut(&number).filter(|run| !run.kept)?;
+        run.kept = true;
+        Some(run)
+    }
+
+    /// So many runs were counted at least.
+    pub fn skip_to(&mut self, submitted: RunNumber) {
+        self.submitted = self.submitted.max(submitted);
+    }
+
     /// Which runs are known no more.
     pub fn take_forgotten(&mut self) -> impl Iterator<Item = RunNumber> + use<> {
         std::mem::take(&mut self.forgotten).into_iter()

@@ -18,10 +18,11 @@ use common::types::{LeaderOrigin, RecordId, TaskMark, UpdateId, Version};
 
 use crate::term::Term;
 
-/// How long the storage may take for one call before it is asked anew.
-const STORAGE_MS: u64 = 10_000;
+/// How long the storage may take for one call before it is asked anew: a replica that does not answer is then asked last.
+/// A beat that is late by this renews the lease in time.
+const STORAGE_MS: u64 = 1_500;
 /// Pause before that.
-const RETRY: Duration = Duration::from_millis(200);
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Cheap to clone; clones share.
 #[derive(Clone)]
@@ -29,7 +30,8 @@ pub struct Ledger {
     fabric: FabricHandle,
     client: StorageClient,
     pub term: Term,
-    is_slow: bool,
+    /// Storage nodes hold back their messages.
+    pub is_slow: bool,
     state: Arc<Mutex<State>>,
 }
 
@@ -68,6 +70,7 @@ impl Ledger {
     /// Makes a value durable, however long that takes; never returns when the term is over.
     pub async fn put(&self, record: RecordId, value: Bytes) {
         let update = self.begin();
+        // One more whenever the storage was found empty.
         let mut tries = 0;
         loop {
             let before = self.version(&record);
@@ -78,21 +81,26 @@ impl Ledger {
             };
             match put {
                 Ok(Put::Made(version)) => return self.made(update, record, version),
-                Ok(Put::Mismatch(found)) => {
-                    self.state().versions.insert(record.clone(), found);
+                Ok(Put::Empty) => {
+                    self.state().versions.remove(&record);
                     tries += 1;
                 }
-                Err(status) if matches!(status.detail, Some(Detail::Fenced(_))) => {
-                    // What waits for this scheduler is told by who takes over, and dropped.
-                    self.term.end();
-                    return std::future::pending().await;
-                }
+                Ok(Put::Other) => return self.end(self.term.ballot).await,
                 Err(status) => {
+                    if let Some(Detail::Fenced(ballot)) = status.detail {
+                        return self.end(ballot).await;
+                    }
                     tracing::warn!(record, %status, "the storage does not take a record");
                     self.fabric.sleep(RETRY).await;
                 }
             }
         }
+    }
+
+    /// What waits for this scheduler is told so when everything of it is dropped.
+    async fn end(&self, ballot: u32) {
+        self.term.end(ballot);
+        std::future::pending::<()>().await;
     }
 
     async fn update(
@@ -115,8 +123,8 @@ impl Ledger {
             Err(UpdateError::Mismatch(found)) if found.value.as_ref() == Some(value) => {
                 Ok(Put::Made(found.version))
             }
-            // Nobody else makes any: a try was not answered in time, or all replicas were lost at once.
-            Err(UpdateError::Mismatch(found)) => Ok(Put::Mismatch(found.version)),
+            Err(UpdateError::Mismatch(found)) if found.version.is_null() => Ok(Put::Empty),
+            Err(UpdateError::Mismatch(_)) => Ok(Put::Other),
             Err(UpdateError::Failed(status)) => Err(status),
         }
     }
@@ -141,16 +149,29 @@ impl Ledger {
     }
 
     fn named(&self, update: u64, sequence: u64) -> Named {
-        let ballot = self.term.ballot;
-        let origin = LeaderOrigin { ballot, update }.to_string();
+        let origin = self.origin(update);
         let mark = TaskMark {
-            attempt: ballot,
+            attempt: self.term.ballot,
             note: Bytes::new(),
         };
         Named {
             id: UpdateId { origin, sequence },
             task: Some(mark),
         }
+    }
+
+    fn origin(&self, update: u64) -> String {
+        let Term {
+            ballot,
+            incarnation,
+            ..
+        } = self.term;
+        let origin = LeaderOrigin {
+            ballot,
+            incarnation,
+            update,
+        };
+        origin.to_string()
     }
 
     fn route(&self) -> Route {
@@ -162,9 +183,7 @@ impl Ledger {
 
     /// The storage may forget which updates of earlier terms and of this one were made.
     pub async fn forget_updates(&self) -> Result<(), Status> {
-        let update = self.first_open();
-        let ballot = self.term.ballot;
-        let until = LeaderOrigin { ballot, update }.to_string();
+        let until = self.origin(self.first_open());
         let client = &self.client;
         client.forget(LeaderOrigin::FIRST, &until, Vec::new()).await
     }
@@ -203,6 +222,8 @@ impl Ledger {
 /// What became of a try.
 enum Put {
     Made(Version),
-    /// The record has this version.
-    Mismatch(Version),
+    /// There is no record any more: all replicas were lost at once.
+    Empty,
+    /// Somebody else has made a version, who leads as well or instead.
+    Other,
 }

@@ -2,13 +2,14 @@
 //! it asks those for theirs that it hears again.
 //!
 //! Away is who was not running, and who has not heard some of the others. Whoever set a fence has had a majority of each
-//! replica set take it: so who has the fences of a majority, its own among them, has that one. Asked is only when a task's update comes:
+//! replica set take it: so who has the fences of a majority, its own among them, has that one; when all begin again together,
+//! who has those of all. Asked is only when a task's update comes:
 //! it is refused until then, to be tried again.
 //!
 //! Not promised: a node that hears nobody cannot be told, and takes plain writes of tasks as it takes all others, until it
 //! hears somebody again. Nor that a fence is known here which this node was not told of although it heard the others all the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::types::{ReplicaId, TaskMark};
 
@@ -22,6 +23,8 @@ pub struct Absence {
     /// Whose fences may have risen since they were told, and the latest copy that had been asked for when that was noticed: only
     /// later ones tell them.
     unheard: BTreeMap<ReplicaId, u64>,
+    /// Those of them that have told theirs, but were away as well: only all together know all.
+    half_told: BTreeSet<ReplicaId>,
     /// Ticks come all the time while a node runs.
     ticked_ms: u64,
     /// Since then it runs.
@@ -51,6 +54,7 @@ impl Storage {
         let others = self.members.iter().map(|(member, _)| (member, self.copies));
         self.absence = Absence {
             unheard: others.collect(),
+            half_told: BTreeSet::new(),
             ticked_ms: now_ms,
             back_ms: now_ms,
         };
@@ -64,18 +68,29 @@ impl Storage {
     pub(super) fn note_silence(&mut self, now_ms: u64, member: ReplicaId) {
         if !self.members.in_sight(now_ms, member) {
             self.absence.unheard.insert(member, self.copies);
+            self.absence.half_told.remove(&member);
         }
     }
 
-    /// A member has told its fences, in the answer to this copy.
-    pub(super) fn note_fences(&mut self, member: ReplicaId, copy: u64) {
-        if self
-            .absence
+    /// Another node, which may have been away itself, has told its fences in the answer to this copy.
+    pub(super) fn note_fences(&mut self, other: ReplicaId, copy: u64, is_member: bool) {
+        let absence = &mut self.absence;
+        if absence
             .unheard
-            .get(&member)
-            .is_some_and(|noted| copy > *noted)
+            .get(&other)
+            .is_none_or(|noted| copy <= *noted)
         {
-            self.absence.unheard.remove(&member);
+            return;
+        }
+        if is_member {
+            absence.unheard.remove(&other);
+        } else {
+            absence.half_told.insert(other);
+        }
+        let mut unheard = absence.unheard.keys();
+        if unheard.all(|other| absence.half_told.contains(other)) {
+            absence.unheard.clear();
+            absence.half_told.clear();
         }
     }
 

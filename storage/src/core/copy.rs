@@ -199,9 +199,7 @@ impl Storage {
         pull.due_ms = now_ms;
         if page.after.is_empty() {
             self.take_fences(&page.fences, out);
-            if page.is_member {
-                self.note_fences(from, page.copy);
-            }
+            self.note_fences(from, page.copy, page.is_member);
         }
         let answer = Answer {
             is_member: page.is_member,

@@ -55,9 +55,9 @@ fn a_run_has_one_outcome_whatever_is_reported_later() {
     check(
         &cluster.failed("1/1/0", "w1", false),
         expect![[r"
-            cancel 1 at w1
             run 1 failed: operator A (stage 0) failed on worker w1: no luck
             finished 1: failed: operator A (stage 0) failed on worker w1: no luck
+            cancel 1 at w1
         "]],
     );
     assert!(!cluster.failed("1/1/0", "w1", false).contains("finished"));
@@ -85,10 +85,10 @@ fn a_failed_task_is_tried_on_another_worker_until_its_attempts_are_used_up() {
     check(
         &cluster.failed("1/3/0", "w1", false),
         expect![[r"
-            cancel 1 at w1
-            cancel 1 at w2
             run 1 failed: operator A (stage 0) failed on worker w1 in attempt 3: no luck
             finished 1: failed: operator A (stage 0) failed on worker w1 in attempt 3: no luck
+            cancel 1 at w1
+            cancel 1 at w2
         "]],
     );
 }

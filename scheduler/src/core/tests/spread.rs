@@ -91,12 +91,12 @@ fn chunks_are_dealt_as_workers_have_room_and_gathered_in_their_order() {
     check(
         &cluster.done("1/1/2", "w1"),
         expect![[r"
-        run 1 stage 2 (C) done on w1 in 2 ms
-        cancel 1 at w1
-        cancel 1 at w2
-        run 1 completed with 1 item(s)
-        finished 1: completed with 1 item(s)
-    "]],
+            run 1 stage 2 (C) done on w1 in 2 ms
+            run 1 completed with 1 item(s)
+            finished 1: completed with 1 item(s)
+            cancel 1 at w1
+            cancel 1 at w2
+        "]],
     );
 }
 
@@ -119,11 +119,11 @@ fn the_items_of_a_reduce_stay_where_they_are_made() {
     check(
         &cluster.returns("1/1/2.0", "w2", "x"),
         expect![[r"
-        cancel 1 at w1
-        cancel 1 at w2
-        run 1 completed with 2 item(s)
-        finished 1: completed with 2 item(s)
-    "]],
+            run 1 completed with 2 item(s)
+            finished 1: completed with 2 item(s)
+            cancel 1 at w1
+            cancel 1 at w2
+        "]],
     );
 }
 
@@ -145,11 +145,11 @@ fn the_items_of_a_plain_stage_are_dealt_to_a_reduce_by_their_keys() {
     check(
         &cluster.returns("1/1/0", "w1", "a=1 2"),
         expect![[r"
-        run 1 stage 0 (A) done on w1 in 2 ms
-        cancel 1 at w1
-        run 1 failed: operator B (stage 1) cannot be dealt: an item for it has no key
-        finished 1: failed: operator B (stage 1) cannot be dealt: an item for it has no key
-    "]],
+            run 1 stage 0 (A) done on w1 in 2 ms
+            run 1 failed: operator B (stage 1) cannot be dealt: an item for it has no key
+            finished 1: failed: operator B (stage 1) cannot be dealt: an item for it has no key
+            cancel 1 at w1
+        "]],
     );
 }
 
@@ -230,9 +230,9 @@ fn nothing_is_dealt_while_a_worker_is_being_lost() {
         &cluster.dies("w1"),
         expect![[r#"
             w1 died
-            cancel 1 at w2
             run 1 failed: operator A (stage 0) failed on worker w1: the worker died
             finished 1: failed: operator A (stage 0) failed on worker w1: the worker died
+            cancel 1 at w2
             run 2 stage 2 (C) failed on w1: the worker died
             run 2 stage 2 (C) failed on w1: the worker died
             send again 2/2/1.0 to w2 with ["a"] 
@@ -286,11 +286,11 @@ fn what_was_left_and_cannot_be_fetched_is_made_again() {
     check(
         &cluster.report("1/2/2.0", "w1", lost),
         expect![[r"
-        cancel 1 at w1
-        cancel 1 at w2
-        run 1 failed: operator B (stage 1, task 1) failed on worker w1: what it left cannot be fetched: no route
-        finished 1: failed: operator B (stage 1, task 1) failed on worker w1: what it left cannot be fetched: no route
-    "]],
+            run 1 failed: operator B (stage 1, task 1) failed on worker w1: what it left cannot be fetched: no route
+            finished 1: failed: operator B (stage 1, task 1) failed on worker w1: what it left cannot be fetched: no route
+            cancel 1 at w1
+            cancel 1 at w2
+        "]],
     );
 }
 
@@ -309,11 +309,11 @@ fn a_task_that_fails_is_tried_elsewhere_and_at_last_ends_the_run() {
     check(
         &cluster.failed("1/2/1.0", "w2", false),
         expect![[r"
-        cancel 1 at w1
-        cancel 1 at w2
-        run 1 failed: operator B (stage 1, task 0) failed on worker w2: no luck
-        finished 1: failed: operator B (stage 1, task 0) failed on worker w2: no luck
-    "]],
+            run 1 failed: operator B (stage 1, task 0) failed on worker w2: no luck
+            finished 1: failed: operator B (stage 1, task 0) failed on worker w2: no luck
+            cancel 1 at w1
+            cancel 1 at w2
+        "]],
     );
 }
 
@@ -337,11 +337,11 @@ fn a_slow_task_is_started_once_more_and_the_first_to_end_counts() {
     check(
         &cluster.done("1/2/1.0", "w2"),
         expect![[r"
-        cancel 1 at w1
-        cancel 1 at w2
-        run 1 completed with 2 item(s)
-        finished 1: completed with 2 item(s)
-    "]],
+            run 1 completed with 2 item(s)
+            finished 1: completed with 2 item(s)
+            cancel 1 at w1
+            cancel 1 at w2
+        "]],
     );
 }
 
@@ -355,12 +355,12 @@ fn whoever_is_slower_is_stopped() {
     check(
         &cluster.done("1/1/1.0", "w1"),
         expect![[r"
-        stop 1/2/1.0 at w2
-        cancel 1 at w1
-        cancel 1 at w2
-        run 1 completed with 2 item(s)
-        finished 1: completed with 2 item(s)
-    "]],
+            stop 1/2/1.0 at w2
+            run 1 completed with 2 item(s)
+            finished 1: completed with 2 item(s)
+            cancel 1 at w1
+            cancel 1 at w2
+        "]],
     );
 }
 
@@ -428,11 +428,11 @@ fn too_many_tasks_are_refused_with_advice() {
     check(
         &cluster.returns("1/1/0", "w1", &items),
         expect![[r"
-        run 1 stage 0 (A) done on w1 in 2 ms
-        cancel 1 at w1
-        run 1 failed: operator B (stage 1) cannot be dealt: 100001 tasks are more than 100000: give it the option chunk=N, so that a task gets more items
-        finished 1: failed: operator B (stage 1) cannot be dealt: 100001 tasks are more than 100000: give it the option chunk=N, so that a task gets more items
-    "]],
+            run 1 stage 0 (A) done on w1 in 2 ms
+            run 1 failed: operator B (stage 1) cannot be dealt: 100001 tasks are more than 100000: give it the option chunk=N, so that a task gets more items
+            finished 1: failed: operator B (stage 1) cannot be dealt: 100001 tasks are more than 100000: give it the option chunk=N, so that a task gets more items
+            cancel 1 at w1
+        "]],
     );
 }
 
