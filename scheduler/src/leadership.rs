@@ -132,12 +132,12 @@ impl Leadership {
         if self.fabric.now_ms() < candidacy.waits_until_ms {
             return Ok(());
         }
-        candidacy.has_tried = true;
         self.standing
             .set(Standing::Starting("it begins to lead".to_owned()));
         let ballot = ballot_above(candidacy.floor, self.fabric.random())
             .ok_or_else(|| Status::internal("there are no more ballots"))?;
         let (store, found) = self.recover(client.clone(), ballot).await?;
+        candidacy.has_tried = true;
         self.load_catalog(&client, store.ledger.is_slow).await?;
         let term = store.ledger.term.clone();
         let higher = tokio::select! {
