@@ -22,7 +22,7 @@ use crate::term::Term;
 /// A beat that is late by this renews the lease in time.
 const STORAGE_MS: u64 = 1_500;
 /// Pause before that.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Cheap to clone; clones share.
 #[derive(Clone)]
@@ -72,6 +72,7 @@ impl Ledger {
         let update = self.begin();
         // One more whenever the storage was found empty.
         let mut tries = 0;
+        let mut is_told = false;
         loop {
             let before = self.version(&record);
             let put = if self.is_slow {
@@ -90,7 +91,10 @@ impl Ledger {
                     if let Some(Detail::Fenced(ballot)) = status.detail {
                         return self.end(ballot).await;
                     }
-                    tracing::warn!(record, %status, "the storage does not take a record");
+                    if !is_told {
+                        tracing::warn!(record, %status, "the storage does not take a record yet");
+                        is_told = true;
+                    }
                     self.fabric.sleep(RETRY).await;
                 }
             }
