@@ -63,14 +63,19 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn primes(options: &Options, binary: &Path) -> Result<()> {
-    println!("Sum of the primes to {LAST}, {WORKERS} workers with one slot each:\n");
+/// The platform that both parts measure.
+async fn single_slots(binary: &Path) -> Result<Platform> {
     let shape = Shape {
         workers: WORKERS,
         worker: &["--slots", "1"],
         ..Shape::default()
     };
-    let platform = Platform::start(binary, shape).await?;
+    Platform::start(binary, shape).await
+}
+
+async fn primes(options: &Options, binary: &Path) -> Result<()> {
+    println!("Sum of the primes to {LAST}, {WORKERS} workers with one slot each:\n");
+    let platform = single_slots(binary).await?;
     let host = OperatorHost::start(HostConfig::default()).await?;
     let mut alone = Series::new("one thread");
     let mut both = Series::new("two threads");

@@ -118,6 +118,14 @@ impl StorageClient {
         &self.ring
     }
 
+    /// To any replica, for so long from now.
+    pub fn within(&self, patience_ms: u64) -> Route {
+        Route {
+            only: None,
+            deadline_ms: self.fabric.now_ms().saturating_add(patience_ms),
+        }
+    }
+
     pub fn placement(&self) -> &Placement {
         &self.placement
     }

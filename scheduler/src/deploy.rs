@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use common::client::StorageClient;
 use common::client::components::Origin;
-use common::client::{Route, StorageClient};
 use common::fabric::{Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{Catalog, Deployment, PrepareResponse, worker};
@@ -61,10 +61,7 @@ impl Deployer {
         client: &StorageClient,
         patience_ms: u64,
     ) -> Result<(), Status> {
-        let route = Route {
-            only: None,
-            deadline_ms: self.fabric.now_ms() + patience_ms,
-        };
+        let route = client.within(patience_ms);
         let catalog = client.catalog(&mut self.origin(), route).await?;
         self.publish(&catalog).await
     }
@@ -110,7 +107,7 @@ impl Deployer {
     pub async fn read(&self) -> Result<Catalog, Status> {
         let client = self.storage().await?;
         let mut origin = self.origin();
-        client.catalog(&mut origin, self.route()).await
+        client.catalog(&mut origin, client.within(STORAGE_MS)).await
     }
 
     async fn change(
@@ -126,11 +123,11 @@ impl Deployer {
             change(catalog)
         };
         let catalog = client
-            .change_catalog(&mut origin, self.route(), noting)
+            .change_catalog(&mut origin, client.within(STORAGE_MS), noting)
             .await?;
         // Whoever begins to lead after this reads what was changed.
         client
-            .fence(LeaderOrigin::STILL, ballot, self.route())
+            .fence(LeaderOrigin::STILL, ballot, client.within(STORAGE_MS))
             .await?;
         self.publish(&catalog).await?;
         let kept = catalog::components(&catalog);
@@ -139,7 +136,7 @@ impl Deployer {
             if pinned.contains_key(hash) {
                 continue;
             }
-            let removed = client.remove_component(*hash, &mut origin, self.route());
+            let removed = client.remove_component(*hash, &mut origin, client.within(STORAGE_MS));
             if let Err(status) = removed.await {
                 tracing::warn!(component = ?hash, %status, "a component that nobody needs stays in the storage");
             }
@@ -194,13 +191,6 @@ impl Deployer {
     fn origin(&self) -> Origin {
         let incarnation = self.fabric.incarnation();
         Origin::new(format!("deploy/{}/{incarnation:016x}", self.identity.name))
-    }
-
-    fn route(&self) -> Route {
-        Route {
-            only: None,
-            deadline_ms: self.fabric.now_ms() + STORAGE_MS,
-        }
     }
 }
 

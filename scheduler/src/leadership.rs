@@ -8,7 +8,7 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::client::{Route, StorageClient};
+use common::client::StorageClient;
 use common::fabric::{Address, Duration, FabricHandle, timeout};
 use common::node::Identity;
 use common::proto::StoredLease;
@@ -113,7 +113,9 @@ impl Leadership {
     async fn lead_once(&self, candidacy: &mut Candidacy) -> Result<(), Status> {
         let client = self.deployer.storage().await?;
         let asked_ms = self.fabric.now_ms();
-        let found = client.scan_everywhere(LEASE_RECORD, self.route()).await?;
+        let found = client
+            .scan_everywhere(LEASE_RECORD, client.within(STORAGE_MS))
+            .await?;
         if let Some(found) = found.get(LEASE_RECORD) {
             let lease = records::lease(found)?;
             candidacy.floor = lease.ballot.max(candidacy.floor);
@@ -122,11 +124,12 @@ impl Leadership {
             // Where this one listens no other can: unless it has tried before, that was an earlier life of it.
             let is_mine = lease.url == self.address.to_string();
             let is_left = lease.is_free || is_mine && !candidacy.has_tried;
-            if !is_old && !is_left && !is_mine {
-                return self.stand_by(lease).await;
-            }
             if !is_old && !is_left {
-                return Ok(());
+                return if is_mine {
+                    Ok(())
+                } else {
+                    self.stand_by(lease).await
+                };
             }
         }
         if self.fabric.now_ms() < candidacy.waits_until_ms {
@@ -157,11 +160,9 @@ impl Leadership {
 
     /// Another one leads, as it seems.
     async fn stand_by(&self, lease: StoredLease) -> Result<(), Status> {
-        let address = Address::parse(&lease.url);
-        let damaged = |error| Status::internal(format!("the lease is damaged: {error}"));
         let leader = Leader {
             name: lease.name,
-            address: address.map_err(damaged)?,
+            url: lease.url,
             http: Some(lease.http).filter(|http| !http.is_empty()),
         };
         if self.standing.other().as_ref() != Some(&leader) {
@@ -179,7 +180,7 @@ impl Leadership {
         client: StorageClient,
         ballot: u32,
     ) -> Result<(RunStore, Found), Status> {
-        let fenced = client.fence(LeaderOrigin::ALL, ballot, self.route());
+        let fenced = client.fence(LeaderOrigin::ALL, ballot, client.within(STORAGE_MS));
         let is_slow = fenced.await?.gossip_delay_ms > 0;
         let me = (self.identity.incarnation, ballot);
         RunStore::recover(self.fabric.clone(), client, me, is_slow).await
@@ -262,13 +263,6 @@ impl Leadership {
     fn held(&self, now: Option<Held>) -> Option<Held> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut held, now)
-    }
-
-    fn route(&self) -> Route {
-        Route {
-            only: None,
-            deadline_ms: self.fabric.now_ms() + STORAGE_MS,
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use common::client::{Route, StorageClient};
+use common::client::StorageClient;
 use common::fabric::FabricHandle;
 use common::proto::{StoredLease, StoredOutcome, StoredRun};
 use common::status::Status;
@@ -31,8 +31,6 @@ const STORAGE_MS: u64 = 10_000;
 /// Cheap to clone; clones share.
 #[derive(Clone)]
 pub struct RunStore {
-    fabric: FabricHandle,
-    client: StorageClient,
     pub ledger: Ledger,
     places: Arc<Mutex<Places>>,
 }
@@ -73,10 +71,7 @@ impl RunStore {
         (incarnation, ballot): (u64, u32),
         is_slow: bool,
     ) -> Result<(Self, Found), Status> {
-        let route = Route {
-            only: None,
-            deadline_ms: fabric.now_ms() + STORAGE_MS,
-        };
+        let route = client.within(STORAGE_MS);
         let records = client.scan_everywhere(RUNS_PREFIX, route).await?;
         let lease = records.get(LEASE_RECORD).map(lease).transpose()?;
         let before = lease.unwrap_or_else(|| StoredLease {
@@ -121,8 +116,6 @@ impl RunStore {
         let version = |(id, found): (RecordId, RecordVersion)| (id, found.version);
         let versions = records.into_iter().map(version).collect();
         let store = Self {
-            fabric: fabric.clone(),
-            client: client.clone(),
             ledger: Ledger::new(fabric, client, term, is_slow, versions),
             places: Arc::new(Mutex::new(places)),
         };
@@ -144,7 +137,7 @@ impl RunStore {
     /// The outcome of a run as it is to be kept; absent: the run has none, or no place.
     pub fn outcome(&self, run: &Run) -> Option<(RecordId, Bytes)> {
         let place = *self.places().of.get(&run.number)?;
-        let unix_ms = self.fabric.unix_ms();
+        let unix_ms = self.ledger.fabric.unix_ms();
         let stored = convert::stored_outcome(run, self.ledger.term.lineage, unix_ms)?;
         Some((outcome_record(place), stored.encode_to_vec().into()))
     }
@@ -177,7 +170,7 @@ impl RunStore {
         let except = except.into_iter().map(path).collect();
         let (from, until) = (path(0), path(until));
         // A node that is away keeps neither from reaching the others.
-        let of_tasks = self.client.forget(&from, &until, except);
+        let of_tasks = self.ledger.client.forget(&from, &until, except);
         let (of_tasks, of_runs) = futures::join!(of_tasks, self.ledger.forget_updates());
         of_tasks.and(of_runs)
     }

@@ -97,7 +97,7 @@ impl Service {
     /// The URL of the scheduler that leads, when it is another one.
     fn other(&self) -> String {
         let other = self.standing.other();
-        other.map_or_else(String::new, |leader| leader.address.to_string())
+        other.map_or_else(String::new, |leader| leader.url)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether this scheduler leads, as everything in it wants to know before it answers.
 
-use common::fabric::{Address, Duration, Fabric, timeout};
+use common::fabric::{Duration, Fabric, timeout};
 use common::status::Status;
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
     pub name: String,
-    pub address: Address,
+    pub url: String,
     /// Its gateway, if it has one.
     pub http: Option<String>,
 }
@@ -103,12 +103,8 @@ impl StandingWatch {
 
 impl std::fmt::Display for Leader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            name,
-            address,
-            http,
-        } = self;
-        write!(f, "{name} at {address}")?;
+        let Self { name, url, http } = self;
+        write!(f, "{name} at {url}")?;
         match http {
             Some(http) => write!(f, " (HTTP: {http})"),
             None => Ok(()),

@@ -39,6 +39,8 @@ pub struct Pcs {
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
+Of several schedulers of the same storage nodes one leads; another one takes its place when it is lost.
+
 Example:
   marionette scheduler sc1 http://127.0.0.1:4000 --ring s1=http://127.0.0.1:3000,s2=http://127.0.0.1:3001")]
 pub struct Scheduler {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::client::Route;
 use common::fabric::{Address, Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{
@@ -136,9 +135,8 @@ impl Registration {
             leader,
             leads,
         } = response;
-        let wrong = |error: String| Status::invalid(error);
         if let Some(ring) = ring {
-            let ring = Ring::try_from(ring).map_err(|error| wrong(error.to_string()))?;
+            let ring = Ring::try_from(ring).map_err(|error| Status::invalid(error.to_string()))?;
             self.ring.publish(ring);
         }
         if leads {
@@ -149,7 +147,7 @@ impl Registration {
             self.presence.answered();
             return Err(Status::unavailable("the scheduler does not lead yet"));
         }
-        let leader = Address::parse(&leader).map_err(|error| wrong(error.to_string()))?;
+        let leader = Address::parse(&leader).map_err(|error| Status::invalid(error.to_string()))?;
         let elsewhere = format!("the scheduler at {leader} leads");
         self.schedulers.leads(leader);
         Err(Status::unavailable(elsewhere))
@@ -157,12 +155,8 @@ impl Registration {
 
     /// Whom the storage names: it may have come after this worker.
     async fn look_up(&self) -> Option<Address> {
-        let deadline_ms = self.fabric.now_ms() + LOOK_UP_MS;
         let client = self.ring.known()?;
-        let route = Route {
-            only: None,
-            deadline_ms,
-        };
+        let route = client.within(LOOK_UP_MS);
         let found = client.read(LEASE_RECORD, Wanted::NEWEST, route).await;
         let lease = StoredLease::decode(found.ok()?.value?).ok()?;
         Address::parse(&lease.url).ok()

@@ -11,7 +11,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bench::platform::{Platform, Shape};
+use bench::platform::Platform;
 use bench::speed::Result;
 use bench::speed::machine::cpu_time;
 use bench::speed::measure::Servers as _;
@@ -20,7 +20,7 @@ use bench::zipf::Zipf;
 use common::types::Item;
 use worker::host::{HostConfig, OperatorHost, OperatorRequest};
 
-use super::{WORKERS, call, milliseconds, ratio};
+use super::{WORKERS, call, milliseconds, ratio, single_slots};
 
 /// "Throughput per core of the whole job at least 70 % of the operator alone over the same bytes".
 const AIM: f64 = 0.7;
@@ -81,12 +81,7 @@ pub async fn measure(binary: &Path, mebibytes: u32, rounds: usize) -> Result<()>
     let expected = words::count(BufReader::with_capacity(1 << 20, File::open(&file)?))?;
     let text = format!("file://{}", file.display());
 
-    let shape = Shape {
-        workers: WORKERS,
-        worker: &["--slots", "1"],
-        ..Shape::default()
-    };
-    let platform = Platform::start(binary, shape).await?;
+    let platform = single_slots(binary).await?;
     let host = OperatorHost::start(HostConfig::default()).await?;
     let (mut alone, mut both) = (Rounds::default(), Rounds::default());
     let mut job = Rounds::default();

@@ -7,7 +7,6 @@ use crate::language::files::{Disk, find_path};
 use crate::outcome::Failure;
 use crate::output::{Deployment, Event, OperatorRow};
 use bytes::Bytes;
-use common::client::Route;
 use common::client::components::{COMPONENT_BYTES_MAX, Origin};
 use common::diagnostic::Line;
 use common::proto::{DeployRequest, DeployedClass, Empty, OperatorsResponse, RollbackRequest};
@@ -30,10 +29,7 @@ impl Interpreter {
         let client = self.cluster.storage().await?;
         self.cluster.ready_for_runs().await?;
         let bytes = component.len();
-        let route = Route {
-            only: None,
-            deadline_ms: self.cluster.fabric.now_ms() + STORE_MS,
-        };
+        let route = client.within(STORE_MS);
         let mut told = 0;
         let progress = |stored: usize| {
             if stored - told >= PROGRESS_BYTES {

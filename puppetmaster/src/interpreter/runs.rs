@@ -24,7 +24,6 @@ const WATCHED_RUN_MS: u32 = 200;
 pub(super) const FOLLOWED_MAX: usize = 128;
 /// Schedulers silent for this long have lost their runs.
 const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
-
 /// How often in a row a scheduler that does not lead is asked for the outcome of a run of others.
 const RETRIES_MAX: u32 = 200;
 
@@ -80,7 +79,7 @@ impl Runs {
         application: String,
         counted: Counted,
     ) -> Result<u64, Failure> {
-        let client = self.cluster.ready_for_runs().await?;
+        let mut client = self.cluster.ready_for_runs().await?;
         let settings = self.cluster.settings();
         let request = SubmitRequest {
             input: run.input.clone(),
@@ -92,7 +91,6 @@ impl Runs {
             key: run.key.clone().unwrap_or_else(|| self.own_key()),
         };
         let mut why = String::new();
-        let mut client = client;
         let submitting = async {
             loop {
                 match client.submit(&request).await {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use common::client::{Condition, Named, Route, StorageClient, UpdateError};
+use common::client::{Condition, Named, StorageClient, UpdateError};
 use common::fabric::{Duration, FabricHandle};
 use common::proto::Level;
 use common::status::{Detail, Status};
@@ -27,8 +27,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Cheap to clone; clones share.
 #[derive(Clone)]
 pub struct Ledger {
-    fabric: FabricHandle,
-    client: StorageClient,
+    pub(super) fabric: FabricHandle,
+    pub(super) client: StorageClient,
     pub term: Term,
     /// Storage nodes hold back their messages.
     pub is_slow: bool,
@@ -119,7 +119,7 @@ impl Ledger {
         let (condition, new) = (Condition::VersionIs(before), Some(value.clone()));
         let client = &self.client;
         match client
-            .update_if(named, record, condition, new, self.route())
+            .update_if(named, record, condition, new, client.within(STORAGE_MS))
             .await
         {
             Ok(version) => Ok(Put::Made(version)),
@@ -143,11 +143,18 @@ impl Ledger {
         let (named, new) = (self.named(update, 0), Some(value.clone()));
         let client = &self.client;
         let version = client
-            .write(named, record, new, Level::One, before, self.route())
+            .write(
+                named,
+                record,
+                new,
+                Level::One,
+                before,
+                client.within(STORAGE_MS),
+            )
             .await?;
         let ballot = self.term.ballot;
         client
-            .fence(LeaderOrigin::STILL, ballot, self.route())
+            .fence(LeaderOrigin::STILL, ballot, client.within(STORAGE_MS))
             .await?;
         Ok(Put::Made(version))
     }
@@ -176,13 +183,6 @@ impl Ledger {
             update,
         };
         origin.to_string()
-    }
-
-    fn route(&self) -> Route {
-        Route {
-            only: None,
-            deadline_ms: self.fabric.now_ms() + STORAGE_MS,
-        }
     }
 
     /// The storage may forget which updates of earlier terms and of this one were made.

@@ -392,6 +392,16 @@ fn told_in_the_end(world: &mut World, at: ReplicaId, attempt: u32) -> [Result<Re
     told(world, at, attempt)
 }
 
+/// A node misses a fence, and everything else for so long.
+fn others_are_fenced_without(world: &mut World, away: ReplicaId, away_ms: u64) {
+    let node = world.nodes.remove(&away).unwrap();
+    for replica in world.alive() {
+        fence(world, replica, TASK, 2);
+    }
+    world.run_for(away_ms);
+    world.nodes.insert(away, node);
+}
+
 const AWAY: [Result<Reply, Refusal>; 2] = [Err(Refusal::Away), Err(Refusal::Away)];
 
 #[test]
@@ -399,12 +409,7 @@ fn who_was_down_takes_nothing_of_tasks_before_it_has_heard_of_their_fences() {
     let mut world = World::new(3, Majority, 17);
     // Who is back coordinates again: the others, which have the fence, would execute what it proposes.
     let away = world.coordinator("k");
-    let node = world.nodes.remove(&away).unwrap();
-    for replica in world.alive() {
-        fence(&mut world, replica, TASK, 2);
-    }
-    world.run_for(3_000);
-    world.nodes.insert(away, node);
+    others_are_fenced_without(&mut world, away, 3_000);
     restart(&mut world, away);
     assert_eq!(told(&mut world, away, 1), AWAY);
     // Others have no attempts.
@@ -418,12 +423,7 @@ fn who_was_down_takes_nothing_of_tasks_before_it_has_heard_of_their_fences() {
 fn so_does_who_only_stood_still() {
     let mut world = World::new(3, FailStop, 18);
     let away = world.coordinator("k");
-    let node = world.nodes.remove(&away).unwrap();
-    for replica in world.alive() {
-        fence(&mut world, replica, TASK, 2);
-    }
-    world.run_for(3_000);
-    world.nodes.insert(away, node);
+    others_are_fenced_without(&mut world, away, 3_000);
     assert_eq!(told(&mut world, away, 1), AWAY);
     assert_eq!(told_in_the_end(&mut world, away, 1), [fenced(2), fenced(2)]);
 }
@@ -455,12 +455,7 @@ fn what_waits_at_who_was_away_is_refused_when_it_hears_of_the_fence() {
     let away = world.coordinator("k");
     world.filter = Box::new(|_, _, message| !matches!(message, Message::Prepare { .. }));
     let waiting = start(&mut world, away, 1, 0, "k");
-    let node = world.nodes.remove(&away).unwrap();
-    for replica in world.alive() {
-        fence(&mut world, replica, TASK, 2);
-    }
-    world.run_for(1_600);
-    world.nodes.insert(away, node);
+    others_are_fenced_without(&mut world, away, 1_600);
     assert_eq!(told(&mut world, away, 2), AWAY);
     assert_eq!(world.reply(waiting), fenced(2));
 }

@@ -23,7 +23,7 @@ pub(super) static TABLE: &[Entry] = &[
         name: "scheduler",
         aliases: &[],
         arguments: &[NEW_ID, URL, optional("NUMBER", Kind::Free)],
-        help: "Creates the scheduler. A further number is accepted and ignored.",
+        help: "Creates a scheduler; of several, one leads. A further number is accepted and ignored.",
         example: "scheduler sc1 http://localhost:4000",
         read: |a| Ok(Command::Create(a.new_node(Role::Scheduler)?)),
     },
