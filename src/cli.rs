@@ -2,7 +2,7 @@
 //!
 //! - `node`: the roles, one process each;
 //! - `ring`: the settings on which all nodes of a cluster agree;
-//! - `script`: scripts and the REPL;
+//! - `script`: scripts and the REPL; `simulate`: scripts in a simulation;
 //! - `operator`: what an author of operators does without a cluster; - `dev`: with one.
 //!
 //! Every setting is also read from a variable `MARIONETTE_*`; an argument wins, and an empty variable counts as unset.
@@ -12,6 +12,7 @@ mod node;
 mod operator;
 mod ring;
 mod script;
+mod simulate;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Wor
 pub use operator::{Build, Inspect, Language, New, Once, Operator};
 pub use ring::RingArguments;
 pub use script::{Connected, Deploy, OutputFormat, Puppets, Rollback, Run};
+pub use simulate::Simulate;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -94,6 +96,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a script.
     Run(Run),
+    /// Run a script in a deterministic simulation.
+    Simulate(Simulate),
     /// Type a script's commands yourself.
     Repl(Puppets),
     /// Launch nodes on this machine for puppetmasters.
@@ -152,7 +156,8 @@ impl Command {
             | Self::Operators(_)
             | Self::NativeHost
             | Self::Operator(_)
-            | Self::Dev(_) => false,
+            | Self::Dev(_)
+            | Self::Simulate(_) => false,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use common::fabric::{Address, FabricHandle, LocalFabric, OpenFabric};
 use common::node::readiness_line;
 use operator_tool::watch;
-use pcs::RunNode;
+use pcs::{MakeNode, NodeTask};
 use puppetmaster::Surroundings;
 use puppetmaster::develop::{self, Development, Order};
 use puppetmaster::outcome::Outcome;
@@ -24,7 +24,7 @@ use builder::Builder;
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::nodes::Node;
+use crate::nodes::{Machine, Node};
 use crate::puppets;
 use crate::terminal::is_coloured;
 
@@ -41,11 +41,11 @@ pub async fn run(arguments: cli::Dev) -> Result<ExitCode, Failure> {
     let directory = author_directory(&arguments.directory)?;
     let (orders, receiver) = mpsc::channel(ORDERS_MAX);
     let local = LocalFabric::default();
-    let fabric: FabricHandle = Arc::new(local.another_end());
-    let start_node = run_node(local);
+    let fabric: FabricHandle = Arc::new(local.another_end("dev"));
+    let make_node = make_node(local);
     let surroundings = Surroundings {
         start_pcs: puppets::start_pcs(&fabric, move |listen| {
-            Ok(pcs::Config::one_process(listen, Arc::clone(&start_node)))
+            Ok(pcs::Config::one_process(listen, Arc::clone(&make_node)))
         }),
         interrupts: puppets::interrupts(&fabric)?,
         output: Output::standard(Format::Text, is_coloured(&std::io::stderr())),
@@ -116,14 +116,22 @@ fn setup(arguments: &cli::Dev) -> String {
 }
 
 /// Each node has its own end of the network in this process, and a port for others.
-fn run_node(local: LocalFabric) -> RunNode {
+fn make_node(local: LocalFabric) -> MakeNode {
     Arc::new(move |order: pcs::Order| {
-        let fabric: FabricHandle = Arc::new(OpenFabric::new(local.another_end()));
-        Box::pin(async move {
+        let end = local.another_end(&order.name);
+        let life = end.life().clone();
+        let fabric: FabricHandle = Arc::new(OpenFabric::new(end));
+        let run = async move {
             let node = Node::parse(order.role, order.arguments)?;
-            let ended = node.run(fabric, order.shutdown, order.on_ready).await;
-            ended.map_err(|failure| failure.message().to_owned())
-        })
+            let running = node.run(Machine::Real, fabric, order.shutdown, order.on_ready);
+            running
+                .await
+                .map_err(|failure| failure.message().to_owned())
+        };
+        NodeTask {
+            life,
+            run: Box::pin(run),
+        }
     })
 }
 

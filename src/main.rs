@@ -7,6 +7,7 @@ mod nodes;
 mod operator;
 mod puppets;
 mod signals;
+mod simulate;
 mod terminal;
 mod verify;
 
@@ -38,6 +39,10 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         _ => LOG_DEFAULT,
     };
     telemetry::start(logged).map_err(Failure::usage)?;
+    if let Some(Command::Simulate(arguments)) = &cli.command {
+        // With a runtime, and a clock, of its own.
+        return simulate::run(arguments);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads(cli.command.as_ref()))
         .enable_all()
@@ -104,5 +109,6 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
         Command::Operators(cluster) => puppets::say(&["operators"], cluster, fabric).await,
         Command::Operator(command) => operator::run(command).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Simulate(arguments) => simulate::run(&arguments),
     }
 }

@@ -26,12 +26,21 @@ pub enum Node {
     Worker(cli::Worker),
 }
 
+/// What a node runs on.
+#[derive(Clone)]
+pub enum Machine {
+    Real,
+    /// Part of a simulation; the disk of a storage node.
+    Simulated(storage::SimDisk),
+}
+
 /// Runs a node until a signal ends this process.
 pub async fn run(node: Node, fabric: FabricHandle) -> Result<ExitCode, Failure> {
     let on_ready = on_ready(node.name());
     let shutdown = Box::pin(signals::shutdown()?);
     // Among the runtime's own threads: on the main one, each request would have to wake it.
-    let ended = tokio::spawn(node.run(fabric, shutdown, on_ready)).await;
+    let running = node.run(Machine::Real, fabric, shutdown, on_ready);
+    let ended = tokio::spawn(running).await;
     ended.unwrap_or_else(|lost| Err(Failure::other(lost.to_string())))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -62,6 +71,7 @@ impl Node {
     /// Runs it until `shutdown` ends.
     pub async fn run(
         self,
+        machine: Machine,
         fabric: FabricHandle,
         shutdown: BoxFuture<'static, ()>,
         on_ready: OnReady,
@@ -73,7 +83,7 @@ impl Node {
                 ended.map_err(not_started)
             }
             Self::Storage(node) => {
-                let config = storage_config(node)?;
+                let config = storage_config(node, machine)?;
                 let ended = storage::run(config, fabric, shutdown, on_ready).await;
                 ended.map_err(|error| match error {
                     storage::RunError::Start { .. } | storage::RunError::Open { .. } => {
@@ -85,7 +95,8 @@ impl Node {
                 })
             }
             Self::Worker(node) => {
-                let ended = worker::run(worker_config(node), fabric, shutdown, on_ready).await;
+                let config = worker_config(node, &machine);
+                let ended = worker::run(config, fabric, shutdown, on_ready).await;
                 ended.map_err(not_started)
             }
         }
@@ -103,26 +114,32 @@ fn scheduler_config(arguments: cli::Scheduler) -> Result<scheduler::Config, Fail
     })
 }
 
-fn storage_config(arguments: cli::Storage) -> Result<storage::Config, Failure> {
+fn storage_config(arguments: cli::Storage, machine: Machine) -> Result<storage::Config, Failure> {
     let ring = arguments.ring.ring().map_err(Failure::usage)?;
     if let Some(ring) = &ring {
         check_membership(&arguments, ring)?;
     }
+    let simulated = matches!(machine, Machine::Simulated(_));
+    let medium = arguments.data.map(|directory| match machine {
+        Machine::Real => storage::Medium::Directory(directory),
+        Machine::Simulated(disk) => storage::Medium::Simulated(disk),
+    });
     Ok(storage::Config {
         name: arguments.id,
         address: arguments.url,
         gossip_delay_ms: arguments.gossip_delay_ms,
         ring,
-        data: arguments.data.map(|directory| storage::Data {
-            directory,
+        data: medium.map(|medium| storage::Data {
+            medium,
             sync: arguments.sync,
             replaces: arguments.replace,
         }),
         limits: arguments.limits.limits(),
+        simulated,
     })
 }
 
-fn worker_config(arguments: cli::Worker) -> worker::Config {
+fn worker_config(arguments: cli::Worker, machine: &Machine) -> worker::Config {
     worker::Config {
         operator_cache: arguments.operator_cache(),
         name: arguments.id,
@@ -133,6 +150,7 @@ fn worker_config(arguments: cli::Worker) -> worker::Config {
         slots: arguments.slots.get(),
         allow_native: arguments.allow_native,
         native_isolated: arguments.native_isolated.then(native_host),
+        simulated: matches!(machine, Machine::Simulated(_)),
     }
 }
 

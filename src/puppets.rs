@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use common::fabric::{Address, FabricHandle};
+use common::fabric::{Address, FabricHandle, Profile};
 use common::status::Status;
 use puppetmaster::cluster::{EmbeddedPcs, StartPcs};
 use puppetmaster::output::{Format, Output};
@@ -33,6 +33,7 @@ pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, 
         pcs: arguments.puppets.pcs,
         connect: arguments.puppets.connect,
         data: absolute(arguments.puppets.data)?,
+        faults: Profile::None,
     };
     drive(config, format(arguments.output), fabric).await
 }
@@ -54,11 +55,12 @@ pub async fn say(
         pcs: Vec::new(),
         connect: to.connect,
         data: None,
+        faults: Profile::None,
     };
     drive(config, format(to.output), fabric).await
 }
 
-fn format(output: cli::OutputFormat) -> Format {
+pub fn format(output: cli::OutputFormat) -> Format {
     match output {
         cli::OutputFormat::Text => Format::Text,
         cli::OutputFormat::Json => Format::Json,
@@ -73,6 +75,7 @@ pub async fn repl(puppets: cli::Puppets, fabric: FabricHandle) -> Result<ExitCod
         pcs: puppets.pcs,
         connect: puppets.connect,
         data: absolute(puppets.data)?,
+        faults: Profile::None,
     };
     drive(config, Format::Text, fabric).await
 }

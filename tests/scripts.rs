@@ -162,24 +162,41 @@ fn run(script: &Path) -> Result<(), String> {
         ));
     }
     let output = replace_ports(&finished.output, &inverse(&ports));
-    let (output, golden) = (even_out(&output), script.with_extension("out"));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(golden, output).unwrap();
-        return Ok(());
+        std::fs::write(script.with_extension("out"), even_out(&output)).unwrap();
     }
-    let expected = std::fs::read_to_string(golden).unwrap_or_default();
+    compare(script, &output, &finished.error)
+}
+
+/// The same in a simulation, whose network has ports of its own.
+fn simulate(script: &Path) -> Result<(), String> {
+    let copy = copy_of_folder(script.parent().unwrap());
+    let copied = copy.path().join(script.file_name().unwrap());
+    let running = Marionette::start(&["simulate", copied.to_str().unwrap(), "--seed", "1"]);
+    let finished = running.finish_within(SCRIPT_MAX);
+    if !finished.status.success() {
+        return Err(format!(
+            "{}\n{}\n{}",
+            finished.status, finished.output, finished.error
+        ));
+    }
+    compare(script, &finished.output, &finished.error)
+}
+
+fn compare(script: &Path, output: &str, error: &str) -> Result<(), String> {
+    let output = even_out(output);
+    let expected = std::fs::read_to_string(script.with_extension("out")).unwrap_or_default();
     if output == expected {
         Ok(())
     } else {
         Err(format!(
-            "printed:\n{output}\nexpected:\n{expected}\n{}",
-            finished.error
+            "printed:\n{output}\nexpected:\n{expected}\n{error}"
         ))
     }
 }
 
-#[test]
-fn every_script_prints_what_its_golden_file_says() {
+/// What is wrong with any of the scripts.
+fn all(check: fn(&Path) -> Result<(), String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     let mut scripts = scripts(&folder);
     assert!(scripts.len() > 10, "{scripts:?}");
@@ -189,12 +206,22 @@ fn every_script_prints_what_its_golden_file_says() {
     let wrong: Vec<_> = scripts
         .iter()
         .filter_map(|script| {
-            run(script)
+            check(script)
                 .err()
                 .map(|why| format!("{}: {why}", script.display()))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_script_prints_what_its_golden_file_says() {
+    all(run);
+}
+
+#[test]
+fn every_script_prints_the_same_in_a_simulation() {
+    all(simulate);
 }
 
 #[test]

@@ -7,12 +7,14 @@
 //! - [`status`]: the kinds of errors that cross the wire, both ways.
 //! - [`node`]: what every role is and does alike.
 //! - [`client`]: the storage client of workers and the puppetmaster. - [`schedulers`]: which scheduler leads.
+//! - [`chance`]: all that is random in a simulation.
 //! - [`application`], [`diagnostic`]: application files, and how wrong lines are shown.
 //! - [`telemetry`]: logs on standard error.
 //!
 //! Nothing here knows a role; roles depend on this crate and never on one another.
 
 pub mod application;
+pub mod chance;
 pub mod client;
 pub mod diagnostic;
 pub mod fabric;

@@ -97,7 +97,7 @@ async fn a_call_is_answered_and_errors_keep_their_kind() {
 #[tokio::test]
 async fn a_node_of_an_open_fabric_and_one_of_another_process_reach_one_another() {
     let local = LocalFabric::default();
-    let inside: FabricHandle = Arc::new(OpenFabric::new(local.another_end()));
+    let inside: FabricHandle = Arc::new(OpenFabric::new(local.another_end("node")));
     let outside: FabricHandle = Arc::new(GrpcFabric::default());
     let serving = inside.serve(&free(), router()).await.unwrap();
     let other = outside.serve(&free(), router()).await.unwrap();
@@ -335,7 +335,7 @@ struct Pair {
 
 async fn pairs() -> [Pair; 2] {
     let local = LocalFabric::default();
-    let [one, two, outsider] = [0; 3].map(|_| Arc::new(local.another_end()));
+    let [one, two, outsider] = [0; 3].map(|_| Arc::new(local.another_end("node")));
     let [grpc_one, grpc_two] = [0; 2].map(|_| Arc::new(GrpcFabric::with_faults()));
     [
         pair("grpc", grpc_one, grpc_two, Arc::new(GrpcFabric::default())).await,

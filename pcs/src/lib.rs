@@ -36,7 +36,7 @@ pub use crate::core::{
     EVENTS_MAX, LAST_WORDS_BYTES_MAX, LEASE_MS_DEFAULT, PROCESSES_MAX, SESSIONS_MAX, STOP_GRACE_MS,
 };
 pub use process::{NOT_INHERITED, OrphanError, RelayTo, die_with_parent};
-pub use task::{Order, RunNode};
+pub use task::{MakeNode, NodeTask, Order};
 
 use crate::core::Core;
 use launch::Launcher;
@@ -59,7 +59,7 @@ pub enum Nodes {
         relay: RelayTo,
     },
     /// Tasks of this process.
-    Tasks(RunNode),
+    Tasks(MakeNode),
 }
 
 #[derive(Clone)]
@@ -91,10 +91,10 @@ impl Config {
     }
 
     /// A PCS in the puppetmaster's process, whose nodes are so too.
-    pub fn one_process(listen: Address, run: RunNode) -> Self {
+    pub fn one_process(listen: Address, make: MakeNode) -> Self {
         Self {
             listen,
-            nodes: Nodes::Tasks(run),
+            nodes: Nodes::Tasks(make),
             leases_count: false,
         }
     }
@@ -143,7 +143,6 @@ impl Life {
 
 /// Starts a PCS inside this process; `run` is the same with a shutdown of its own.
 pub async fn serve(config: Config, fabric: FabricHandle) -> Result<Running, RunError> {
-    let can_freeze = matches!(config.nodes, Nodes::Processes { .. });
     let (launcher, printer) = match config.nodes {
         Nodes::Processes { binary, relay } => {
             let processes = Processes::new(binary).map_err(RunError::NoThread)?;
@@ -151,14 +150,13 @@ pub async fn serve(config: Config, fabric: FabricHandle) -> Result<Running, RunE
             let launcher = Launcher::Processes(processes, printer.lines());
             (launcher, Some(printer))
         }
-        Nodes::Tasks(run) => (Launcher::Tasks(Tasks::new(run)), None),
+        Nodes::Tasks(make) => (Launcher::Tasks(Tasks::new(make)), None),
     };
     let core = Core::new(config.leases_count);
     let (server, handle) = Server::new(core, fabric.clone(), launcher, printer);
     let identity = Arc::new(OnceLock::new());
     let pcs = PcsService {
         server: handle.clone(),
-        can_freeze,
     };
     let node = NodeService {
         server: handle.clone(),

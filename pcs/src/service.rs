@@ -17,8 +17,6 @@ const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
 
 pub struct PcsService {
     pub server: ServerHandle,
-    /// Tasks of this process cannot be frozen.
-    pub can_freeze: bool,
 }
 
 impl proto::pcs::Service for PcsService {
@@ -40,10 +38,6 @@ impl proto::pcs::Service for PcsService {
     }
 
     async fn freeze(&self, request: proto::ProcessRequest) -> Result<Empty, Status> {
-        if !self.can_freeze {
-            let why = "a node that is part of this process cannot be frozen";
-            return Err(Status::refused(why));
-        }
         let (session, name) = process(request)?;
         let freeze = Request::Freeze { session, name };
         done(&self.server.request(freeze).await?)

@@ -1,21 +1,21 @@
-//! Nodes that are tasks of this process: for a whole cluster in one process.
+//! Nodes that are tasks of this process: for a whole cluster in one process, or in a simulation.
 //!
-//! A task cannot be frozen. What it leaves in the process, such as the thread of its log, ends a moment later; who comes after it
-//! waits for that (`storage/src/disk/files.rs`).
+//! What a node leaves in the process, such as the thread of its log, ends a moment later; who comes after it waits for that
+//! (`storage/src/disk/files.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::fabric::{BoxFuture, FabricHandle};
+use common::fabric::{BoxFuture, FabricHandle, Life};
 use common::node::OnReady;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, JoinSet};
 
 use crate::core::{Input, ProcessId, Signal, Spec};
 use crate::launch::Child;
 
 /// What is to be run as a task.
 pub struct Order {
+    pub name: String,
     /// `scheduler`, `storage` or `worker`.
     pub role: &'static str,
     /// As on the command line, after the role.
@@ -25,27 +25,43 @@ pub struct Order {
     pub on_ready: OnReady,
 }
 
-/// Runs a node until it ends; the error is for people. Dropped, the node is gone at once.
-pub type RunNode = Arc<dyn Fn(Order) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// A node that can be run.
+pub struct NodeTask {
+    /// Of all that it does.
+    pub life: Life,
+    /// Runs until the node ends; the error is for people.
+    pub run: BoxFuture<'static, Result<(), String>>,
+}
+
+pub type MakeNode = Arc<dyn Fn(Order) -> NodeTask + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Tasks {
-    run: RunNode,
+    make: MakeNode,
     /// Numbers the tasks.
     last: Arc<AtomicU32>,
 }
 
 pub struct NewTask {
     pub number: u32,
-    node: BoxFuture<'static, Result<(), String>>,
+    node: NodeTask,
     ready: oneshot::Receiver<()>,
     shutdown: oneshot::Sender<()>,
 }
 
+/// Nothing of a node outlives who tends it.
+struct EndOfLife(Life);
+
+impl Drop for EndOfLife {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
 impl Tasks {
-    pub fn new(run: RunNode) -> Self {
+    pub fn new(make: MakeNode) -> Self {
         Self {
-            run,
+            make,
             last: Arc::default(),
         }
     }
@@ -54,6 +70,7 @@ impl Tasks {
         let (shutdown, asked) = oneshot::channel();
         let (tell, ready) = oneshot::channel();
         let order = Order {
+            name: spec.name,
             role: spec.role.as_str(),
             arguments: spec.arguments,
             shutdown: Box::pin(async { drop(asked.await) }),
@@ -63,7 +80,7 @@ impl Tasks {
         };
         NewTask {
             number: self.last.fetch_add(1, Ordering::Relaxed) + 1,
-            node: (self.run)(order),
+            node: (self.make)(order),
             ready,
             shutdown,
         }
@@ -93,37 +110,43 @@ impl NewTask {
         inputs: mpsc::Sender<Input>,
     ) {
         let Self {
-            node,
+            node: NodeTask { life, run },
             mut ready,
             shutdown,
             ..
         } = self;
-        // A task of its own, so that its panic is its own.
-        let mut running = JoinSet::new();
-        running.spawn(node);
+        let end_of_life = EndOfLife(life.clone());
+        let (end, mut ended) = oneshot::channel();
+        let running = life.spawn(Box::pin(async {
+            let _ = end.send(run.await);
+        }));
         let (mut shutdown, mut is_starting) = (Some(shutdown), true);
         let ended = loop {
             tokio::select! {
                 biased;
-                ended = running.join_next() => break ended,
+                ended = &mut ended => break ended.ok(),
                 told = &mut ready, if is_starting => {
                     is_starting = false;
                     if told.is_ok() {
                         let _ = inputs.send(Input::Ready { process }).await;
                     }
                 }
-                Some(signal) = signals.recv() => match signal {
-                    // Dropping it is the signal.
-                    Signal::Terminate => shutdown = None,
-                    Signal::Kill => running.abort_all(),
-                    Signal::Freeze | Signal::Unfreeze => {
+                Some(signal) = signals.recv() => {
+                    match signal {
+                        // Dropping it is the signal.
+                        Signal::Terminate => shutdown = None,
+                        Signal::Kill => life.kill(),
+                        Signal::Freeze => life.freeze(),
+                        Signal::Unfreeze => life.thaw(),
+                    }
+                    if matches!(signal, Signal::Freeze | Signal::Unfreeze) {
                         let _ = inputs.send(Input::Signalled { process }).await;
                     }
-                },
+                }
             }
         };
-        drop(shutdown);
-        let (how, last_words) = describe(ended);
+        drop((shutdown, running, end_of_life));
+        let (how, last_words) = describe(ended, life.panic());
         let _ = inputs
             .send(Input::Exited {
                 process,
@@ -135,12 +158,12 @@ impl NewTask {
 }
 
 /// How it has ended, and what it said last.
-fn describe(ended: Option<Result<Result<(), String>, JoinError>>) -> (String, String) {
-    match ended {
-        Some(Ok(Ok(()))) => ("it has ended".to_owned(), String::new()),
-        Some(Ok(Err(why))) => ("it has failed".to_owned(), why),
-        Some(Err(panic)) if panic.is_panic() => ("it has panicked".to_owned(), panic.to_string()),
-        Some(Err(_)) | None => ("killed".to_owned(), String::new()),
+fn describe(ended: Option<Result<(), String>>, panic: Option<String>) -> (String, String) {
+    match (ended, panic) {
+        (_, Some(panic)) => ("it has panicked".to_owned(), panic),
+        (Some(Ok(())), None) => ("it has ended".to_owned(), String::new()),
+        (Some(Err(why)), None) => ("it has failed".to_owned(), why),
+        (None, None) => ("killed".to_owned(), String::new()),
     }
 }
 
@@ -153,8 +176,10 @@ mod tests {
     use common::fabric::{Address, Fabric, LocalFabric, Router};
 
     /// Serves until it is told to end; its arguments say what else it does.
-    fn node(order: Order) -> BoxFuture<'static, Result<(), String>> {
-        Box::pin(async move {
+    fn node(order: Order) -> NodeTask {
+        let fabric = LocalFabric::default();
+        let life = fabric.life().clone();
+        let run = Box::pin(async move {
             let [does] = &order.arguments[..] else {
                 panic!("{:?}", order.arguments);
             };
@@ -163,13 +188,13 @@ mod tests {
                 "panics" => panic!("on purpose"),
                 _ => {}
             }
-            let fabric = LocalFabric::default();
             let address = Address::parse("localhost:0").unwrap();
             let serving = fabric.serve(&address, Router::default()).await.unwrap();
             (order.on_ready)(&serving);
             order.shutdown.await;
             Ok(())
-        })
+        });
+        NodeTask { life, run }
     }
 
     /// What is reported of a node that gets this signal once it is ready.

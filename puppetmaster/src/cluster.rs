@@ -3,7 +3,7 @@
 //! - [`node`]: what is known of one node.
 //! - `launcher`: finds the PCS of a host, or starts the embedded one.
 //! - `life`: creates, crashes, stops and starts nodes; `events`: hears from the PCSs what became of them.
-//! - `faults`: which links between nodes are faulty.
+//! - `faults`: which links between nodes are faulty; [`nemesis`]: what goes wrong by chance.
 //! - `data`: where storage nodes keep their records, and whether they have any.
 //! - `ring`: seals the set of storage nodes and certifies the dead ones.
 //! - `access`: holds commands until the nodes that they need are ready, and gives clients of them.
@@ -20,10 +20,12 @@ mod events;
 mod faults;
 mod launcher;
 mod life;
+mod nemesis;
 pub mod node;
 mod ring;
 
 pub use launcher::{EmbeddedPcs, StartPcs};
+pub use nemesis::Nemesis;
 pub use node::{Node, Phase, Settings};
 
 use crate::language::Role;

@@ -22,7 +22,7 @@ mod seen;
 mod storage;
 mod tables;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Nemesis};
 use crate::debug;
 use crate::language::check::check_command;
 use crate::language::files::{Disk, find, find_directory};
@@ -31,6 +31,7 @@ use crate::language::{Command, OfRun, Setting, Statement, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Event, Told, run_output};
 use common::diagnostic::Line;
+use common::fabric::Profile;
 use common::proto::{RunReport, RunState};
 use common::types::UpdateId;
 use load::Loading;
@@ -55,6 +56,12 @@ pub struct Interpreter {
     watches: BTreeMap<String, Watching>,
     /// What `load` has begun and not told yet.
     load: Option<Loading>,
+    /// What goes wrong now.
+    nemesis: Option<Nemesis>,
+    /// What goes wrong whenever anything shall, whatever the script says.
+    faults: Option<Profile>,
+    /// It shall from the first run on, since the script does not say when.
+    faults_from_first_run: bool,
     /// Counts the updates of this puppetmaster, for their ids.
     updates: u64,
     /// The worst failure of a command so far.
@@ -69,6 +76,9 @@ impl Interpreter {
             runs,
             watches: BTreeMap::new(),
             load: None,
+            nemesis: None,
+            faults: None,
+            faults_from_first_run: false,
             updates: 0,
             outcome: Outcome::Well,
         }
@@ -85,9 +95,32 @@ impl Interpreter {
             .and(self.cluster.outcome())
     }
 
+    /// Whenever something goes wrong by chance, so much shall: where `statements` say so, or from their first run on.
+    pub fn disturb(&mut self, faults: Profile, statements: &[Statement]) {
+        let says_when =
+            |statement: &Statement| matches!(statement.command, Command::Set(Setting::Faults(_)));
+        self.faults = Some(faults);
+        self.faults_from_first_run = !statements.iter().any(says_when);
+    }
+
+    async fn set_faults(&mut self, profile: Profile) -> Result<(), Failure> {
+        if let Some(nemesis) = self.nemesis.take() {
+            nemesis.end().await?;
+        }
+        if profile != Profile::None {
+            let profile = self.faults.unwrap_or(profile);
+            self.nemesis = Nemesis::begin(&self.cluster, profile);
+        }
+        Ok(())
+    }
+
     /// Waits until no run is outstanding and no node is starting, so that the outcome counts them all, and until watches
     /// have told what there is to tell.
     pub async fn settle(&mut self) {
+        if let Err(failure) = self.set_faults(Profile::None).await {
+            self.outcome = self.outcome.and(failure.outcome());
+            self.cluster.output.message(failure.message());
+        }
         self.runs.all_ended().await;
         for (name, _) in self.cluster.nodes() {
             if let Err(failure) = self.cluster.settled(&name).await {
@@ -133,6 +166,17 @@ impl Interpreter {
         if !wrong.is_empty() {
             return Err(Failure::Wrong(wrong));
         }
+        if std::mem::take(&mut self.faults_from_first_run) {
+            match command {
+                Command::Client(_)
+                | Command::Run(_)
+                | Command::Load(_)
+                | Command::Repeat { .. } => {
+                    self.set_faults(Profile::Mild).await?;
+                }
+                _ => self.faults_from_first_run = true,
+            }
+        }
         match command {
             Command::Exit => return Ok(Flow::End),
             Command::Repeat { count, command } => return self.repeat(line, *count, command).await,
@@ -142,6 +186,7 @@ impl Interpreter {
                 let text = help(command.as_deref()).map_err(Failure::new)?;
                 self.cluster.output.say(&Event::Help(text));
             }
+            Command::Set(Setting::Faults(profile)) => self.set_faults(*profile).await?,
             Command::Set(setting) => self.set(line, setting)?,
             Command::Wait { duration } => self.cluster.fabric.sleep(*duration).await,
             Command::Debug => debug::start(&self.cluster).await?,
@@ -248,6 +293,8 @@ impl Interpreter {
             Setting::Slots(slots) => settings.slots = Some(*slots),
             Setting::Http(addresses) => settings.http.clone_from(addresses),
             Setting::Limit(name, limit) => drop(settings.limits.insert(name, *limit)),
+            // Not of the cluster, but of what is done to it.
+            Setting::Faults(_) => {}
         });
         if matches!(setting, Setting::Seed(_)) {
             self.cluster.forget_client();

@@ -24,7 +24,7 @@ pub mod script;
 
 use cluster::{Cluster, StartPcs};
 use common::diagnostic::{Diagnostic, quoted};
-use common::fabric::{Address, FabricHandle};
+use common::fabric::{Address, FabricHandle, Profile};
 use interpreter::Interpreter;
 use language::files::{Disk, Files, utf8};
 use outcome::{Failure, Outcome};
@@ -66,6 +66,8 @@ pub struct Config {
     pub connect: Vec<Address>,
     /// Where storage nodes keep their records: absolute, on the host of the PCS that starts the node. Absent: in memory.
     pub data: Option<PathBuf>,
+    /// What goes wrong by chance, instead of what the script says.
+    pub faults: Profile,
 }
 
 /// What `main` hands over.
@@ -120,6 +122,9 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
             return outcome;
         }
     };
+    if config.faults != Profile::None {
+        interpreter.disturb(config.faults, &parsed.statements);
+    }
     let step = config
         .step
         .then(|| Stepper::new(config.source == Source::Stdin, &output));

@@ -5,7 +5,7 @@
 
 mod fake;
 
-use common::fabric::{Address, Router};
+use common::fabric::{Address, Profile, Router};
 use common::proto::{RecordCopies, RecordCopy, RunReport, RunState};
 use common::types::{CommitMode, Ring};
 use expect_test::{Expect, expect};

@@ -96,8 +96,9 @@ impl Cluster {
                 ring: Some(ring()),
                 data: None,
                 limits: storage::Limits::default(),
+                simulated: false,
             };
-            let network: FabricHandle = Arc::new(fabric.another_end());
+            let network: FabricHandle = Arc::new(fabric.another_end("node"));
             fabric.spawn(Box::pin(async move {
                 let run = storage::run(config, network, std::future::pending(), Box::new(|_| {}));
                 run.await.unwrap();
@@ -117,7 +118,7 @@ impl Cluster {
     fn scheduler_deaf_to(&self, port: u16, silent: Option<Address>) -> Scheduler {
         let is_cut = Arc::new(AtomicBool::new(false));
         let network: FabricHandle = Arc::new(Flaky {
-            inner: self.fabric.another_end(),
+            inner: self.fabric.another_end("node"),
             is_cut: is_cut.clone(),
             silent,
         });
@@ -138,7 +139,7 @@ impl Cluster {
             let run = ::scheduler::run(config, network, shutdown, Box::new(|_| {}));
             run.await.unwrap();
         }));
-        let fabric: FabricHandle = Arc::new(self.fabric.another_end());
+        let fabric: FabricHandle = Arc::new(self.fabric.another_end("node"));
         Scheduler {
             client: scheduler::Client::new(fabric, address(port), PATIENCE),
             is_cut,

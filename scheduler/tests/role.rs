@@ -294,6 +294,7 @@ fn start_storage(fabric: &FabricHandle) -> Task {
         ring: Some(ring()),
         data: None,
         limits: storage::Limits::default(),
+        simulated: false,
     };
     let network = fabric.clone();
     fabric.spawn(Box::pin(async move {

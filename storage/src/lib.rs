@@ -30,7 +30,7 @@ pub mod verify;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::fabric::{Address, FabricHandle, Router};
+use common::fabric::{Address, BoxFuture, FabricHandle, Router};
 use common::node::{Identity, OnReady};
 use common::proto::{node as node_service, storage};
 use common::status::Status;
@@ -43,6 +43,7 @@ pub use self::limits::Limits;
 
 use self::core::durable::Founding;
 use self::disk::LogSettings;
+pub use self::disk::sim::SimDisk;
 use self::engine::directory::Directory;
 use self::engine::store::Store;
 use self::engine::writer::Writer;
@@ -62,15 +63,23 @@ pub struct Config {
     /// Absent: in memory only.
     pub data: Option<Data>,
     pub limits: Limits,
+    /// Part of a simulation: without a thread of its own.
+    pub simulated: bool,
 }
 
 /// Where a node keeps its records, and how.
 #[derive(Debug, Clone)]
 pub struct Data {
-    pub directory: PathBuf,
+    pub medium: Medium,
     pub sync: SyncMode,
     /// The directory is new, and takes the place of one that this node had and that is lost.
     pub replaces: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Medium {
+    Directory(PathBuf),
+    Simulated(SimDisk),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,24 +95,37 @@ pub enum RunError {
     Open { name: String, error: EngineError },
 }
 
-async fn open(data: Option<&Data>) -> Result<(Writer, Option<Recovered>), EngineError> {
+async fn open(
+    config: &Config,
+    fabric: &FabricHandle,
+) -> Result<(Writer, Option<Recovered>), EngineError> {
     let cannot_start = |error: std::io::Error| EngineError::Failed(error.to_string());
-    let writer = match data {
-        None => Writer::start(MemoryEngine),
-        Some(data) => {
-            let directory = Directory(data.directory.clone());
-            Writer::start(Store::new(directory, data.sync, LogSettings::default()))
+    let log = LogSettings::default();
+    let writer = match config.data.as_ref().map(|data| (&data.medium, data.sync)) {
+        None if config.simulated => {
+            let at_once = || -> BoxFuture<'static, ()> { Box::pin(std::future::ready(())) };
+            Writer::simulated(MemoryEngine, Box::new(at_once), fabric)
         }
-    }
-    .map_err(cannot_start)?;
+        None => Writer::start(MemoryEngine).map_err(cannot_start)?,
+        Some((Medium::Directory(directory), sync)) => {
+            let directory = Directory(directory.clone());
+            Writer::start(Store::new(directory, sync, log)).map_err(cannot_start)?
+        }
+        Some((Medium::Simulated(disk), sync)) => {
+            let engine = Store::new(disk.clone(), sync, log);
+            Writer::simulated(engine, disk.pace(fabric.clone()), fabric)
+        }
+    };
     let recovered = writer.recover().await?;
     Ok((writer, recovered))
 }
 
 /// The data of another node, or of this one in another cluster, must not be taken for this one's.
 fn check_founding(config: &Config, founding: &Founding) -> Result<(), Status> {
-    let directory = config.data.as_ref().map(|data| data.directory.display());
-    let directory = directory.map(|path| path.to_string()).unwrap_or_default();
+    let directory = match config.data.as_ref().map(|data| &data.medium) {
+        Some(Medium::Directory(path)) => path.display().to_string(),
+        Some(Medium::Simulated(_)) | None => "the disk".to_owned(),
+    };
     let owner = founding.ring.node(founding.replica);
     let owner = owner.map_or("nobody", |node| node.name.as_str());
     if owner != config.name {
@@ -148,7 +170,7 @@ pub async fn run(
         name: name.clone(),
         status,
     };
-    let (writer, recovered) = open(config.data.as_ref())
+    let (writer, recovered) = open(&config, &fabric)
         .await
         .map_err(|error| RunError::Open {
             name: name.clone(),

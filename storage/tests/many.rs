@@ -41,6 +41,7 @@ impl Cluster {
                 ring: Some((*ring).clone()),
                 data: None,
                 limits: storage::Limits::default(),
+                simulated: false,
             };
             let (ready, is_ready) = tokio::sync::oneshot::channel();
             let running = storage::run(

@@ -26,11 +26,12 @@ async fn the_last_decision_is_durable_when_the_node_has_stopped() {
         gossip_delay_ms: 0,
         ring: Some(ring.clone()),
         data: Some(storage::Data {
-            directory: directory.path().to_owned(),
+            medium: storage::Medium::Directory(directory.path().to_owned()),
             sync: SyncMode::Always,
             replaces: false,
         }),
         limits: storage::Limits::default(),
+        simulated: false,
     };
     let (stop, shutdown) = oneshot::channel::<()>();
     let (ready, is_ready) = oneshot::channel();

@@ -82,6 +82,8 @@ pub struct Config {
     pub native_isolated: Option<ChildCommand>,
     /// Where compiled operators are kept; none: nowhere.
     pub operator_cache: Option<PathBuf>,
+    /// Part of a simulation.
+    pub simulated: bool,
 }
 
 #[derive(Debug, Error)]
@@ -174,6 +176,7 @@ async fn start_host(
         native_isolated: config.native_isolated.clone(),
         slots,
         code_cache: config.operator_cache.clone(),
+        simulated: config.simulated,
         ..HostConfig::default()
     };
     let host = OperatorHost::start_with(config, Some(Arc::new(components)));

@@ -38,6 +38,7 @@ impl InProcess {
             ring: Some(ring.clone()),
             data: None,
             limits: storage::Limits::default(),
+            simulated: false,
         };
         let mut started = vec![
             node(&fabric, |fabric, on_ready| {
@@ -67,6 +68,7 @@ impl InProcess {
                 allow_native: false,
                 native_isolated: None,
                 operator_cache: None,
+                simulated: false,
             };
             let run =
                 |fabric, on_ready| worker::run(config, fabric, std::future::pending(), on_ready);

@@ -43,3 +43,11 @@ pub(super) fn spawn(task: BoxFuture<'static, ()>) -> Task {
 pub(super) fn random() -> u64 {
     rand::random()
 }
+
+/// On a thread that may be held up; a panic is the caller's to find out.
+pub(super) fn block(work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+    let working = tokio::task::spawn_blocking(work);
+    Box::pin(async {
+        let _ = working.await;
+    })
+}

@@ -1,8 +1,9 @@
 //! How nodes speak, and their only source of time, tasks and chance.
 //!
-//! Three implementations, one test suite over all (`tests/fabric.rs`):
+//! Four implementations, one test suite over all (`tests/fabric.rs`):
 //! - [`GrpcFabric`]: real processes; every method is a plain gRPC method on the wire.
 //! - [`LocalFabric`]: everything in one process; messages pass through the codec all the same.
+//! - the same in a [`Simulation`]: in one thread and in virtual time, with what goes wrong as the seed has it.
 //! - [`OpenFabric`]: the same, and other processes reach the nodes by gRPC.
 //!
 //! Roles use the typed clients and servers generated in [`crate::proto`] on top of this trait, and never
@@ -21,14 +22,16 @@ mod local;
 mod machine;
 mod open;
 mod outbox;
+mod sim;
 
 pub use address::{Address, AddressError};
 pub use bytes::Bytes;
 pub use faults::{FAULT_DELAY_MS_MAX, FAULTY_LINKS_MAX};
 pub use futures::future::BoxFuture;
 pub use grpc::{Connection, GrpcFabric, Listening, Transport, listen};
-pub use local::LocalFabric;
+pub use local::{Life, LocalFabric};
 pub use open::OpenFabric;
+pub use sim::{EventLog, Profile, Simulation, World};
 pub use std::time::Duration;
 
 pub use crate::status::{Detail, Kind, Status};
@@ -37,6 +40,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::{Either, select};
+use tokio::sync::oneshot;
 
 /// Largest message, in bytes; larger ones are refused on both sides.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -99,6 +103,28 @@ pub trait Fabric: Send + Sync + 'static {
     fn random(&self) -> u64 {
         machine::random()
     }
+
+    /// What goes wrong on all links from now on, if this is a simulation: others have weather of their own.
+    fn set_weather(&self, _: Profile) {}
+
+    /// Does something that holds up its thread, such as the reading of files; ask through [`block`].
+    fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        machine::block(work)
+    }
+}
+
+/// Does something that holds up its thread where that harms nobody; nothing when it has panicked.
+pub async fn block<T: Send + 'static>(
+    fabric: &dyn Fabric,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, done) = oneshot::channel();
+    let work = move || {
+        // Nobody waits for it any more.
+        let _ = sender.send(work());
+    };
+    fabric.block(Box::new(work)).await;
+    done.await.ok()
 }
 
 /// Waits for `future`, at most `duration`.

@@ -2,6 +2,7 @@
 
 use super::{
     Address, BoxFuture, Bytes, Duration, Fabric, GrpcFabric, LocalFabric, Router, Serving, Status,
+    Task,
 };
 
 /// One end of a [`LocalFabric`], whose node also listens for gRPC at its address. Whom the local network does not know
@@ -48,6 +49,10 @@ impl Fabric for OpenFabric {
         delay: Duration,
     ) -> Result<(), Status> {
         self.towards(to).send(to, method, body, delay)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Task {
+        self.local.spawn(task)
     }
 
     fn serve(&self, at: &Address, router: Router) -> BoxFuture<'static, Result<Serving, Status>> {

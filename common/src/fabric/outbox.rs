@@ -49,6 +49,11 @@ impl Drop for Waiting {
 /// cut.
 pub(super) trait Courier: Send + Sync + 'static {
     fn carry(&self, to: Address, letters: mpsc::Receiver<Letter>) -> super::BoxFuture<'static, ()>;
+
+    /// What decides whether a link loses a message.
+    fn chance(&self) -> u64 {
+        machine::random()
+    }
 }
 
 struct Queue {
@@ -79,7 +84,7 @@ impl Outbox {
         delay: Duration,
     ) -> Result<(), Status> {
         check_size(&body)?;
-        let Verdict::Deliver { delay: more_delay } = self.faults.verdict(to, machine::random())
+        let Verdict::Deliver { delay: more_delay } = self.faults.verdict(to, self.courier.chance())
         else {
             return Ok(());
         };

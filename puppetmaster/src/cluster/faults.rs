@@ -9,7 +9,7 @@ use common::fabric::Address;
 use common::proto::{Link, SetFaultsRequest, faults};
 use common::status::{Kind, Status};
 use futures::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong with a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,12 @@ impl FaultPlan {
             Fault::Cut => link.cut = true,
             Fault::Delay { delay_ms } => link.delay_ms = delay_ms,
             Fault::Loss { percent } => link.loss_percent = percent,
+        }
+    }
+
+    fn remove(&mut self, from: &str, to: &str) {
+        if let Some(links) = self.0.get_mut(from) {
+            links.remove(to);
         }
     }
 }
@@ -71,6 +77,24 @@ impl Cluster {
     pub async fn set_fault(&self, from: &str, to: &str, fault: Fault) -> Result<(), Failure> {
         self.change(|state| state.faults.add(from, to, fault));
         self.tell_faults([from]).await
+    }
+
+    /// Gives links a fault, or ends what is wrong with them.
+    pub(super) async fn set_faults_of_links<'a>(
+        &self,
+        links: impl Iterator<Item = (&'a String, &'a String, Option<Fault>)>,
+    ) -> Result<(), Failure> {
+        let mut senders = BTreeSet::new();
+        self.change(|state| {
+            for (from, to, fault) in links {
+                match fault {
+                    Some(fault) => state.faults.add(from, to, fault),
+                    None => state.faults.remove(from, to),
+                }
+                senders.insert(from.as_str());
+            }
+        });
+        self.tell_faults(senders).await
     }
 
     /// Ends all faults of links.

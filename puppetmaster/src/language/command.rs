@@ -2,7 +2,7 @@
 
 use super::load::Load;
 use common::diagnostic::Word;
-use common::fabric::Address;
+use common::fabric::{Address, Profile};
 use common::types::{CommitMode, SyncMode, Version};
 use std::fmt;
 use std::time::Duration;
@@ -111,13 +111,15 @@ pub enum Setting {
     Slots(u32),
     /// Where the scheduler answers HTTP.
     Http(Vec<Address>),
+    /// What goes wrong by chance, from now on.
+    Faults(Profile),
     /// What clients may ask of a storage node at most, by name.
     Limit(&'static str, u64),
 }
 
 impl Setting {
     /// The names, with what a value looks like.
-    pub const NAMES: [(&'static str, &'static str); 15] = [
+    pub const NAMES: [(&'static str, &'static str); 16] = [
         ("replication", "a number of storage nodes from 1"),
         ("max_versions", "a number of versions from 1"),
         ("durability", "one, majority or all"),
@@ -129,6 +131,7 @@ impl Setting {
         ("native", "yes or isolated"),
         ("slots", "a number of tasks from 1"),
         ("http", "a URL such as http://localhost:4080"),
+        ("faults", "none, mild or harsh"),
         ("value_bytes_max", "a number of bytes"),
         ("record_id_bytes_max", "a number of bytes"),
         ("record_updates_max", "a number of updates"),
@@ -147,7 +150,7 @@ impl Setting {
             | Self::Slots(_)
             | Self::Http(_)
             | Self::Limit(..) => true,
-            Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) => false,
+            Self::Durability(_) | Self::Seed(_) | Self::Timeout(_) | Self::Faults(_) => false,
         }
     }
 
@@ -164,6 +167,7 @@ impl Setting {
             Self::Native(_) => "native",
             Self::Slots(_) => "slots",
             Self::Http(_) => "http",
+            Self::Faults(_) => "faults",
             Self::Limit(name, _) => name,
         }
     }

@@ -1,6 +1,7 @@
-//! The server task's side of the engine: inline, or on a thread of its own that makes one batch durable while the next
-//! one is gathered (group commit).
+//! The server task's side of the engine, which works on a thread of its own, or on a task in a simulation: it makes one
+//! batch durable while the next one is gathered (group commit).
 
+use common::fabric::{BoxFuture, FabricHandle, Task};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Slice;
@@ -41,23 +42,55 @@ pub struct Writer {
     /// Batches that were handed over and not taken back.
     in_flight: usize,
     pub is_durable: bool,
+    /// In a simulation.
+    _task: Option<Task>,
 }
+
+/// How long a simulated disk takes for its next order.
+pub type DiskPace = Box<dyn Fn() -> BoxFuture<'static, ()> + Send>;
 
 impl Writer {
     /// Starts the thread. The engine is used nowhere else from now on.
     pub fn start(engine: impl Engine) -> std::io::Result<Self> {
-        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let (results, done) = mpsc::channel(ORDERS_MAX);
-        let is_durable = engine.is_durable();
+        let (mut worker, mut inbox, writer) = Self::new(engine);
         std::thread::Builder::new()
             .name("storage-log".to_owned())
-            .spawn(move || work(engine, inbox, &results))?;
-        Ok(Self {
+            .spawn(move || {
+                while let Some(order) = inbox.blocking_recv() {
+                    worker.perform(order);
+                }
+            })?;
+        Ok(writer)
+    }
+
+    /// The same as a task of a simulation.
+    pub fn simulated(engine: impl Engine, pace: DiskPace, fabric: &FabricHandle) -> Self {
+        let (mut worker, mut inbox, mut writer) = Self::new(engine);
+        writer._task = Some(fabric.spawn(Box::pin(async move {
+            while let Some(order) = inbox.recv().await {
+                pace().await;
+                worker.perform(order);
+            }
+        })));
+        writer
+    }
+
+    fn new<E: Engine>(engine: E) -> (Worker<E>, mpsc::Receiver<Order>, Self) {
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let (results, done) = mpsc::channel(ORDERS_MAX);
+        let writer = Self {
             orders,
             done,
             in_flight: 0,
-            is_durable,
-        })
+            is_durable: engine.is_durable(),
+            _task: None,
+        };
+        let worker = Worker {
+            engine,
+            results,
+            saved: Ok(()),
+        };
+        (worker, inbox, writer)
     }
 
     /// True while a batch is being made durable.
@@ -95,7 +128,10 @@ impl Writer {
     /// Returns when the thread has let go of the data.
     pub async fn end(self) {
         let Self {
-            orders, mut done, ..
+            orders,
+            mut done,
+            _task,
+            ..
         } = self;
         drop(orders);
         while done.recv().await.is_some() {}
@@ -110,27 +146,34 @@ fn gone() -> EngineError {
     EngineError::Failed("the thread that writes the log has ended".to_owned())
 }
 
-fn work(mut engine: impl Engine, mut orders: mpsc::Receiver<Order>, results: &mpsc::Sender<Done>) {
-    let mut saved = Ok(());
-    while let Some(order) = orders.blocking_recv() {
-        // Whoever asked may have gone away; the thread ends when all have.
+/// Where the engine works.
+struct Worker<E> {
+    engine: E,
+    /// One batch is under way at a time, so that there is room.
+    results: mpsc::Sender<Done>,
+    /// A slice that cannot be saved fails the next batch.
+    saved: Result<(), EngineError>,
+}
+
+impl<E: Engine> Worker<E> {
+    /// Whoever asked may have gone away; orders end when all have.
+    fn perform(&mut self, order: Order) {
         match order {
             Order::Commit(batch) => {
-                let slice = batch.slice;
-                let done =
-                    match saved.and_then(|()| commit(&mut engine, &batch.changes, batch.now_ms)) {
-                        Ok(stats) => Done::Committed(batch.changes, stats),
-                        Err(error) => Done::Failed(error),
-                    };
-                let failed = matches!(done, Done::Failed(_));
-                drop(results.blocking_send(done));
-                // A slice that cannot be saved fails the next batch.
-                saved = slice
-                    .filter(|_| !failed)
-                    .map_or(Ok(()), |slice| engine.save(slice));
+                let saved = std::mem::replace(&mut self.saved, Ok(()));
+                let committed =
+                    saved.and_then(|()| commit(&mut self.engine, &batch.changes, batch.now_ms));
+                let (done, slice) = match committed {
+                    Ok(stats) => (Done::Committed(batch.changes, stats), batch.slice),
+                    Err(error) => (Done::Failed(error), None),
+                };
+                drop(self.results.try_send(done));
+                if let Some(slice) = slice {
+                    self.saved = self.engine.save(slice);
+                }
             }
-            Order::Recover(answer) => drop(answer.send(engine.recover())),
-            Order::Resume(answer) => drop(answer.send(engine.resume())),
+            Order::Recover(answer) => drop(answer.send(self.engine.recover())),
+            Order::Resume(answer) => drop(answer.send(self.engine.resume())),
         }
     }
 }

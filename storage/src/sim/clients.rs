@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use common::types::{CommitMode, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
-use super::chance::Chance;
 use super::settings::Settings;
 use crate::check::{Action, Operation, ReadKind, Test};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Input, Level, Reply, Token};
+use common::chance::Chance;
 
 /// A client waits so long for an answer.
 pub const PATIENCE_MS: u64 = 4_000;

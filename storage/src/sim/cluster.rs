@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::types::{CommitMode, ReplicaId};
 
-use super::chance::Chance;
 use super::clients::{Call, Client, PATIENCE_MS, Request};
 use super::history::Recorder;
 use super::machine::{Effects, Machine};
@@ -16,6 +15,7 @@ use super::watcher::Watcher;
 use super::wire::pass_through_codec;
 use crate::core::message::Message;
 use crate::core::{Envelope, Input, Output, Refusal, Reply, Storage, Token};
+use common::chance::Chance;
 
 pub const TICK_MS: u64 = 25;
 /// Longest rest of a client after an answer.

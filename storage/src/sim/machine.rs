@@ -5,41 +5,20 @@
 
 use common::types::ReplicaId;
 
-use super::chance::Chance;
 use super::settings::Settings;
 use crate::core::durable::Founding;
 use crate::core::{Input, Output};
-use crate::disk::DiskError;
 use crate::disk::LogSettings;
-use crate::disk::sim::{Fault, Operation, SimFiles, SimTable};
-use crate::engine::store::{Medium, Store, SyncMode};
+use crate::disk::sim::{Fault, Operation, SimDisk};
+use crate::engine::store::{Store, SyncMode};
 use crate::engine::writer::Batch;
 use crate::engine::{Engine, EngineError, EngineStats};
 use crate::node::Node;
-
-/// What of a machine survives a crash.
-#[derive(Debug, Clone, Default)]
-pub struct Disk {
-    pub files: SimFiles,
-    pub table: SimTable,
-}
-
-impl Medium for Disk {
-    type Files = SimFiles;
-    type Table = SimTable;
-
-    fn files(&self) -> Result<SimFiles, DiskError> {
-        Ok(self.files.clone())
-    }
-
-    fn table(&self) -> Result<SimTable, DiskError> {
-        Ok(self.table.clone())
-    }
-}
+use common::chance::Chance;
 
 pub struct Machine {
     pub me: ReplicaId,
-    pub disk: Disk,
+    pub disk: SimDisk,
     pub life: Option<Life>,
     pub frozen_until_ms: u64,
     /// Of the life that runs or was the last.
@@ -52,7 +31,7 @@ pub struct Machine {
 pub struct Life {
     pub node: Node,
     pub incarnation: u64,
-    store: Store<Disk>,
+    store: Store<SimDisk>,
     stats: EngineStats,
     in_flight: Option<Batch>,
 }
@@ -70,7 +49,7 @@ impl Machine {
     pub fn new(me: ReplicaId) -> Self {
         Self {
             me,
-            disk: Disk::default(),
+            disk: SimDisk::default(),
             life: None,
             frozen_until_ms: 0,
             last_incarnation: 0,
@@ -140,8 +119,7 @@ impl Machine {
             let failed = life.store.commit(&batch.changes);
             debug_assert!(failed.is_err(), "the sync of a crashing machine succeeded");
         }
-        self.disk.files.crash(&mut |below| chance.below(below));
-        self.disk.table.crash(&mut |below| chance.below(below));
+        self.disk.crash(&mut |below| chance.below(below));
     }
 }
 

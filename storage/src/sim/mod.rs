@@ -1,7 +1,7 @@
 //! Deterministic simulation of a cluster of storage nodes: the production core and engine, in one thread, in virtual
 //! time, with a network and disks that fail as the seed says.
 //!
-//! - [`settings`]: what is simulated · [`chance`]: all that is random · [`cluster`]: machines, network, clients, events
+//! - [`settings`]: what is simulated · [`cluster`]: machines, network, clients, events
 //! - [`machine`]: a node over its simulated disk · [`clients`]: the generator of work · [`watcher`]: who is told of it
 //! - [`tasks`]: workers that die, `task`: what they execute
 //! - [`faults`]: what goes wrong
@@ -9,7 +9,6 @@
 //!
 //! The same settings give the same run, on every machine.
 
-pub mod chance;
 pub mod clients;
 pub mod cluster;
 pub mod faults;

@@ -1,45 +1,10 @@
 //! What is simulated: drawn from the seed within a profile of faults.
 
-use std::fmt;
-use std::str::FromStr;
-
 use common::types::{CommitMode, Ring, RingError};
 
-use super::chance::Chance;
 use crate::core::planted::Bug;
-
-/// How much goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    None,
-    Mild,
-    Harsh,
-}
-
-impl FromStr for Profile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "mild" => Ok(Self::Mild),
-            "harsh" => Ok(Self::Harsh),
-            _ => Err(format!(
-                "`{text}` is no profile of faults: expected none, mild or harsh"
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Mild => "mild",
-            Self::Harsh => "harsh",
-        })
-    }
-}
+use common::chance::Chance;
+pub use common::fabric::Profile;
 
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use common::types::{RecordId, RecordVersion, ReplicaId, TaskMark, UpdateId, Version, Wanted};
 
-use super::chance::Chance;
 use crate::core::fence::{Collected, Fence};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::retained::Did;
 use crate::core::{Input, Level, Refusal, Reply, Token};
+use common::chance::Chance;
 
 pub const SWITCH: &str = "task-switch";
 pub const COUNTERS: [&str; 2] = ["task-counter-0", "task-counter-1"];

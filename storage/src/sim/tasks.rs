@@ -5,13 +5,13 @@
 
 use common::types::{ReplicaId, UpdateId, Version};
 
-use super::chance::Chance;
 use super::cluster::Cluster;
 use super::task::{Attempt, COUNTERS, End, SWITCH, Task, mark_of, number_of};
 use crate::core::fences::Forgotten;
 use crate::core::message::{Ask, Update};
 use crate::core::record::Record;
 use crate::core::{Input, Output, Refusal, Reply, Storage, Token};
+use common::chance::Chance;
 
 /// Of requests by tasks; below those of the watcher.
 const TOKEN_MIN: Token = 1 << 47;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId};
 
-use super::chance::Chance;
 use super::cluster::Cluster;
 use crate::core::watch::{News, Place, Watch};
 use crate::core::{Input, Output, Refusal, Reply, Storage, Token};
 use crate::node::Node;
+use common::chance::Chance;
 
 /// Of requests by the watcher; no client gets that far.
 const TOKEN_MIN: Token = 1 << 48;

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use common::chance::Chance;
 use common::types::{RecordVersion, Version};
 use storage::check::{
     Action, Answer, History, Kind, Operation, ReadKind, RecordHistory, Test, Violation, check_all,
     linearizable,
 };
 use storage::core::message::Outcome;
-use storage::sim::chance::Chance;
 
 use crate::told::{accept, history, id, operation, report};
 

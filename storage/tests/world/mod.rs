@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
+use common::chance::Chance;
 use common::fabric::Address;
 use common::placement::Placement;
 use common::types::{
@@ -19,7 +20,6 @@ use storage::core::watch::Watch;
 use storage::core::{
     Change, Envelope, Input, Level, Output, Refusal, Reply, Start, Storage, Token,
 };
-use storage::sim::chance::Chance;
 
 pub const TICK_MS: u64 = 25;
 /// Virtual time after which a condition is given up.

@@ -26,6 +26,8 @@ pub struct HostConfig {
     pub code_cache: Option<PathBuf>,
     /// How `s3://` is reached.
     pub aws: AwsSettings,
+    /// Operators run in the virtual time of a simulation: on its one thread, and by their instructions.
+    pub simulated: bool,
 }
 
 impl Default for HostConfig {
@@ -39,12 +41,18 @@ impl Default for HostConfig {
             output_bytes_max: 16 << 20,
             code_cache: None,
             aws: AwsSettings::of_process(),
+            simulated: false,
         }
     }
 }
 
 /// How often a WASM task without storage calls lets others run, and is looked at.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// In a simulation: what a WASM task computes before time goes on, in wasmtime's units of fuel, and by how much it does.
+pub(super) const FUEL_TICK: u64 = 2_000_000;
+/// And how many calls that need no session take as long.
+pub(super) const HOST_CALLS_TICK: u32 = 100;
+pub(super) const FUEL_TICK_TAKES: Duration = Duration::from_millis(1);
 /// What a WASM task computes at most that counts as quick.
 pub(super) const QUICK: Duration = Duration::from_millis(1);
 /// How many tasks of a component in a row must have been quick for the next to begin on its caller's thread.

@@ -23,9 +23,10 @@
 //! - [`rehearsal`]: runs without a cluster. - [`registry`]: classes and files. - [`deployed`]: components by hash.
 //! - [`wasm`], [`native`]: the two kinds of operators. - [`remote`]: their calls, from their threads to the session.
 //! - [`task_log`]: log lines. - [`heap`]: the worker's own memory.
-//! - [`idle`]: what waits for the next task. - [`recent`]: what is made once and kept.
+//! - [`blocking`]: what holds up its thread. - [`idle`]: what waits for the next task. - [`recent`]: what is made once and kept.
 
 mod blob;
+mod blocking;
 mod deployed;
 mod error;
 mod heap;
@@ -167,7 +168,7 @@ impl OperatorHost {
     ) -> Result<Self, StartError> {
         heap::keep_no_large_blocks();
         let slots = Arc::new(Semaphore::new(config.slots.max(1) as usize));
-        let stores = Arc::new(Stores::new(config.aws.clone()));
+        let stores = Arc::new(Stores::new(config.aws.clone(), config.simulated));
         let registry = Registry::start(config, components).await?;
         Ok(Self {
             registry,
@@ -261,8 +262,7 @@ impl OperatorHost {
             Err(failure) => (Err(failure), task.storage),
             Ok(Operators::Wasm(operators)) => operators.run(task, slot).await,
             Ok(Operators::Native(operators)) => {
-                let bytes_max = self.registry.config().output_bytes_max;
-                native::run(operators, task, slot, bytes_max).await
+                native::run(operators, task, slot, self.registry.config()).await
             }
         };
         (ended, cold)

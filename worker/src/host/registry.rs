@@ -219,27 +219,17 @@ impl Registry {
 
     /// The files of the directory that may hold operators.
     async fn list(&self) -> Result<BTreeMap<PathBuf, Stamp>, LoadProblem> {
-        let Some(directory) = &self.config.directory else {
+        let Some(directory) = self.config.directory.clone() else {
             return Ok(BTreeMap::new());
         };
-        let problem = |error: std::io::Error| LoadProblem {
+        let problem = |reason: String| LoadProblem {
             path: directory.clone(),
-            reason: format!("the directory cannot be read: {error}"),
+            reason: format!("the directory cannot be read: {reason}"),
         };
-        let mut listed = BTreeMap::new();
-        if let Some(stamp) = stamp(directory).await {
-            listed.insert(directory.clone(), stamp);
-            return Ok(listed);
-        }
-        let mut entries = tokio::fs::read_dir(directory).await.map_err(problem)?;
-        while let Some(entry) = entries.next_entry().await.map_err(problem)? {
-            let path = entry.path();
-            let holds_operators = has_extension(&path, "wasm") || has_extension(&path, "so");
-            if holds_operators && let Some(stamp) = stamp(&path).await {
-                listed.insert(path, stamp);
-            }
-        }
-        Ok(listed)
+        let listing = directory.clone();
+        let listed = self.engine.blocking().run(move || list(&listing)).await;
+        let listed = listed.map_err(problem)?;
+        listed.map_err(|error| problem(error.to_string()))
     }
 
     async fn load(&self, path: &Path, stamp: Stamp) -> Result<Operators, String> {
@@ -249,7 +239,12 @@ impl Registry {
             if stamp.bytes > FILE_BYTES_MAX {
                 return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
             }
-            let bytes = tokio::fs::read(path).await;
+            let reading = path.to_owned();
+            let bytes = self
+                .engine
+                .blocking()
+                .run(|| std::fs::read(reading))
+                .await?;
             let bytes = bytes.map_err(|error| format!("it cannot be read: {error}"))?;
             Operators::Wasm(Arc::new(self.engine.load(bytes).await?))
         };
@@ -265,8 +260,7 @@ impl Registry {
         }
         let (path, children) = (path.to_owned(), self.children.clone());
         let load = move || NativeOperators::load(&path, children);
-        let loaded = tokio::task::spawn_blocking(load).await;
-        let loaded = loaded.map_err(|error| error.to_string())??;
+        let loaded = self.engine.blocking().run(load).await??;
         Ok(Operators::Native(Arc::new(loaded)))
     }
 
@@ -323,9 +317,25 @@ impl Found {
     }
 }
 
+fn list(directory: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
+    let mut listed = BTreeMap::new();
+    if let Some(stamp) = stamp(directory) {
+        listed.insert(directory.to_owned(), stamp);
+        return Ok(listed);
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let holds_operators = has_extension(&path, "wasm") || has_extension(&path, "so");
+        if holds_operators && let Some(stamp) = stamp(&path) {
+            listed.insert(path, stamp);
+        }
+    }
+    Ok(listed)
+}
+
 /// None for what is no file. One that vanishes meanwhile is none; a link counts as what it leads to.
-async fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = tokio::fs::metadata(path).await.ok()?;
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
     metadata.is_file().then(|| Stamp {
         bytes: metadata.len(),
         changed: metadata.modified().ok(),

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use common::types::{Record, Version};
+use futures::executor::block_on;
 use tokio::sync::{mpsc, oneshot};
 
 use super::blob::{BlobError, BlobRange, Blobs};
@@ -71,6 +72,19 @@ pub(super) async fn serve<T>(
             Some(call) = pending.recv() => perform(*call, storage, &mut blobs).await,
         }
     }
+}
+
+/// The same in a simulation, whose clock stands still while the operator computes on a thread of its own.
+pub(super) async fn serve_waiting<T>(
+    mut pending: mpsc::Receiver<Box<Call>>,
+    ended: impl Future<Output = T>,
+    storage: &mut dyn StorageCalls,
+    mut blobs: Blobs,
+) -> T {
+    while let Some(call) = block_on(pending.recv()) {
+        perform(*call, storage, &mut blobs).await;
+    }
+    block_on(ended)
 }
 
 /// An operator that is gone needs no answer.

@@ -35,6 +35,7 @@ impl Fixture {
             ring: Some(ring.clone()),
             data: None,
             limits: storage::Limits::default(),
+            simulated: false,
         };
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let on_ready = Box::new(move |_: &common::fabric::Serving| ready.send(()).unwrap());

@@ -105,6 +105,7 @@ impl Cluster {
                 ring,
                 data: None,
                 limits: storage::Limits::default(),
+                simulated: false,
             };
             let node = launch(&cluster.fabric, |killed, on_ready| async move {
                 storage::run(config, fabric, over(killed), on_ready)
@@ -180,6 +181,7 @@ impl Cluster {
             allow_native: false,
             native_isolated: None,
             operator_cache: None,
+            simulated: false,
         };
         let fabric = self.fabric.clone();
         let node = launch(&self.fabric, |killed, on_ready| async move {

@@ -288,6 +288,9 @@ impl Check<'_> {
                 .collect();
         }
         match setting {
+            Setting::Faults(_) if self.known.connected => {
+                self.at_command("nodes that were started by hand are not disturbed from here")
+            }
             Setting::Operators(name) => {
                 match find_directory(self.files, &self.line.file, name.text()) {
                     Ok(_) => Vec::new(),

@@ -1,17 +1,19 @@
 //! [`Files`](super::Files) and [`Table`](super::Table) in memory, with crashes and faults.
 //!
-//! - `files`: [`SimFiles`] · `table`: [`SimTable`]
+//! - `files`: [`SimFiles`] · `table`: [`SimTable`] · `machine`: both of one machine, [`SimDisk`]
 //!
 //! Both are handles: clones share one disk, so that it outlives the node that used it. Everything is deterministic;
 //! where a crash has a choice, the caller's `chance` makes it. `chance(below)` returns a number below its argument:
 //! always 0 loses all that a crash may lose, always `below - 1` keeps everything.
 
 mod files;
+mod machine;
 mod table;
 
 use super::error::DiskError;
 
 pub use self::files::SimFiles;
+pub use self::machine::SimDisk;
 pub use self::table::SimTable;
 
 /// What a fault can strike.

@@ -93,8 +93,8 @@ impl Blobs {
 
     pub(super) async fn size(&mut self, url: &str) -> Result<u64, BlobError> {
         let (store, path) = self.find(url).await?;
-        let meta = store.head(&path).await.map_err(failed)?;
-        Ok(meta.size)
+        let meta = self.stores.blocking().wait(store.head(&path)).await;
+        Ok(meta.map_err(failed)?.size)
     }
 
     pub(super) async fn open(&mut self, url: &str, range: BlobRange) -> Result<u64, BlobError> {
@@ -103,7 +103,7 @@ impl Blobs {
             let limit = format!("a task opens at most {BLOB_READERS_MAX} blobs at once");
             return Err(BlobError::LimitExceeded(limit));
         }
-        let reader = Reader::open(store.as_ref(), &path, range).await?;
+        let reader = Reader::open(store.as_ref(), &path, range, self.stores.blocking()).await?;
         self.opened += 1;
         self.readers.insert(self.opened, reader);
         Ok(self.opened)
@@ -158,7 +158,7 @@ mod tests {
     use url::Url;
 
     fn granting(grant: String) -> Blobs {
-        let stores = Arc::new(Stores::new(AwsSettings::default()));
+        let stores = Arc::new(Stores::new(AwsSettings::default(), false));
         Blobs::new(vec![grant], stores, None)
     }
 

@@ -17,10 +17,12 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
 
 use super::{BlobError, BlobRange, failed};
+use crate::host::blocking::Blocking;
 use crate::host::limits::FILE_PIECE_BYTES;
 
 pub(super) struct Reader {
     source: Source,
+    blocking: Blocking,
     /// What has come and was not read yet.
     piece: Bytes,
 }
@@ -37,42 +39,48 @@ impl Reader {
         store: &dyn ObjectStore,
         path: &Path,
         range: BlobRange,
+        blocking: Blocking,
     ) -> Result<Self, BlobError> {
         let found = match range.length {
             Some(0) => None,
-            _ => Some(store.get_opts(path, options(range)).await),
+            _ => Some(blocking.wait(store.get_opts(path, options(range))).await),
         };
         let error = match found {
-            Some(Ok(found)) => return Ok(Self::of(found.payload, found.range)),
+            Some(Ok(found)) => return Ok(Self::of(found.payload, found.range, blocking)),
             Some(Err(error @ object_store::Error::NotFound { .. })) => return Err(failed(error)),
             Some(Err(error)) => Some(error),
             None => None,
         };
         // Stores have many words for a range that begins at the end or behind it.
-        let bytes = store.head(path).await.map_err(failed)?.size;
+        let bytes = blocking.wait(store.head(path)).await;
+        let bytes = bytes.map_err(failed)?.size;
         match (range.offset.cmp(&bytes), error) {
             (Ordering::Greater, _) => Err(BlobError::InvalidRange { bytes }),
             (Ordering::Less, Some(error)) => Err(failed(error)),
             _ => {
                 let nothing = GetResultPayload::Stream(futures::stream::empty().boxed());
-                Ok(Self::of(nothing, 0..0))
+                Ok(Self::of(nothing, 0..0, blocking))
             }
         }
     }
 
-    fn of(payload: GetResultPayload, range: Range<u64>) -> Self {
+    fn of(payload: GetResultPayload, range: Range<u64>, blocking: Blocking) -> Self {
         let source = match payload {
             GetResultPayload::File(file, _) => Source::File(Arc::new(file), range),
             GetResultPayload::Stream(stream) => Source::Stream(stream),
         };
         let piece = Bytes::new();
-        Self { source, piece }
+        Self {
+            source,
+            blocking,
+            piece,
+        }
     }
 
     /// The next bytes, at most so many; none at the end.
     pub(super) async fn read(&mut self, bytes_max: usize) -> Result<Bytes, BlobError> {
         while self.piece.is_empty() {
-            match self.source.next().await? {
+            match self.source.next(self.blocking).await? {
                 Some(piece) => self.piece = piece,
                 None => return Ok(Bytes::new()),
             }
@@ -82,15 +90,15 @@ impl Reader {
 }
 
 impl Source {
-    async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+    async fn next(&mut self, blocking: Blocking) -> Result<Option<Bytes>, BlobError> {
         match self {
             Self::Stream(stream) => stream.next().await.transpose().map_err(failed),
             Self::File(_, range) if range.is_empty() => Ok(None),
             Self::File(file, range) => {
                 let end = range.end.min(range.start + FILE_PIECE_BYTES);
                 let (file, piece) = (Arc::clone(file), range.start..end);
-                let read = tokio::task::spawn_blocking(move || piece_of(&file, piece)).await;
-                let read = read.map_err(|lost| BlobError::Other(lost.to_string()))?;
+                let read = blocking.run(move || piece_of(&file, piece)).await;
+                let read = read.map_err(BlobError::Other)?;
                 range.start = end;
                 let failed = |error: io::Error| BlobError::Unavailable(error.to_string());
                 read.map(Some).map_err(failed)

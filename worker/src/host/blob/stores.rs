@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::BlobError;
 use super::connector::Connector;
+use crate::host::blocking::Blocking;
 use crate::host::limits::{BLOB_RETRIES_MAX, BLOB_RETRIES_TIMEOUT, STORES_MAX};
 use crate::host::recent::Recent;
 
@@ -45,6 +46,7 @@ impl fmt::Debug for AwsSettings {
 
 pub(in crate::host) struct Stores {
     aws: AwsSettings,
+    blocking: Blocking,
     files: Arc<LocalFileSystem>,
     /// The certificate authorities that the system trusts.
     roots: OnceCell<RootCertStore>,
@@ -53,18 +55,28 @@ pub(in crate::host) struct Stores {
 }
 
 impl Stores {
-    pub(in crate::host) fn new(aws: AwsSettings) -> Self {
+    /// In a simulation there is nothing but files.
+    pub(in crate::host) fn new(aws: AwsSettings, simulated: bool) -> Self {
         Self {
             aws,
+            blocking: Blocking { simulated },
             files: Arc::default(),
             roots: OnceCell::new(),
             recent: Recent::new(STORES_MAX),
         }
     }
 
+    pub(super) fn blocking(&self) -> Blocking {
+        self.blocking
+    }
+
     pub(super) async fn find(&self, url: &BlobUrl) -> Result<Arc<dyn ObjectStore>, BlobError> {
         if url.scheme() == "file" {
             return Ok(self.files.clone());
+        }
+        if self.blocking.simulated {
+            let why = format!("a simulation reaches no {}", url.root());
+            return Err(BlobError::Unavailable(why));
         }
         let place = self.recent.place(&url.root().to_owned());
         place.get_or_try_init(|| self.make(url)).await.cloned()
@@ -83,9 +95,9 @@ impl Stores {
     }
 
     async fn roots(&self) -> Result<RootCertStore, BlobError> {
-        let load = async || tokio::task::spawn_blocking(roots_of_system).await;
+        let load = async || self.blocking.run(roots_of_system).await;
         let roots = self.roots.get_or_try_init(load).await.cloned();
-        roots.map_err(|lost| BlobError::Other(lost.to_string()))
+        roots.map_err(BlobError::Other)
     }
 
     fn bucket(
@@ -144,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bucket_and_a_host_are_made_once() {
-        let stores = Stores::new(AwsSettings::default());
+        let stores = Stores::new(AwsSettings::default(), false);
         let find = async |url: &str| stores.find(&BlobUrl::parse(url).unwrap()).await.unwrap();
         for (one, other) in [
             ("http://host/a", "http://HOST:80/b"),

@@ -16,17 +16,17 @@ use super::{NativeEnd, NativeOperators, Stop, StopOnDrop};
 use crate::host::blob::{BlobError, BlobRange};
 use crate::host::error::OperatorFailure;
 use crate::host::limits::{ERROR_TEXT_BYTES_MAX, cut};
-use crate::host::remote::{RemoteCalls, remote_calls, serve};
+use crate::host::remote::{RemoteCalls, remote_calls, serve, serve_waiting};
 use crate::host::surroundings::Surroundings;
 use crate::host::task_log::TaskLog;
-use crate::host::{Ended, OperatorRequest, Task, UpdateError, bounded};
+use crate::host::{Ended, HostConfig, OperatorRequest, Task, UpdateError, bounded};
 
 /// Runs a task; holds `slot` as long as the operator's thread runs.
 pub(in crate::host) async fn run(
     operators: Arc<NativeOperators>,
     task: Task,
     slot: OwnedSemaphorePermit,
-    output_bytes_max: usize,
+    config: &HostConfig,
 ) -> Ended {
     let Task {
         request,
@@ -49,10 +49,16 @@ pub(in crate::host) async fn run(
         let failure = OperatorFailure::Host(format!("no thread for a native operator: {error}"));
         return (Err(failure), storage);
     }
-    let served = serve(calls, ended, storage.as_mut(), blobs);
+    let served = async {
+        if config.simulated {
+            serve_waiting(calls, ended, storage.as_mut(), blobs).await
+        } else {
+            serve(calls, ended, storage.as_mut(), blobs).await
+        }
+    };
     let lost = |_| NativeEnd::Host("the thread of a native operator is gone".to_owned());
     let result = match tokio::time::timeout_at(deadline.at, served).await {
-        Ok(result) => outcome(result.unwrap_or_else(lost), output_bytes_max),
+        Ok(result) => outcome(result.unwrap_or_else(lost), config.output_bytes_max),
         Err(_) => Err(deadline.exceeded()),
     };
     (result, storage)

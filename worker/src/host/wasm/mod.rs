@@ -2,13 +2,14 @@
 //! for reuse.
 //!
 //! - [`cache`], [`artifact`]: compiled components on disk. - [`prepared`]: a component that is ready, and its calls.
-//! - [`place`], [`threads`]: where a task runs. - [`state`], [`convert`]: what a component may call. - [`trap`]: how it
+//! - [`place`], [`threads`], [`paced`]: where a task runs, and how fast. - [`state`], [`convert`]: what a component may call. - [`trap`]: how it
 //!   fails, in words. - [`language`]: what it is written in.
 
 mod artifact;
 mod cache;
 mod convert;
 mod language;
+mod paced;
 mod place;
 mod prepared;
 mod state;
@@ -19,10 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinSet;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::blocking::Blocking;
 use super::error::OperatorFailure;
 use super::idle::Idle;
 use super::limits::{
@@ -34,7 +35,7 @@ use super::{Ended, Task};
 use cache::CodeCache;
 pub use cache::{CodeCacheUse, default_code_cache, user_cache};
 pub use language::language;
-use place::{Quickness, Running, Ticked, ended};
+use place::{Places, Quickness, Ticked};
 use prepared::{Instance, Prepared, TaskLimits};
 use state::{TaskParts, TaskState};
 use threads::OperatorThreads;
@@ -55,7 +56,8 @@ mod bindings {
 pub(super) struct WasmEngine {
     engine: Engine,
     cache: Arc<CodeCache>,
-    threads: Arc<OperatorThreads>,
+    places: Places,
+    blocking: Blocking,
     limits: TaskLimits,
     idle: Arc<Idle<Instance>>,
     /// Numbers the components.
@@ -78,20 +80,28 @@ pub(super) struct WasmOperators {
     info: ComponentInfo,
     prepared: Arc<Prepared>,
     quickness: Arc<Quickness>,
-    threads: Arc<OperatorThreads>,
+    places: Places,
 }
 
 impl WasmEngine {
     pub(super) fn start(config: &HostConfig) -> Result<Self, String> {
         let engine = Engine::new(&engine_config(config)).map_err(|error| format!("{error:#}"))?;
-        tick(&engine).map_err(|error| format!("no thread for the epoch: {error}"))?;
-        let threads = OperatorThreads::start();
-        let threads = threads.map_err(|error| format!("no threads for operators: {error}"))?;
+        let places = if config.simulated {
+            Places::Simulated
+        } else {
+            tick(&engine).map_err(|error| format!("no thread for the epoch: {error}"))?;
+            let threads = OperatorThreads::start();
+            let threads = threads.map_err(|error| format!("no threads for operators: {error}"))?;
+            Places::Threads(Arc::new(threads))
+        };
         let cache = CodeCache::open(&engine, config.code_cache.as_deref());
         Ok(Self {
             engine,
             cache: Arc::new(cache),
-            threads: Arc::new(threads),
+            places,
+            blocking: Blocking {
+                simulated: config.simulated,
+            },
             limits: TaskLimits {
                 memory_bytes_max: config.memory_bytes_max,
                 output_bytes_max: config.output_bytes_max,
@@ -100,6 +110,10 @@ impl WasmEngine {
             components: Arc::default(),
             loading: Arc::default(),
         })
+    }
+
+    pub(super) fn blocking(&self) -> Blocking {
+        self.blocking
     }
 
     pub(super) fn code_cache_use(&self) -> CodeCacheUse {
@@ -112,18 +126,19 @@ impl WasmEngine {
         let length = bytes.len();
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
         let prepared = move || (prepare(&engine, &cache, &bytes), language::of(&bytes));
-        let prepared = tokio::task::spawn_blocking(prepared).await;
-        let (instance, language) = prepared.map_err(|error| error.to_string())?;
+        let (instance, language) = self.blocking.run(prepared).await?;
         let prepared = Arc::new(Prepared {
             component: self.components.fetch_add(1, Ordering::Relaxed),
             instance: instance?,
             limits: self.limits,
             idle: self.idle.clone(),
+            simulated: matches!(self.places, Places::Simulated),
         });
-        let mut asked = JoinSet::new();
-        asked.spawn_on(prepared.clone().ask_for_classes(), self.threads.handle());
-        let classes = match tokio::time::timeout(CLASSES_TIMEOUT, asked.join_next()).await {
-            Ok(classes) => ended(classes)?,
+        let quickness = Arc::default();
+        let asked = prepared.clone().ask_for_classes();
+        let asked = self.places.run(asked, &quickness, Ticked::default());
+        let classes = match tokio::time::timeout(CLASSES_TIMEOUT, asked).await {
+            Ok(classes) => classes?,
             Err(_) => Err(format!(
                 "it did not name its classes within {CLASSES_TIMEOUT:?}"
             )),
@@ -135,8 +150,8 @@ impl WasmEngine {
                 language,
             },
             prepared,
-            quickness: Arc::default(),
-            threads: self.threads.clone(),
+            quickness,
+            places: self.places.clone(),
         })
     }
 }
@@ -165,10 +180,19 @@ pub fn engine_config(config: &HostConfig) -> Config {
     }
     let mut engine = Config::new();
     engine
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .epoch_interruption(true)
         .max_wasm_stack(STACK_BYTES_MAX)
         .async_stack_size(ASYNC_STACK_BYTES);
+    if config.simulated {
+        // Whatever a processor may do in one way or another is done in one way.
+        engine
+            .consume_fuel(true)
+            .cranelift_nan_canonicalization(true)
+            .relaxed_simd_deterministic(true);
+    } else {
+        engine
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+            .epoch_interruption(true);
+    }
     engine
 }
 
@@ -229,7 +253,7 @@ impl WasmOperators {
         let ticked = Ticked::default();
         let parts = TaskParts::new(&request, remote, ticked.clone());
         let called = self.prepared.clone().call(request, parts, slot);
-        let running = Running::new(called, &self.quickness, &self.threads, ticked);
+        let running = self.places.run(called, &self.quickness, ticked);
         let served = serve(calls, running, storage.as_mut(), blobs);
         let result = match tokio::time::timeout_at(deadline.at, served).await {
             Ok(result) => result.unwrap_or_else(|lost| Err(OperatorFailure::Host(lost))),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
+use super::paced::Paced;
 use super::threads::OperatorThreads;
 use crate::host::limits::{QUICK, QUICK_TASKS_MIN};
 
@@ -40,7 +41,7 @@ impl Quickness {
 }
 
 /// A task that is being run. Dropped, it ends at the next tick of the epoch.
-pub(super) struct Running<T> {
+struct Running<T> {
     place: Place<T>,
     threads: Arc<OperatorThreads>,
     ticked: Ticked,
@@ -51,8 +52,31 @@ enum Place<T> {
     There(JoinSet<T>),
 }
 
+/// Where the tasks of an engine run.
+#[derive(Clone)]
+pub(super) enum Places {
+    Threads(Arc<OperatorThreads>),
+    /// In a simulation's one thread, where computing takes virtual time.
+    Simulated,
+}
+
+impl Places {
+    /// Runs a task to its end; the error says how it was lost.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+        quickness: &Arc<Quickness>,
+        ticked: Ticked,
+    ) -> Result<T, String> {
+        match self {
+            Self::Threads(threads) => Running::new(task, quickness, threads, ticked).await,
+            Self::Simulated => Ok(Paced::new(task).await),
+        }
+    }
+}
+
 impl<T: Send + 'static> Running<T> {
-    pub(super) fn new(
+    fn new(
         task: impl Future<Output = T> + Send + 'static,
         quickness: &Arc<Quickness>,
         threads: &Arc<OperatorThreads>,
@@ -107,7 +131,7 @@ impl<T: Send + 'static> Future for Running<T> {
 }
 
 /// What came of the one task of a set, which was not aborted.
-pub(super) fn ended<T>(joined: Option<Result<T, tokio::task::JoinError>>) -> Result<T, String> {
+fn ended<T>(joined: Option<Result<T, tokio::task::JoinError>>) -> Result<T, String> {
     match joined {
         Some(Ok(result)) => Ok(result),
         Some(Err(error)) => Err(format!("an operator's task was lost: {error}")),

@@ -13,7 +13,7 @@ use super::bindings::marionette::operator::{blob, clock, logging, random, storag
 use super::place::Ticked;
 use crate::host::OperatorRequest;
 use crate::host::blob::BlobRange;
-use crate::host::limits::TABLE_ELEMENTS_MAX;
+use crate::host::limits::{FUEL_TICK_TAKES, HOST_CALLS_TICK, TABLE_ELEMENTS_MAX};
 use crate::host::remote::RemoteCalls;
 use crate::host::surroundings::Surroundings;
 use crate::host::task_log::TaskLog;
@@ -34,6 +34,8 @@ pub(super) struct TaskParts {
     pub log: TaskLog,
     /// Whether the task has not ended by a tick of the epoch.
     pub ticked: Ticked,
+    /// In a simulation: how many calls were answered here. They take time, too.
+    pub answered: Option<u32>,
 }
 
 impl TaskParts {
@@ -43,7 +45,19 @@ impl TaskParts {
             surroundings: Surroundings::new(request),
             log: TaskLog::new(request),
             ticked,
+            answered: None,
         }
+    }
+
+    /// At each call that no session answers.
+    async fn answer_here(&mut self) -> &mut Self {
+        if let Some(answered) = &mut self.answered {
+            *answered = answered.wrapping_add(1);
+            if answered.is_multiple_of(HOST_CALLS_TICK) {
+                tokio::time::sleep(FUEL_TICK_TAKES).await;
+            }
+        }
+        self
     }
 }
 
@@ -222,17 +236,18 @@ impl blob::HostReader for TaskState {
 
 impl clock::Host for TaskState {
     async fn now(&mut self) -> u64 {
-        self.task.surroundings.now()
+        self.task.answer_here().await.surroundings.now()
     }
 }
 
 impl random::Host for TaskState {
     async fn number(&mut self) -> u64 {
-        self.task.surroundings.random()
+        self.task.answer_here().await.surroundings.random()
     }
 
     async fn bytes(&mut self, count: u32) -> Vec<u8> {
-        self.task.surroundings.random_bytes(count)
+        let task = self.task.answer_here().await;
+        task.surroundings.random_bytes(count)
     }
 }
 
@@ -244,6 +259,6 @@ impl logging::Host for TaskState {
             wit::Level::Warn => Level::Warn,
             wit::Level::Error => Level::Error,
         };
-        self.task.log.line(level, message);
+        self.task.answer_here().await.log.line(level, message);
     }
 }

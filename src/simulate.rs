@@ -1,0 +1,151 @@
+//! Runs a script in a simulation, or in many.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::stderr;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use common::chance::Chance;
+use common::fabric::{EventLog, FabricHandle, LocalFabric, Profile, Simulation, World, timeout};
+use pcs::{MakeNode, NodeTask};
+use puppetmaster::outcome::Outcome;
+use puppetmaster::output::Output;
+use puppetmaster::{Config, Source, Surroundings};
+use storage::SimDisk;
+use tokio::sync::mpsc;
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::nodes::{Machine, Node};
+use crate::puppets;
+use crate::terminal::is_coloured;
+
+/// Where simulated nodes keep their records: their disks have no other directory.
+const SIMULATED_DATA: &str = "/data";
+
+pub fn run(arguments: &cli::Simulate) -> Result<ExitCode, Failure> {
+    let output = Output::standard(puppets::format(arguments.output), is_coloured(&stderr()));
+    let ended = simulate(arguments, arguments.seed, output)?;
+    Ok(ExitCode::from(ended.outcome.exit_code()))
+}
+
+/// What a simulation has come to.
+struct Ended {
+    outcome: Outcome,
+    simulated_ms: u64,
+    /// Of all events.
+    hash: u64,
+}
+
+fn simulate(arguments: &cli::Simulate, seed: u64, output: Output) -> Result<Ended, Failure> {
+    let log = match &arguments.log {
+        Some(path) => {
+            let cannot = |error| Failure::other(format!("--log {}: {error}", path.display()));
+            EventLog::to(File::create(path).map_err(cannot)?)
+        }
+        None => EventLog::default(),
+    };
+    let simulation = Simulation::new(seed, log);
+    let world = simulation.world();
+    let until = arguments.until;
+    let ran = simulation.run(async {
+        let fabric: FabricHandle = Arc::new(simulation.fabric().clone());
+        let surroundings = surroundings(&simulation, output.clone());
+        let running = puppetmaster::run(config(arguments), surroundings);
+        let ended = timeout(&*fabric, until, running).await;
+        if ended.is_none() {
+            output.message(format!(
+                "error: the script has not ended within {until:?} of virtual time"
+            ));
+        }
+        (ended.unwrap_or(Outcome::Failed), world.now_ms())
+    });
+    let failed = |error: std::io::Error| Failure::other(format!("the simulation: {error}"));
+    let (outcome, simulated_ms) = ran.map_err(failed)?;
+    Ok(Ended {
+        outcome,
+        simulated_ms,
+        hash: world.end_log().map_err(failed)?,
+    })
+}
+
+fn config(arguments: &cli::Simulate) -> Config {
+    let has_disks = arguments.data || arguments.faults != Profile::None;
+    Config {
+        source: Source::File(arguments.script.clone()),
+        step: false,
+        keep: false,
+        pcs: Vec::new(),
+        connect: Vec::new(),
+        data: has_disks.then(|| SIMULATED_DATA.into()),
+        faults: arguments.faults,
+    }
+}
+
+fn surroundings(simulation: &Simulation, output: Output) -> Surroundings {
+    let fabric: FabricHandle = Arc::new(simulation.fabric().clone());
+    let make = make_node(simulation);
+    // Nobody interrupts: Ctrl-C ends the process.
+    let (_, interrupts) = mpsc::channel(1);
+    Surroundings {
+        start_pcs: puppets::start_pcs(&fabric, move |listen| {
+            Ok(pcs::Config::one_process(listen, Arc::clone(&make)))
+        }),
+        interrupts,
+        output,
+        fabric,
+    }
+}
+
+/// Each node has a machine of its own, whose disk outlives it.
+fn make_node(simulation: &Simulation) -> MakeNode {
+    let (local, world) = (simulation.fabric().clone(), simulation.world().clone());
+    let disks: Mutex<BTreeMap<String, SimDisk>> = Mutex::default();
+    Arc::new(move |order: pcs::Order| {
+        let mut disks = disks.lock().unwrap_or_else(PoisonError::into_inner);
+        let disk = disks.entry(order.name.clone()).or_default().clone();
+        node_task(order, &local, &world, disk)
+    })
+}
+
+fn node_task(order: pcs::Order, local: &LocalFabric, world: &World, disk: SimDisk) -> NodeTask {
+    let end = local.another_end(&order.name);
+    let life = end.life().clone();
+    let running = Running {
+        disk: disk.clone(),
+        world: world.clone(),
+        has_ended: false,
+    };
+    let run = async move {
+        // As a whole: it is dropped with the node.
+        let mut running = running;
+        let node = Node::parse(order.role, order.arguments)?;
+        let machine = Machine::Simulated(disk);
+        let ended = node
+            .run(machine, Arc::new(end), order.shutdown, order.on_ready)
+            .await;
+        running.has_ended = true;
+        ended.map_err(|failure| failure.message().to_owned())
+    };
+    NodeTask {
+        life,
+        run: Box::pin(run),
+    }
+}
+
+/// A node that has not ended by itself when this is dropped has taken its machine down with it.
+struct Running {
+    disk: SimDisk,
+    world: World,
+    has_ended: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let mut chance = Chance::new(self.world.random());
+            self.disk.crash(&mut |below| chance.below(below));
+        }
+    }
+}
