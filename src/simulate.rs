@@ -1,10 +1,13 @@
-//! Runs a script in a simulation, or in many.
+//! Runs a script in a simulation. - `many`: for each of many seeds.
+
+mod many;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::stderr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use common::chance::Chance;
 use common::fabric::{EventLog, FabricHandle, LocalFabric, Profile, Simulation, World, timeout};
@@ -25,8 +28,18 @@ use crate::terminal::is_coloured;
 const SIMULATED_DATA: &str = "/data";
 
 pub fn run(arguments: &cli::Simulate) -> Result<ExitCode, Failure> {
+    if let Some(seeds) = &arguments.seeds {
+        return many::run(arguments, seeds);
+    }
     let output = Output::standard(puppets::format(arguments.output), is_coloured(&stderr()));
-    let ended = simulate(arguments, arguments.seed, output)?;
+    let (seed, started) = (arguments.seed, Instant::now());
+    let ended = simulate(arguments, seed, output.clone())?;
+    output.message(format!(
+        "seed {seed}: {} ms simulated in {} ms, events {:016x}",
+        ended.simulated_ms,
+        started.elapsed().as_millis(),
+        ended.hash
+    ));
     Ok(ExitCode::from(ended.outcome.exit_code()))
 }
 

@@ -301,12 +301,6 @@ async fn chaos() {
     check(&cluster, outcomes).await;
 }
 
-fn deploy(scheduler_url: &str) {
-    let component = concat!(env!("CARGO_MANIFEST_DIR"), "/operators/tally/tally.wasm");
-    let deployed = Marionette::start(&["deploy", component, "--connect", scheduler_url]).finish();
-    assert!(deployed.status.success(), "{deployed:?}");
-}
-
 /// The outcomes of all runs, by their numbers.
 async fn clients(
     schedulers: Schedulers,

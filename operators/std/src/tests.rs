@@ -417,3 +417,17 @@ fn what_is_collected_is_sorted_by_key() {
     let plain = vec![Item::from("2"), Item::from("1")];
     assert_eq!(stage("Collect", plain.clone(), &[], &mut host), Ok(plain));
 }
+
+#[test]
+fn runs_are_counted_and_entered() {
+    let mut host = MemoryHost::default();
+    for sum in ["1", "2"] {
+        assert_eq!(run("Tally", "n", &[], &mut host), Ok(sum.to_owned()));
+    }
+    assert_eq!(host.text("n"), Some("2"));
+    let log = host.text("n/log").unwrap();
+    assert_eq!(log.split_whitespace().count(), 2, "{log}");
+    let mut host = MemoryHost::with_records(&[("n", "x")]);
+    let error = run("Tally", "n", &[], &mut host).unwrap_err();
+    assert!(error.to_string().contains("not an integer"), "{error}");
+}

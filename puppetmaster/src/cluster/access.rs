@@ -97,7 +97,7 @@ impl Cluster {
         let patience = self.settings().patience();
         let settled = self.wait_for(patience, |state| match state.nodes.get(name) {
             None => Some(Err(Failure::new(format!("there is no node `{name}`")))),
-            Some(node) if node.phase == Phase::Starting => None,
+            Some(node) if node.phase == Phase::Starting || node.returns => None,
             Some(node) => Some(Ok(node.clone())),
         });
         settled

@@ -108,8 +108,8 @@ impl Cluster {
 
     /// A node whose process was reaped, and that copies everything should it start again.
     pub fn comes_back_empty(&self, name: &str) -> bool {
-        let is_down = |node: Node| matches!(node.phase, Phase::Down(_) | Phase::Failed(_));
-        self.data.is_none() && self.node(name).is_some_and(is_down)
+        let is_dead = |node: Node| matches!(node.phase, Phase::Down(_) | Phase::Failed(_));
+        self.data.is_none() && self.node(name).is_some_and(is_dead)
     }
 }
 

@@ -75,7 +75,7 @@ impl Cluster {
 
     fn lost(self: &Arc<Self>, name: &str, why: &str) {
         self.change(|state| state.outcome = state.outcome.and(Outcome::NodeLost));
-        let Some(dead) = self.note_down(name, why) else {
+        let Some(dead) = self.note_down(name, why, false) else {
             return;
         };
         self.output.say(&Event::NodeLost {

@@ -27,6 +27,11 @@ impl Cluster {
     /// Starts a node again; returns at once.
     pub async fn start(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
         self.settled(name).await?;
+        self.restart(name)
+    }
+
+    /// The same for a node that is not starting.
+    pub(super) fn restart(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
         let refused = self.change(|state| {
             let node = state.nodes.get_mut(name)?;
             if node.is_ready() {
@@ -37,6 +42,7 @@ impl Cluster {
             node.previous_pid = node.pid.take();
             node.incarnation = 0;
             node.frozen = false;
+            node.returns = false;
             if node.role == Role::Scheduler {
                 // A new scheduler knows nobody.
                 state
@@ -55,9 +61,14 @@ impl Cluster {
 
     /// Kills a node at once, without a goodbye.
     pub async fn crash(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
+        self.kill(name, false).await
+    }
+
+    /// `returns`: it is started again soon, and who needs it waits for it.
+    pub(super) async fn kill(self: &Arc<Self>, name: &str, returns: bool) -> Result<(), Failure> {
         let (client, request) = self.running(name).await?;
         client.kill(&request).await?;
-        self.ended(name, "was crashed").await;
+        self.ended(name, "was crashed", returns).await;
         Ok(())
     }
 
@@ -65,7 +76,7 @@ impl Cluster {
     pub async fn stop(self: &Arc<Self>, name: &str) -> Result<(), Failure> {
         let (client, request) = self.running(name).await?;
         client.stop(&request).await?;
-        self.ended(name, "was stopped").await;
+        self.ended(name, "was stopped", false).await;
         Ok(())
     }
 
@@ -151,16 +162,17 @@ impl Cluster {
     }
 
     /// A node's process was reaped because we asked for it.
-    async fn ended(self: &Arc<Self>, name: &str, why: &str) {
-        if let Some(dead) = self.note_down(name, why) {
+    async fn ended(self: &Arc<Self>, name: &str, why: &str, returns: bool) {
+        if let Some(dead) = self.note_down(name, why, returns) {
             self.certify_death(name, &dead).await;
         }
     }
 
     /// The node as it was when it died.
-    pub(super) fn note_down(&self, name: &str, why: &str) -> Option<Node> {
+    pub(super) fn note_down(&self, name: &str, why: &str, returns: bool) -> Option<Node> {
         self.change(|state| {
             let node = state.nodes.get_mut(name)?;
+            node.returns = returns;
             node.phase = Phase::Down(why.to_owned());
             Some(node.clone())
         })

@@ -50,8 +50,12 @@ impl Nemesis {
         drop(self.at_work);
         self.cluster.fabric.set_weather(Profile::None);
         let left = std::mem::take(&mut *lock(&self.done));
-        for disturbance in left.into_values() {
-            self.cluster.undo(&disturbance).await?;
+        // Whoever is told of links must be there.
+        let (crashes, others): (Vec<_>, Vec<_>) = left
+            .into_values()
+            .partition(|disturbance| matches!(disturbance, Disturbance::Crash(_)));
+        for disturbance in crashes.iter().chain(&others) {
+            self.cluster.undo(disturbance).await?;
         }
         Ok(())
     }
@@ -123,7 +127,7 @@ impl Cluster {
 
     async fn disturb(self: &Arc<Self>, disturbance: &Disturbance) -> Result<(), Failure> {
         match disturbance {
-            Disturbance::Crash(node) => self.crash(node).await,
+            Disturbance::Crash(node) => self.kill(node, true).await,
             Disturbance::Freeze(node) => self.freeze(node).await,
             Disturbance::Links(links) => {
                 self.set_faults_of_links(
@@ -143,7 +147,7 @@ impl Cluster {
                 if is_up {
                     Ok(())
                 } else {
-                    self.start(node).await
+                    self.restart(node)
                 }
             }
             Disturbance::Freeze(node) => self.unfreeze(node).await,

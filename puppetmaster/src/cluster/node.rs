@@ -42,6 +42,8 @@ pub struct Node {
     pub incarnation: u64,
     /// Its process was stopped where it was, by `freeze`.
     pub frozen: bool,
+    /// It is down by chance, and is started again soon: who needs it waits for it.
+    pub returns: bool,
 }
 
 impl Node {
@@ -57,6 +59,7 @@ impl Node {
             previous_pid: None,
             incarnation: 0,
             frozen: false,
+            returns: false,
         }
     }
 
@@ -73,11 +76,17 @@ impl Node {
             previous_pid: None,
             incarnation: 0,
             frozen: false,
+            returns: false,
         }
     }
 
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Gone for good, as far as is known.
+    pub fn is_down(&self) -> bool {
+        matches!(self.phase, Phase::Down(_) | Phase::Failed(_)) && !self.returns
     }
 
     /// Ready, and not frozen: it hears what it is told.

@@ -1,7 +1,7 @@
 //! Submits runs, follows each to its outcome, and says the outcome once, when it comes (those of a load are told together).
 
 use super::seen::Seen;
-use crate::cluster::{CALL_MAX, Cluster, Node, POLL_INTERVAL, Phase};
+use crate::cluster::{CALL_MAX, Cluster, Node, POLL_INTERVAL};
 use crate::language::{Role, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
@@ -257,9 +257,8 @@ impl Runs {
     }
 
     fn schedulers_are_down(&self) -> bool {
-        let is_down = |node: &Node| matches!(node.phase, Phase::Down(_) | Phase::Failed(_));
-        let schedulers = self.cluster.schedulers();
-        schedulers.iter().all(|(_, node)| is_down(node))
+                let schedulers = self.cluster.schedulers();
+        schedulers.iter().all(|(_, node)| node.is_down())
     }
 }
 

@@ -1,0 +1,122 @@
+//! One simulation for each of many seeds, until one fails.
+
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use puppetmaster::outcome::Outcome;
+use puppetmaster::output::{Format, Output};
+
+use super::{Ended, simulate};
+use crate::cli;
+use crate::failure::Failure;
+
+/// Of what a simulation that has failed said, the end is shown.
+const LINES_SHOWN: usize = 60;
+
+/// What all simulations work on.
+struct Search<'a> {
+    arguments: &'a cli::Simulate,
+    seeds: &'a Range<u64>,
+    next: AtomicU64,
+    is_over: AtomicBool,
+    simulated_ms: AtomicU64,
+    done: AtomicU64,
+    /// The lowest seed that failed, how, and what was said.
+    failed: Mutex<Option<(u64, Outcome, Vec<String>)>>,
+    bar: ProgressBar,
+}
+
+pub fn run(arguments: &cli::Simulate, seeds: &Range<u64>) -> Result<ExitCode, Failure> {
+    let search = Search {
+        arguments,
+        seeds,
+        next: AtomicU64::new(seeds.start),
+        is_over: AtomicBool::new(false),
+        simulated_ms: AtomicU64::new(0),
+        done: AtomicU64::new(0),
+        failed: Mutex::default(),
+        bar: bar(seeds.end - seeds.start),
+    };
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..arguments.jobs)
+            .map(|_| scope.spawn(|| search.work()))
+            .collect();
+        let lost = |_| Failure::other("a simulation has panicked".to_owned());
+        jobs.into_iter()
+            .try_for_each(|job| job.join().map_err(lost)?)
+    })?;
+    search.bar.finish_and_clear();
+    let failed = search.failed.lock().unwrap_or_else(PoisonError::into_inner);
+    let simulated = search.simulated_ms.load(Ordering::Relaxed) / 1_000;
+    let rate = simulated as f64 / started.elapsed().as_secs_f64();
+    let done = search.done.load(Ordering::Relaxed);
+    println!("{done} seeds, {simulated} s simulated at {rate:.0} s a second");
+    match &*failed {
+        None => Ok(ExitCode::SUCCESS),
+        Some((seed, outcome, said)) => {
+            for line in said.iter().skip(said.len().saturating_sub(LINES_SHOWN)) {
+                eprintln!("{line}");
+            }
+            println!("seed {seed} failed; again: {}", again(arguments, *seed));
+            Ok(ExitCode::from(outcome.exit_code()))
+        }
+    }
+}
+
+fn bar(seeds: u64) -> ProgressBar {
+    let bar = ProgressBar::new(seeds);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The command line that repeats one seed.
+fn again(arguments: &cli::Simulate, seed: u64) -> String {
+    let script = common::diagnostic::quoted(&arguments.script.display().to_string());
+    let data = if arguments.data { " --data" } else { "" };
+    let faults = arguments.faults;
+    format!("marionette simulate {script} --seed {seed} --faults {faults}{data}")
+}
+
+impl Search<'_> {
+    fn work(&self) -> Result<(), Failure> {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if !self.seeds.contains(&seed) {
+                return Ok(());
+            }
+            let said = Arc::new(Mutex::new(Vec::new()));
+            let saying = Arc::clone(&said);
+            let sink = move |_, text: &str| {
+                let mut said = saying.lock().unwrap_or_else(PoisonError::into_inner);
+                said.push(text.to_owned());
+            };
+            let output = Output::new(Format::Text, false, Arc::new(sink));
+            let ended = simulate(self.arguments, seed, output)?;
+            self.note(seed, &ended, &said);
+        }
+        Ok(())
+    }
+
+    fn note(&self, seed: u64, ended: &Ended, said: &Mutex<Vec<String>>) {
+        self.simulated_ms
+            .fetch_add(ended.simulated_ms, Ordering::Relaxed);
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.bar.inc(1);
+        if ended.outcome == Outcome::Well {
+            return;
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        let said = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.as_ref().is_none_or(|(lowest, ..)| seed < *lowest) {
+            *failed = Some((seed, ended.outcome, said));
+        }
+    }
+}
