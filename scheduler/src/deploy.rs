@@ -145,20 +145,22 @@ impl Deployer {
         };
         let route = client.within(STORAGE_MS);
         let changed = client.change_catalog(&mut open.origin, route, noting).await;
-        if let Err(Some(Detail::Fenced(higher))) = changed.as_ref().map_err(|error| error.detail) {
+        if let Err(status) = &changed
+            && let Some(Detail::Fenced(higher)) = status.detail
+        {
             ledger.term.end(higher);
         }
         let catalog = changed?;
-        let leads = self.standing.leading();
-        if leads.is_ok_and(|leading| leading.ballot == ledger.term.ballot) {
-            self.publish(&catalog).await.map_err(made)?;
-        } else {
+        let ballot = self.standing.leading().map(|leading| leading.ballot);
+        if ballot != Ok(ledger.term.ballot) {
             // Whoever has begun to lead has read it.
             return Ok(catalog);
         }
+        let published = self.publish(&catalog).await;
+        published.map_err(|status| made(&status))?;
         let kept = catalog::components(&catalog);
         let pinned = self.server.inspect(|core, _| core.pinned()).await;
-        let pinned = pinned.map_err(made)?;
+        let pinned = pinned.map_err(|status| made(&status))?;
         for hash in before.difference(&kept) {
             if pinned.contains_key(hash) {
                 continue;
@@ -223,7 +225,7 @@ impl Deployer {
 }
 
 /// The catalog is changed, whatever came after that.
-fn made(status: Status) -> Status {
+fn made(status: &Status) -> Status {
     Status::timeout(format!("the catalog of operators is changed, but {status}"))
 }
 

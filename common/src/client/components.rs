@@ -28,7 +28,7 @@ const CATALOG_BYTES_MAX: usize = 1 << 20;
 /// Numbers the writes of one deployment, under an origin that nobody else has.
 #[derive(Debug)]
 pub struct Origin {
-    origin: String,
+    path: String,
     writes: u64,
     /// Absent: whoever leads may be another one when they are made.
     leader: Option<TaskMark>,
@@ -38,7 +38,7 @@ impl Origin {
     /// `who` is unique among all callers of all times: it holds an incarnation.
     pub fn new(who: String) -> Self {
         Self {
-            origin: who,
+            path: who,
             writes: 0,
             leader: None,
         }
@@ -59,7 +59,7 @@ impl Origin {
     fn next(&mut self) -> UpdateId {
         self.writes += 1;
         UpdateId {
-            origin: self.origin.clone(),
+            origin: self.path.clone(),
             sequence: self.writes,
         }
     }
