@@ -7,6 +7,7 @@ mod fake;
 
 use common::fabric::{Address, Profile, Router};
 use common::proto::{RecordCopies, RecordCopy, RunReport, RunState};
+use common::status::Kind;
 use common::types::{CommitMode, Ring};
 use expect_test::{Expect, expect};
 use fake::{Toys, config};
@@ -415,6 +416,27 @@ async fn a_run_that_the_scheduler_cannot_take_yet_is_submitted_again() {
         run 1 completed: busy
     "]],
     );
+}
+
+#[tokio::test]
+async fn when_another_scheduler_begins_to_lead_it_is_asked_for_what_the_one_before_did_not_tell() {
+    for command in ["trace 1", "why 1", "cancel 1"] {
+        for kind in [Kind::Unavailable, Kind::Timeout] {
+            let toys = Toys::new();
+            toys.world.lock().unwrap().will_not_lead = Some(kind);
+            let script = format!(
+                "scheduler sc2 http://localhost:4003\n{CLUSTER}client endless app\n{command}\n"
+            );
+            // Nobody cancels it a second time.
+            let script = match command {
+                "cancel 1" => script,
+                _ => format!("{script}cancel 1\n"),
+            };
+            let ran = run_with(toys, &script, |_| {}).await;
+            assert_eq!(ran.outcome, Outcome::Well, "{command}: {}", ran.messages());
+            assert_eq!(ran.toys.world.lock().unwrap().will_not_lead, None);
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,21 +3,25 @@
 //! Promises: when a call has returned, runs submitted from then on use what it says; before, none does. By then the workers
 //! are ready for it, unless one takes longer than [`WARM_UP_MAX`] or cannot: so no run meets a cold one, neither the first
 //! run after a deployment nor those that are submitted meanwhile. The catalog that the machine has is one that the storage
-//! had; a scheduler does not lead before it has read the first one ([`crate::leadership`]).
+//! had; a scheduler does not lead before it has read the first one ([`crate::leadership`]), as an update of its term: from
+//! then on no earlier leader changes it. What is answered as an error with [`Kind::Timeout`] may be done, or not; to deploy
+//! the same component again does nothing more.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::client::StorageClient;
 use common::client::components::Origin;
 use common::fabric::{Duration, FabricHandle};
 use common::node::Identity;
 use common::proto::{Catalog, Deployment, PrepareResponse, worker};
-use common::status::{Kind, Status};
-use common::types::{ComponentHash, LeaderOrigin, WorkerAddress};
+use common::status::{Detail, Kind, Status};
+use common::types::{ComponentHash, WorkerAddress};
 
 use crate::catalog;
 use crate::convert;
 use crate::core::{Core, Input};
+use crate::records::Ledger;
 use crate::server::{PREPARE_TIMEOUT, ServerHandle};
 use crate::standing::{Leading, StandingWatch};
 
@@ -37,6 +41,8 @@ pub struct Deployer {
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     standing: StandingWatch,
+    /// Of the last term in which this scheduler led.
+    ledger: Mutex<Option<Ledger>>,
 }
 
 impl Deployer {
@@ -52,18 +58,31 @@ impl Deployer {
             server,
             changing: tokio::sync::Mutex::default(),
             standing,
+            ledger: Mutex::default(),
         }
     }
 
-    /// Reads the catalog, for runs submitted from now on.
+    /// Reads the catalog, for runs submitted from now on; what the term of this ledger begins with.
     pub async fn load_catalog(
         &self,
         client: &StorageClient,
+        ledger: &Ledger,
         patience_ms: u64,
     ) -> Result<(), Status> {
         let route = client.within(patience_ms);
-        let catalog = client.catalog(&mut self.origin(), route).await?;
+        let catalog = if ledger.is_slow {
+            client.catalog(&mut self.origin(), route).await?
+        } else {
+            // A new version: a change of an earlier leader that comes to light later compares with the one before.
+            let origin = &mut ledger.open().origin;
+            client.change_catalog(origin, route, |_| Ok(())).await?
+        };
+        *self.ledger() = Some(ledger.clone());
         self.publish(&catalog).await
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Option<Ledger>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn leads(&self) -> Result<Leading, Status> {
@@ -115,28 +134,39 @@ impl Deployer {
         mut change: impl FnMut(&mut Catalog) -> Result<(), Status> + Send,
     ) -> Result<Catalog, Status> {
         let client = self.storage().await?;
-        let ballot = self.leads().await?.ballot;
-        let mut origin = self.origin();
+        self.leads().await?;
+        let ledger = self.ledger().clone();
+        let ledger = ledger.ok_or_else(|| Status::unavailable("this scheduler has never led"))?;
+        let mut open = ledger.open();
         let mut before = BTreeSet::new();
         let noting = |catalog: &mut Catalog| {
             before = catalog::components(catalog);
             change(catalog)
         };
-        let catalog = client
-            .change_catalog(&mut origin, client.within(STORAGE_MS), noting)
-            .await?;
-        // Whoever begins to lead after this reads what was changed.
-        client
-            .fence(LeaderOrigin::STILL, ballot, client.within(STORAGE_MS))
-            .await?;
-        self.publish(&catalog).await?;
+        let route = client.within(STORAGE_MS);
+        let changed = client.change_catalog(&mut open.origin, route, noting).await;
+        if let Err(status) = &changed
+            && let Some(Detail::Fenced(higher)) = status.detail
+        {
+            ledger.term.end(higher);
+        }
+        let catalog = changed?;
+        let ballot = self.standing.leading().map(|leading| leading.ballot);
+        if ballot != Ok(ledger.term.ballot) {
+            // Whoever has begun to lead has read it.
+            return Ok(catalog);
+        }
+        let published = self.publish(&catalog).await;
+        published.map_err(|status| made(&status))?;
         let kept = catalog::components(&catalog);
-        let pinned = self.server.inspect(|core, _| core.pinned()).await?;
+        let pinned = self.server.inspect(|core, _| core.pinned()).await;
+        let pinned = pinned.map_err(|status| made(&status))?;
         for hash in before.difference(&kept) {
             if pinned.contains_key(hash) {
                 continue;
             }
-            let removed = client.remove_component(*hash, &mut origin, client.within(STORAGE_MS));
+            let removed =
+                client.remove_component(*hash, &mut open.origin, client.within(STORAGE_MS));
             if let Err(status) = removed.await {
                 tracing::warn!(component = ?hash, %status, "a component that nobody needs stays in the storage");
             }
@@ -192,6 +222,11 @@ impl Deployer {
         let incarnation = self.fabric.incarnation();
         Origin::new(format!("deploy/{}/{incarnation:016x}", self.identity.name))
     }
+}
+
+/// The catalog is changed, whatever came after that.
+fn made(status: &Status) -> Status {
+    Status::timeout(format!("the catalog of operators is changed, but {status}"))
 }
 
 fn idle_first(core: &Core, _: u64) -> Vec<WorkerAddress> {

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::core::lease::{LEASE_MS, RENEW_MS, WATCH_MS, Watch, ballot_above};
 use crate::deploy::Deployer;
-use crate::records::{self, Found, RunStore};
+use crate::records::{self, Found, Ledger, RunStore};
 use crate::server::{Event, ServerHandle};
 use crate::service::Service;
 use crate::standing::{Leader, Leading, Standing, StandingWatch};
@@ -141,7 +141,7 @@ impl Leadership {
             .ok_or_else(|| Status::internal("there are no more ballots"))?;
         let (store, found) = self.recover(client.clone(), ballot).await?;
         candidacy.has_tried = true;
-        self.load_catalog(&client, store.ledger.is_slow).await?;
+        self.load_catalog(&client, &store.ledger).await?;
         let term = store.ledger.term.clone();
         let higher = tokio::select! {
             led = self.lead(store, found) => return led,
@@ -187,18 +187,23 @@ impl Leadership {
     }
 
     /// A replica that does not answer is asked last the next time.
-    async fn load_catalog(&self, client: &StorageClient, is_slow: bool) -> Result<(), Status> {
-        let tries = if is_slow {
+    async fn load_catalog(&self, client: &StorageClient, ledger: &Ledger) -> Result<(), Status> {
+        let tries = if ledger.is_slow {
             0
         } else {
             client.ring().nodes.len()
         };
         for _ in 0..tries {
-            if self.deployer.load_catalog(client, FIRST_MS).await.is_ok() {
+            if self
+                .deployer
+                .load_catalog(client, ledger, FIRST_MS)
+                .await
+                .is_ok()
+            {
                 return Ok(());
             }
         }
-        self.deployer.load_catalog(client, STORAGE_MS).await
+        self.deployer.load_catalog(client, ledger, STORAGE_MS).await
     }
 
     /// Takes the lease, leads, and renews it for ever.

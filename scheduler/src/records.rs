@@ -23,7 +23,7 @@ use prost::Message;
 use crate::core::{Recovered, Run, RunNumber};
 use crate::term::Term;
 
-use ledger::Ledger;
+pub use ledger::Ledger;
 
 /// How long the storage may take to tell what was kept.
 const STORAGE_MS: u64 = 10_000;

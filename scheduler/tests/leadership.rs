@@ -10,9 +10,9 @@ use bytes::Bytes;
 use common::fabric::{
     Address, BoxFuture, Fabric, FabricHandle, LocalFabric, Router, Serving, Task,
 };
-use common::proto::{self, Empty, RunState, scheduler};
+use common::proto::{self, Empty, RunState, scheduler, worker};
 use common::status::{Kind, Status};
-use common::types::{CommitMode, Ring};
+use common::types::{CommitMode, ComponentHash, Ring};
 use tokio::sync::oneshot;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -24,6 +24,10 @@ const LEASE: Duration = Duration::from_millis(5_100);
 struct Flaky {
     inner: LocalFabric,
     is_cut: Arc<AtomicBool>,
+    /// Comparisons do not reach the storage.
+    loses_updates: Arc<AtomicBool>,
+    /// Comparisons are made, and nobody tells.
+    loses_outcomes: Arc<AtomicBool>,
     silent: Option<Address>,
 }
 
@@ -44,7 +48,20 @@ impl Fabric for Flaky {
                 Err(Status::timeout("it says nothing"))
             });
         }
-        self.inner.call(to, method, body, timeout)
+        let answer = self.inner.call(to, method, body, timeout);
+        if !method.ends_with("UpdateIf") {
+            return answer;
+        }
+        if self.loses_updates.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(Status::unavailable("lost")) });
+        }
+        if self.loses_outcomes.load(Ordering::Relaxed) {
+            return Box::pin(async {
+                drop(answer.await);
+                Err(Status::timeout("lost"))
+            });
+        }
+        answer
     }
 
     fn send(
@@ -66,9 +83,42 @@ fn address(port: u16) -> Address {
     Address::parse(&format!("127.0.0.1:{port}")).unwrap()
 }
 
+fn component(text: &str) -> Bytes {
+    ComponentHash::of(text.as_bytes()).bytes().to_vec().into()
+}
+
 fn ring() -> Ring {
     let nodes = (1..=3).map(|number| (format!("s{number}"), address(3000 + number)));
     Ring::new(nodes.collect(), None, CommitMode::Majority, 10).unwrap()
+}
+
+/// A worker that finds the class Mine in every component.
+struct Played;
+
+impl worker::Service for Played {
+    async fn execute(&self, _: proto::Task) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn cancel_run(&self, _: proto::CancelRunRequest) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn stop_task(&self, _: proto::TaskName) -> Result<Empty, Status> {
+        Ok(Empty {})
+    }
+
+    async fn fetch(&self, _: proto::FetchRequest) -> Result<proto::FetchResponse, Status> {
+        Err(Status::not_found("it holds nothing for others"))
+    }
+
+    async fn prepare(&self, _: proto::PrepareRequest) -> Result<proto::PrepareResponse, Status> {
+        Ok(proto::PrepareResponse {
+            classes: vec!["Mine".to_owned()],
+            component_bytes: 3,
+            language: "Rust".to_owned(),
+        })
+    }
 }
 
 struct Cluster {
@@ -80,6 +130,8 @@ struct Cluster {
 struct Scheduler {
     client: scheduler::Client,
     is_cut: Arc<AtomicBool>,
+    loses_updates: Arc<AtomicBool>,
+    loses_outcomes: Arc<AtomicBool>,
     /// Sent: it ends by itself.
     end: Option<oneshot::Sender<()>>,
     task: Task,
@@ -111,15 +163,24 @@ impl Cluster {
         }
     }
 
+    /// A worker, where those that register say that they are.
+    async fn worker(&self) -> Serving {
+        let router = Router::default().with(worker::Server(Arc::new(Played)));
+        self.fabric.serve(&address(5000), router).await.unwrap()
+    }
+
     fn scheduler(&self, port: u16) -> Scheduler {
         self.scheduler_deaf_to(port, None)
     }
 
     fn scheduler_deaf_to(&self, port: u16, silent: Option<Address>) -> Scheduler {
-        let is_cut = Arc::new(AtomicBool::new(false));
+        let [is_cut, loses_updates, loses_outcomes] =
+            std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
         let network: FabricHandle = Arc::new(Flaky {
             inner: self.fabric.another_end("node"),
             is_cut: is_cut.clone(),
+            loses_updates: loses_updates.clone(),
+            loses_outcomes: loses_outcomes.clone(),
             silent,
         });
         let config = ::scheduler::Config {
@@ -143,6 +204,8 @@ impl Cluster {
         Scheduler {
             client: scheduler::Client::new(fabric, address(port), PATIENCE),
             is_cut,
+            loses_updates,
+            loses_outcomes,
             end: Some(end),
             task,
         }
@@ -176,7 +239,7 @@ impl Scheduler {
         }
     }
 
-    /// A worker with the operator A registers; nobody is at its address.
+    /// A worker with the operator A registers.
     async fn beat(&self) -> proto::HeartbeatResponse {
         let request = proto::HeartbeatRequest {
             worker: Some(proto::WorkerAddress {
@@ -200,6 +263,21 @@ impl Scheduler {
         };
         let response = self.client.submit(&request).await?;
         Ok(response.run)
+    }
+
+    async fn deploy(&self, text: &str) -> Result<proto::DeployResponse, Status> {
+        let component = component(text);
+        self.client
+            .deploy(&proto::DeployRequest { component })
+            .await
+    }
+
+    /// What was deployed of the class Mine, in its order; the last one is used.
+    async fn deployed(&self) -> Vec<Bytes> {
+        let catalog = self.client.operators(&Empty {}).await.unwrap().catalog;
+        let classes = catalog.unwrap().classes.into_iter();
+        let deployments = classes.flat_map(|class| class.deployments);
+        deployments.map(|deployment| deployment.component).collect()
     }
 
     async fn cancel(&self, run: u64) -> Result<Empty, Status> {
@@ -293,6 +371,57 @@ async fn who_was_cut_off_tells_nothing_and_stands_by_afterwards() {
     // What it wanted to keep is not there.
     assert_eq!(second.state(1).await.unwrap(), RunState::Running);
     assert_eq!(second.submit("b").await.unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_leader_does_not_change_the_catalog() {
+    let cluster = Cluster::start(0);
+    let _worker = cluster.worker().await;
+    let first = cluster.scheduler(4001);
+    first.leads().await;
+    first.beat().await;
+    first.deploy("one").await.unwrap();
+    let second = cluster.scheduler(4002);
+    second.stands_by_for(4001).await;
+    first.loses_updates.store(true, Ordering::Relaxed);
+    let meanwhile = async {
+        second.leads().await;
+        first.loses_updates.store(false, Ordering::Relaxed);
+    };
+    let (deployed, ()) = tokio::join!(first.deploy("two"), meanwhile);
+    let unsure = deployed.unwrap_err();
+    assert_eq!(unsure.kind, Kind::Timeout, "{unsure}");
+    assert_eq!(second.deployed().await, [component("one")]);
+    // It has learned who leads from that, too.
+    first.stands_by_for(4002).await;
+    let elsewhere = first.deploy("two").await.unwrap_err();
+    assert_eq!(elsewhere.kind, Kind::Unavailable, "{elsewhere}");
+    second.beat().await;
+    second.deploy("two").await.unwrap();
+    assert_eq!(
+        second.deployed().await,
+        [component("one"), component("two")]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_nobody_answers_may_be_made_and_is_made_once() {
+    let cluster = Cluster::start(0);
+    let _worker = cluster.worker().await;
+    let first = cluster.scheduler(4001);
+    first.leads().await;
+    first.beat().await;
+    let second = cluster.scheduler(4002);
+    second.stands_by_for(4001).await;
+    first.loses_outcomes.store(true, Ordering::Relaxed);
+    let (deployed, _) = tokio::join!(first.deploy("one"), second.leads());
+    let unsure = deployed.unwrap_err();
+    assert_eq!(unsure.kind, Kind::Timeout, "{unsure}");
+    assert!(unsure.message.contains("or not"), "{unsure}");
+    assert_eq!(second.deployed().await, [component("one")]);
+    second.beat().await;
+    let again = second.deploy("one").await.unwrap();
+    assert_eq!(again.classes[0].deployments.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,10 +6,13 @@
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::{Condition, Route, StorageClient, UpdateError};
+use super::{Condition, Named, Route, StorageClient, UpdateError};
 use crate::proto::{Catalog, Level};
-use crate::status::Status;
-use crate::types::{ComponentHash, RESERVED_PREFIX, RecordVersion, UpdateId, Version, Wanted};
+use crate::status::{Detail, Kind, Status};
+use crate::types::{
+    ComponentHash, LeaderOrigin, RESERVED_PREFIX, RecordVersion, TaskMark, UpdateId, Version,
+    Wanted,
+};
 
 /// A component has at most this many bytes.
 pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
@@ -25,22 +28,46 @@ const CATALOG_BYTES_MAX: usize = 1 << 20;
 /// Numbers the writes of one deployment, under an origin that nobody else has.
 #[derive(Debug)]
 pub struct Origin {
-    origin: String,
+    path: String,
     writes: u64,
+    /// Absent: whoever leads may be another one when they are made.
+    leader: Option<TaskMark>,
 }
 
 impl Origin {
     /// `who` is unique among all callers of all times: it holds an incarnation.
     pub fn new(who: String) -> Self {
-        let origin = who;
-        Self { origin, writes: 0 }
+        Self {
+            path: who,
+            writes: 0,
+            leader: None,
+        }
+    }
+
+    /// The storage refuses its writes once a later leader has fenced them.
+    pub fn of_leader(leader: LeaderOrigin) -> Self {
+        let mark = TaskMark {
+            attempt: leader.ballot,
+            note: Bytes::new(),
+        };
+        Self {
+            leader: Some(mark),
+            ..Self::new(leader.to_string())
+        }
     }
 
     fn next(&mut self) -> UpdateId {
         self.writes += 1;
         UpdateId {
-            origin: self.origin.clone(),
+            origin: self.path.clone(),
             sequence: self.writes,
+        }
+    }
+
+    fn next_write(&mut self) -> Named {
+        Named {
+            id: self.next(),
+            task: self.leader.clone(),
         }
     }
 }
@@ -153,6 +180,9 @@ impl StorageClient {
     }
 
     /// Changes the catalog, again and again until nobody comes between. An error of `change` ends it and changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Timeout`]: the catalog may be changed, or not; with [`Detail::Fenced`], another scheduler leads.
     pub async fn change_catalog(
         &self,
         origin: &mut Origin,
@@ -174,12 +204,12 @@ impl StorageClient {
             }
             let as_found = Condition::VersionIs(found.version);
             match self
-                .update_if(origin.next(), &record, as_found, Some(new), route)
+                .update_if(origin.next_write(), &record, as_found, Some(new), route)
                 .await
             {
                 Ok(_) => return Ok(catalog),
                 Err(UpdateError::Mismatch(other)) => found = other,
-                Err(UpdateError::Failed(status)) => return Err(status),
+                Err(UpdateError::Failed(status)) => return Err(unsure(status)),
             }
         }
     }
@@ -192,7 +222,7 @@ impl StorageClient {
         route: Route,
     ) -> Result<(), Status> {
         let written = self.write(
-            origin.next(),
+            origin.next_write(),
             record,
             value,
             Level::Majority,
@@ -221,6 +251,20 @@ fn decode_catalog(found: &RecordVersion) -> Result<Catalog, Status> {
     let bytes = found.value.clone().unwrap_or_default();
     Catalog::decode(bytes)
         .map_err(|error| Status::internal(format!("the catalog of operators is damaged: {error}")))
+}
+
+/// Of several replicas that were asked to make a change, one that refuses it does not know what became of it at the others.
+fn unsure(status: Status) -> Status {
+    let is_fenced = matches!(status.detail, Some(Detail::Fenced(_)));
+    if !is_fenced && !matches!(status.kind, Kind::Refused | Kind::Timeout) {
+        return status;
+    }
+    let message = format!("the catalog of operators may be changed, or not: {status}");
+    Status {
+        kind: Kind::Timeout,
+        message,
+        ..status
+    }
 }
 
 fn damaged(hash: ComponentHash, how: &str) -> Status {

@@ -7,7 +7,7 @@ use crate::outcome::Failure;
 use crate::output::Output;
 use common::fabric::{Address, FabricHandle};
 use common::proto::{ClusterResponse, Empty, node, scheduler, storage};
-use common::status::Status;
+use common::status::{Kind, Status};
 use common::types::{ReplicaId, Ring};
 use futures::future::select_ok;
 use std::sync::Arc;
@@ -145,20 +145,59 @@ impl Cluster {
 
     /// The scheduler, once it is ready; of several, the one that leads.
     pub async fn scheduler(&self, call_max: Duration) -> Result<scheduler::Client, Failure> {
-        let leader = match &self.schedulers()[..] {
-            [] => return Err(Failure::new("there is no scheduler")),
-            [(only, _)] => self.ready(only).await?.address,
-            _ => self.leader().await?,
-        };
+        let leader = self.leader().await?;
         let fabric = self.fabric.clone();
         Ok(scheduler::Client::new(fabric, leader, call_max))
     }
 
-    /// Where the scheduler is that leads, of several. When one is lost, another one takes its place in some seconds.
+    /// The answer of the scheduler, or of several the one that leads. When another one begins to lead meanwhile it is asked, too:
+    /// the call may be made several times, and has to mean the same again.
+    pub async fn ask<A, F: Future<Output = Result<A, Status>>>(
+        &self,
+        call_max: Duration,
+        call: impl Fn(scheduler::Client) -> F,
+    ) -> Result<A, Failure> {
+        let until_ms = self.until_ms();
+        let mut leader = self.leader().await?;
+        loop {
+            let client = scheduler::Client::new(self.fabric.clone(), leader.clone(), call_max);
+            let status = match call(client).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
+            };
+            let may_pass = matches!(status.kind, Kind::Unavailable | Kind::Timeout);
+            let may_pass = may_pass && self.schedulers().len() > 1;
+            if !may_pass || self.fabric.now_ms() >= until_ms {
+                return Err(status.into());
+            }
+            self.fabric.sleep(POLL_INTERVAL).await;
+            let now = self.leader().await?;
+            // Who does not lead has done nothing; what one has done that still leads is not asked again.
+            if status.kind == Kind::Timeout && now == leader {
+                return Err(status.into());
+            }
+            leader = now;
+        }
+    }
+
     async fn leader(&self) -> Result<Address, Failure> {
-        let patience = self.settings().patience();
-        let until_ms =
-            self.fabric.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        match &self.schedulers()[..] {
+            [] => Err(Failure::new("there is no scheduler")),
+            [(only, _)] => Ok(self.ready(only).await?.address),
+            _ => self.leader_of_several().await,
+        }
+    }
+
+    /// When a command that begins now waits no longer.
+    fn until_ms(&self) -> u64 {
+        let patience_ms = u64::try_from(self.settings().patience().as_millis());
+        let patience_ms = patience_ms.unwrap_or(u64::MAX);
+        self.fabric.now_ms().saturating_add(patience_ms)
+    }
+
+    /// Where the scheduler is that leads, of several. When one is lost, another one takes its place in some seconds.
+    async fn leader_of_several(&self) -> Result<Address, Failure> {
+        let until_ms = self.until_ms();
         loop {
             let schedulers = self.schedulers();
             let awake = schedulers.iter().filter(|(_, node)| node.is_awake());
@@ -222,9 +261,7 @@ impl Cluster {
     /// Returns once the scheduler knows every worker that is ready, as the process that it is now.
     async fn workers_registered(&self) -> Result<(), Failure> {
         let client = self.scheduler(CALL_MAX).await?;
-        let patience = self.settings().patience();
-        let until_ms =
-            self.fabric.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.until_ms();
         loop {
             let unregistered = self.unregistered_workers();
             let Some((missing, _)) = unregistered.first() else {

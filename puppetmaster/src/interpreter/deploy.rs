@@ -9,6 +9,7 @@ use crate::output::{Deployment, Event, OperatorRow};
 use bytes::Bytes;
 use common::client::components::{COMPONENT_BYTES_MAX, Origin};
 use common::diagnostic::Line;
+use common::proto::scheduler::Client;
 use common::proto::{DeployRequest, DeployedClass, Empty, OperatorsResponse, RollbackRequest};
 use common::types::ComponentHash;
 use std::path::Path;
@@ -42,11 +43,11 @@ impl Interpreter {
         let mut origin = Origin::new(format!("deploy/{session}/{}", self.cluster.fabric.random()));
         let stored = client.put_component(&component, &mut origin, route, progress);
         let hash = stored.await?;
-        let scheduler = self.cluster.scheduler(DEPLOY_MAX).await?;
-        let request = DeployRequest {
+        let request = &DeployRequest {
             component: hash.bytes().to_vec().into(),
         };
-        let deployed = scheduler.deploy(&request).await?;
+        let ask = move |client: Client| async move { client.deploy(request).await };
+        let deployed = self.cluster.ask(DEPLOY_MAX, ask).await?;
         self.cluster
             .output
             .say(&Event::Deployment(Deployment::Deployed {

@@ -6,6 +6,7 @@ use crate::language::{Role, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Event;
 use common::fabric::timeout;
+use common::proto::scheduler::Client;
 use common::proto::{
     AwaitRunRequest, CancelRequest, RunReport, RunState, SubmitRequest, TraceRequest, TraceResponse,
 };
@@ -190,14 +191,29 @@ impl Runs {
 
     /// What the scheduler knows of the tasks of a run.
     pub async fn trace(&self, run: u64) -> Result<TraceResponse, Failure> {
-        let client = self.cluster.scheduler(CALL_MAX).await?;
-        Ok(client.trace(&TraceRequest { run }).await?)
+        let request = TraceRequest { run };
+        let request = &request;
+        let ask = move |client: Client| async move { client.trace(request).await };
+        self.cluster.ask(CALL_MAX, ask).await
     }
 
     /// Cancels a run, and waits for its outcome if it was submitted from here.
     pub async fn cancel(&self, number: u64) -> Result<(), Failure> {
-        let client = self.cluster.scheduler(CALL_MAX).await?;
-        client.cancel(&CancelRequest { run: number }).await?;
+        let request = CancelRequest { run: number };
+        let tries = AtomicUsize::new(0);
+        let request = &request;
+        let ask = |client: Client| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            async move { client.cancel(request).await }
+        };
+        if let Err(failure) = self.cluster.ask(CALL_MAX, ask).await {
+            // The one that led before may have done it.
+            let is_again = tries.load(Ordering::Relaxed) > 1;
+            let is_cancelled = |now: RunReport| now.state() == RunState::Cancelled;
+            if !is_again || !self.report_now(number).await.is_ok_and(is_cancelled) {
+                return Err(failure);
+            }
+        }
         if self.is_mine(number) {
             self.outcome_of(number).await;
         }
@@ -206,10 +222,10 @@ impl Runs {
 
     /// What the scheduler knows of a run now.
     pub async fn report_now(&self, run: u64) -> Result<RunReport, Failure> {
-        let client = self.cluster.scheduler(CALL_MAX).await?;
-        Ok(client
-            .await_run(&AwaitRunRequest { run, wait_ms: 0 })
-            .await?)
+        let request = AwaitRunRequest { run, wait_ms: 0 };
+        let request = &request;
+        let ask = move |client: Client| async move { client.await_run(request).await };
+        self.cluster.ask(CALL_MAX, ask).await
     }
 
     fn reports(&self) -> MutexGuard<'_, Reports> {

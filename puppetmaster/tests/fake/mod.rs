@@ -7,7 +7,7 @@ use ::puppetmaster::{Config, Source, Surroundings};
 use common::fabric::{Address, FabricHandle, LocalFabric, Profile, Router, Serving};
 use common::proto::process_event::What;
 use common::proto::{self, *};
-use common::status::Status;
+use common::status::{Kind, Status};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -39,6 +39,10 @@ pub struct World {
     events: Vec<ProcessEvent>,
     /// "s1/2" is the second process of `s1`. A process's pid and incarnation is its place here, from 1.
     lives: Vec<String>,
+    /// So answers the scheduler that is first asked for a trace or a cancellation, and leads no more from then on.
+    pub will_not_lead: Option<Kind>,
+    /// It leads no more.
+    led_before: Option<String>,
     /// Storage nodes take no certificate of death before this process was started.
     pub certificates_wait_for: Option<String>,
 }
@@ -301,6 +305,15 @@ struct Toy {
 impl Toy {
     fn world(&self) -> std::sync::MutexGuard<'_, World> {
         self.toys.world.lock().unwrap()
+    }
+
+    fn leads(&self) -> Result<(), Status> {
+        let mut world = self.world();
+        let Some(kind) = world.will_not_lead.take() else {
+            return Ok(());
+        };
+        world.led_before = Some(self.name.clone());
+        Err(Status::new(kind, "another scheduler leads"))
     }
 
     fn newest(&self, record: &str) -> RecordVersion {
@@ -646,6 +659,7 @@ mod scheduler_toy {
         }
 
         async fn trace(&self, _: TraceRequest) -> Result<TraceResponse, Status> {
+            self.leads()?;
             Ok(TraceResponse::default())
         }
 
@@ -661,6 +675,7 @@ mod scheduler_toy {
             report.set_state(RunState::Cancelled);
             drop(world);
             self.toys.changed.send_replace(());
+            self.leads()?;
             Ok(Empty {})
         }
 
@@ -688,7 +703,7 @@ mod scheduler_toy {
                 ..WorkerStatus::default()
             };
             Ok(ClusterResponse {
-                leads: true,
+                leads: world.led_before.as_ref() != Some(&self.name),
                 leader: String::new(),
                 workers: workers.map(status).collect(),
                 ring: world.ring.clone(),

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use common::client::components::Origin;
 use common::client::{Condition, Named, StorageClient, UpdateError};
 use common::fabric::{Duration, FabricHandle};
 use common::proto::Level;
@@ -160,7 +161,7 @@ impl Ledger {
     }
 
     fn named(&self, update: u64, sequence: u64) -> Named {
-        let origin = self.origin(update);
+        let origin = self.origin(update).to_string();
         let mark = TaskMark {
             attempt: self.term.ballot,
             note: Bytes::new(),
@@ -171,23 +172,32 @@ impl Ledger {
         }
     }
 
-    fn origin(&self, update: u64) -> String {
+    fn origin(&self, update: u64) -> LeaderOrigin {
         let Term {
             ballot,
             incarnation,
             ..
         } = self.term;
-        let origin = LeaderOrigin {
+        LeaderOrigin {
             ballot,
             incarnation,
             update,
-        };
-        origin.to_string()
+        }
+    }
+
+    /// Names updates of this term that are made elsewhere. Those that are not over when it is dropped may be refused.
+    pub fn open(&self) -> Open<'_> {
+        let update = self.begin();
+        Open {
+            ledger: self,
+            update,
+            origin: Origin::of_leader(self.origin(update)),
+        }
     }
 
     /// The storage may forget which updates of earlier terms and of this one were made.
     pub async fn forget_updates(&self) -> Result<(), Status> {
-        let until = self.origin(self.first_open());
+        let until = self.origin(self.first_open()).to_string();
         let client = &self.client;
         client.forget(LeaderOrigin::FIRST, &until, Vec::new()).await
     }
@@ -220,6 +230,19 @@ impl Ledger {
         let mut state = self.state();
         state.versions.insert(record, version);
         state.open.remove(&update);
+    }
+}
+
+/// Updates of one origin, as long as it lives.
+pub struct Open<'a> {
+    ledger: &'a Ledger,
+    update: u64,
+    pub origin: Origin,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.ledger.state().open.remove(&self.update);
     }
 }
 
