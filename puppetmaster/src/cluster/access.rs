@@ -260,9 +260,9 @@ impl Cluster {
 
     /// Returns once the scheduler knows every worker that is ready, as the process that it is now.
     async fn workers_registered(&self) -> Result<(), Failure> {
-        let client = self.scheduler(CALL_MAX).await?;
         let until_ms = self.until_ms();
         loop {
+            let client = self.scheduler(CALL_MAX).await?;
             let unregistered = self.unregistered_workers();
             let Some((missing, _)) = unregistered.first() else {
                 return Ok(());
@@ -272,7 +272,15 @@ impl Cluster {
                     "worker `{missing}` did not register with the scheduler"
                 )));
             }
-            let known = client.cluster(&Empty {}).await?;
+            let known = match client.cluster(&Empty {}).await {
+                Ok(known) => known,
+                // It may just have been lost, and another one lead soon.
+                Err(status) if matches!(status.kind, Kind::Unavailable | Kind::Timeout) => {
+                    self.fabric.sleep(POLL_INTERVAL).await;
+                    continue;
+                }
+                Err(status) => return Err(status.into()),
+            };
             for (name, address) in &unregistered {
                 let worker = node::Client::new(self.fabric.clone(), address.clone(), CALL_MAX);
                 // A worker that does not answer now is asked again.

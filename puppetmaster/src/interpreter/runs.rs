@@ -23,8 +23,6 @@ const AWAIT_RUN_MS: u32 = 500;
 const WATCHED_RUN_MS: u32 = 200;
 /// Most questions for outcomes at once: they share a connection with everything else.
 pub(super) const FOLLOWED_MAX: usize = 128;
-/// Schedulers silent for this long have lost their runs.
-const SCHEDULER_SILENCE_MAX_MS: u64 = 10_000;
 /// How often in a row a scheduler that does not lead is asked for the outcome of a run of others.
 const RETRIES_MAX: u32 = 200;
 
@@ -321,7 +319,9 @@ async fn follow(runs: Arc<Runs>, run: u64, counted: Counted) {
             silent_since_ms = None;
             runs.waiting.load(Ordering::Relaxed) > 0
         } else {
-            now_ms.saturating_sub(since_ms) > SCHEDULER_SILENCE_MAX_MS
+            // Schedulers that were silent for so long have lost their runs.
+            let patience = runs.cluster.settings().patience();
+            u128::from(now_ms.saturating_sub(since_ms)) > patience.as_millis()
         };
         if is_lost || why.kind == Kind::NotFound {
             break lost(run, &why);
