@@ -26,7 +26,7 @@ pub use dev::Dev;
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
 pub use operator::{Build, Inspect, Language, New, Once, Operator};
 pub use ring::RingArguments;
-pub use script::{Connected, Deploy, OutputFormat, Puppets, Rollback, Run};
+pub use script::{Connected, Deploy, FabricKind, OutputFormat, Puppets, Rollback, Run};
 pub use simulate::Simulate;
 
 const STYLES: Styles = Styles::styled()
@@ -40,6 +40,7 @@ Examples:
   marionette run scripts/quickstart.pm     start a cluster, run a script, stop the cluster
   marionette                               the same commands, typed by you
   marionette run - < script.pm             a script from standard input
+  marionette simulate script.pm --seed 7   the same script in virtual time, with what chance has
 
   A cluster by hand, each line in a terminal of its own:
   marionette storage s1 http://127.0.0.1:3000 0 --ring s1=http://127.0.0.1:3000
@@ -53,7 +54,8 @@ Variables:
   MARIONETTE_LOG          logs on standard error, e.g. `storage=debug,warn` [default: warn]
   MARIONETTE_CONNECT      run, repl, deploy, rollback, operators: --connect
   MARIONETTE_PCS          run, repl: --pcs, separated by commas
-  MARIONETTE_OUTPUT       run, deploy, rollback, operators: --output
+  MARIONETTE_FABRIC       run: --fabric
+  MARIONETTE_OUTPUT       run, simulate, deploy, rollback, operators: --output
   MARIONETTE_LISTEN       pcs: --listen
   MARIONETTE_RING         scheduler, storage: --ring
   MARIONETTE_REPLICATION  scheduler, storage: --replication

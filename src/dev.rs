@@ -13,7 +13,6 @@ use std::sync::Arc;
 use common::fabric::{Address, FabricHandle, LocalFabric, OpenFabric};
 use common::node::readiness_line;
 use operator_tool::watch;
-use pcs::{MakeNode, NodeTask};
 use puppetmaster::Surroundings;
 use puppetmaster::develop::{self, Development, Order};
 use puppetmaster::outcome::Outcome;
@@ -24,7 +23,7 @@ use builder::Builder;
 
 use crate::cli;
 use crate::failure::Failure;
-use crate::nodes::{Machine, Node};
+use crate::nodes::Node;
 use crate::puppets;
 use crate::terminal::is_coloured;
 
@@ -42,7 +41,8 @@ pub async fn run(arguments: cli::Dev) -> Result<ExitCode, Failure> {
     let (orders, receiver) = mpsc::channel(ORDERS_MAX);
     let local = LocalFabric::default();
     let fabric: FabricHandle = Arc::new(local.another_end("dev"));
-    let make_node = make_node(local);
+    // Each node has a port for others, too.
+    let make_node = Node::as_tasks(local, |end| Arc::new(OpenFabric::new(end)));
     let surroundings = Surroundings {
         start_pcs: puppets::start_pcs(&fabric, move |listen| {
             Ok(pcs::Config::one_process(listen, Arc::clone(&make_node)))
@@ -113,26 +113,6 @@ fn setup(arguments: &cli::Dev) -> String {
         lines.push(format!("worker w{number} {address} 0"));
     }
     lines.join("\n")
-}
-
-/// Each node has its own end of the network in this process, and a port for others.
-fn make_node(local: LocalFabric) -> MakeNode {
-    Arc::new(move |order: pcs::Order| {
-        let end = local.another_end(&order.name);
-        let life = end.life().clone();
-        let fabric: FabricHandle = Arc::new(OpenFabric::new(end));
-        let run = async move {
-            let node = Node::parse(order.role, order.arguments)?;
-            let running = node.run(Machine::Real, fabric, order.shutdown, order.on_ready);
-            running
-                .await
-                .map_err(|failure| failure.message().to_owned())
-        };
-        NodeTask {
-            life,
-            run: Box::pin(run),
-        }
-    })
 }
 
 /// What is said when everything has been built and deployed once; the line for programs on standard output.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use common::fabric::{FabricHandle, GrpcFabric};
 use common::telemetry::{self, LOG_DEFAULT};
 
-use cli::{Cli, Command, StorageCommand, StorageTask};
+use cli::{Cli, Command, FabricKind, StorageCommand, StorageTask};
 use failure::Failure;
 use nodes::Node;
 
@@ -39,9 +39,14 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         _ => LOG_DEFAULT,
     };
     telemetry::start(logged).map_err(Failure::usage)?;
-    if let Some(Command::Simulate(arguments)) = &cli.command {
-        // With a runtime, and a clock, of its own.
-        return simulate::run(arguments);
+    // With a runtime, and a clock, of its own.
+    match &cli.command {
+        Some(Command::Simulate(arguments)) => return simulate::run(arguments),
+        Some(Command::Run(run)) if run.fabric == FabricKind::Sim => {
+            let no_file = || Failure::usage("a simulation needs the script's file");
+            return simulate::run(&cli::Simulate::of(run).ok_or_else(no_file)?);
+        }
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads(cli.command.as_ref()))

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use common::fabric::{BoxFuture, FabricHandle};
+use common::fabric::{BoxFuture, FabricHandle, LocalFabric};
 use common::node::{OnReady, readiness_line};
 use common::types::Ring;
+use pcs::{MakeNode, NodeTask};
 
 use crate::cli::{self, Command, StorageCommand};
 use crate::failure::Failure;
@@ -58,6 +60,25 @@ impl Node {
             },
             _ => Err(format!("{role} is no node")),
         }
+    }
+
+    /// All nodes of a cluster as tasks of this process, each at an end of its own of what `network` makes of `local`.
+    pub fn as_tasks(local: LocalFabric, network: fn(LocalFabric) -> FabricHandle) -> MakeNode {
+        Arc::new(move |order: pcs::Order| {
+            let end = local.another_end(&order.name);
+            let life = end.life().clone();
+            let fabric = network(end);
+            let run = async move {
+                let node = Self::parse(order.role, order.arguments)?;
+                let running = node.run(Machine::Real, fabric, order.shutdown, order.on_ready);
+                let ended = running.await;
+                ended.map_err(|failure| failure.message().to_owned())
+            };
+            NodeTask {
+                life,
+                run: Box::pin(run),
+            }
+        })
     }
 
     fn name(&self) -> &str {

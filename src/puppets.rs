@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use common::fabric::{Address, FabricHandle, Profile};
+use common::fabric::{Address, FabricHandle, LocalFabric, Profile};
 use common::status::Status;
 use puppetmaster::cluster::{EmbeddedPcs, StartPcs};
 use puppetmaster::output::{Format, Output};
 use puppetmaster::{Config, Source, Surroundings};
 use tokio::sync::mpsc;
 
-use crate::cli;
+use crate::cli::{self, FabricKind};
 use crate::failure::Failure;
+use crate::nodes::Node;
 use crate::signals;
 use crate::terminal::is_coloured;
 
@@ -23,6 +24,7 @@ const EMBEDDED_PCS: &str = "http://127.0.0.1:0";
 const INTERRUPTS_MAX: usize = 2;
 
 pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let local = (arguments.fabric == FabricKind::Local).then(LocalFabric::default);
     let source = arguments
         .file()
         .map_or(Source::Stdin, |file| Source::File(file.into()));
@@ -35,7 +37,16 @@ pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, 
         data: absolute(arguments.puppets.data)?,
         faults: Profile::None,
     };
-    drive(config, format(arguments.output), fabric).await
+    let format = format(arguments.output);
+    let Some(local) = local else {
+        return drive(config, format, fabric).await;
+    };
+    let fabric: FabricHandle = Arc::new(local.clone());
+    let make = Node::as_tasks(local, |end| Arc::new(end));
+    let start_pcs = start_pcs(&fabric, move |listen| {
+        Ok(pcs::Config::one_process(listen, Arc::clone(&make)))
+    });
+    drive_with(config, format, fabric, start_pcs).await
 }
 
 /// Says one command to a running cluster.
@@ -90,8 +101,18 @@ fn absolute(directory: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
 }
 
 async fn drive(config: Config, format: Format, fabric: FabricHandle) -> Result<ExitCode, Failure> {
+    let start_pcs = start_pcs(&fabric, pcs::Config::embedded);
+    drive_with(config, format, fabric, start_pcs).await
+}
+
+async fn drive_with(
+    config: Config,
+    format: Format,
+    fabric: FabricHandle,
+    start_pcs: StartPcs,
+) -> Result<ExitCode, Failure> {
     let surroundings = Surroundings {
-        start_pcs: start_pcs(&fabric, pcs::Config::embedded),
+        start_pcs,
         interrupts: interrupts(&fabric)?,
         output: Output::standard(format, is_coloured(&stderr())),
         fabric,

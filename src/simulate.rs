@@ -1,12 +1,12 @@
-//! Runs a script in a simulation. - `many`: for each of many seeds.
+//! Runs a script in a simulation. - `many`: for each of many seeds. - `disks`: what the nodes' machines keep.
 
+mod disks;
 mod many;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::stderr;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::chance::Chance;
@@ -17,6 +17,8 @@ use puppetmaster::output::Output;
 use puppetmaster::{Config, Source, Surroundings};
 use storage::SimDisk;
 use tokio::sync::mpsc;
+
+use disks::Disks;
 
 use crate::cli;
 use crate::failure::Failure;
@@ -64,7 +66,12 @@ fn simulate(arguments: &cli::Simulate, seed: u64, output: Output) -> Result<Ende
     let until = arguments.until;
     let ran = simulation.run(async {
         let fabric: FabricHandle = Arc::new(simulation.fabric().clone());
-        let surroundings = surroundings(&simulation, output.clone());
+        let disks = Disks::default();
+        let trouble = disks
+            .clone()
+            .trouble(simulation.fabric().clone(), world.clone());
+        let _trouble = fabric.spawn(Box::pin(trouble));
+        let surroundings = surroundings(&simulation, disks, output.clone());
         let running = puppetmaster::run(config(arguments), surroundings);
         let ended = timeout(&*fabric, until, running).await;
         if ended.is_none() {
@@ -96,9 +103,9 @@ fn config(arguments: &cli::Simulate) -> Config {
     }
 }
 
-fn surroundings(simulation: &Simulation, output: Output) -> Surroundings {
+fn surroundings(simulation: &Simulation, disks: Disks, output: Output) -> Surroundings {
     let fabric: FabricHandle = Arc::new(simulation.fabric().clone());
-    let make = make_node(simulation);
+    let make = make_node(simulation, disks);
     // Nobody interrupts: Ctrl-C ends the process.
     let (_, interrupts) = mpsc::channel(1);
     Surroundings {
@@ -111,13 +118,11 @@ fn surroundings(simulation: &Simulation, output: Output) -> Surroundings {
     }
 }
 
-/// Each node has a machine of its own, whose disk outlives it.
-fn make_node(simulation: &Simulation) -> MakeNode {
+/// Each node has a machine of its own.
+fn make_node(simulation: &Simulation, disks: Disks) -> MakeNode {
     let (local, world) = (simulation.fabric().clone(), simulation.world().clone());
-    let disks: Mutex<BTreeMap<String, SimDisk>> = Mutex::default();
     Arc::new(move |order: pcs::Order| {
-        let mut disks = disks.lock().unwrap_or_else(PoisonError::into_inner);
-        let disk = disks.entry(order.name.clone()).or_default().clone();
+        let disk = disks.of(&order.name);
         node_task(order, &local, &world, disk)
     })
 }
@@ -126,6 +131,7 @@ fn node_task(order: pcs::Order, local: &LocalFabric, world: &World, disk: SimDis
     let end = local.another_end(&order.name);
     let life = end.life().clone();
     let running = Running {
+        name: order.name.clone(),
         disk: disk.clone(),
         world: world.clone(),
         has_ended: false,
@@ -133,6 +139,7 @@ fn node_task(order: pcs::Order, local: &LocalFabric, world: &World, disk: SimDis
     let run = async move {
         // As a whole: it is dropped with the node.
         let mut running = running;
+        running.world.note(|| format!("{} starts", running.name));
         let node = Node::parse(order.role, order.arguments)?;
         let machine = Machine::Simulated(disk);
         let ended = node
@@ -149,6 +156,7 @@ fn node_task(order: pcs::Order, local: &LocalFabric, world: &World, disk: SimDis
 
 /// A node that has not ended by itself when this is dropped has taken its machine down with it.
 struct Running {
+    name: String,
     disk: SimDisk,
     world: World,
     has_ended: bool,
@@ -156,7 +164,11 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.has_ended {
+        let name = &self.name;
+        if self.has_ended {
+            self.world.note(|| format!("{name} has ended"));
+        } else {
+            self.world.note(|| format!("{name} has crashed"));
             let mut chance = Chance::new(self.world.random());
             self.disk.crash(&mut |below| chance.below(below));
         }

@@ -30,6 +30,9 @@ pub struct Run {
     /// Leave the nodes running at the end, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
+    /// Where the nodes are: `grpc`, processes of their own; `local`, tasks of this process; `sim`, as `simulate` has it
+    #[arg(long, value_name = "FABRIC", default_value_t, value_enum, conflicts_with_all = ["connect", "pcs"], env = "MARIONETTE_FABRIC", hide_env_values = true)]
+    pub fabric: FabricKind,
     /// What results look like
     #[arg(
         long,
@@ -41,6 +44,14 @@ pub struct Run {
     pub output: OutputFormat,
     #[command(flatten)]
     pub puppets: Puppets,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FabricKind {
+    #[default]
+    Grpc,
+    Local,
+    Sim,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -140,6 +151,7 @@ impl Run {
             script: STANDARD_INPUT.to_owned(),
             step: false,
             keep: false,
+            fabric: FabricKind::default(),
             output: OutputFormat::default(),
             puppets: Puppets::default(),
         }

@@ -7,8 +7,11 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use common::fabric::Profile;
 
+use super::{OutputFormat, Run};
+
 /// Which run is simulated when nothing is said.
 const SEED_DEFAULT: u64 = 1;
+const UNTIL_DEFAULT: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("which").multiple(false))]
@@ -44,7 +47,7 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub log: Option<PathBuf>,
     /// End it, as failed, when so much virtual time has passed, e.g. `90s` or `20m`
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "24h")]
     pub until: Duration,
     /// What results look like
     #[arg(
@@ -54,7 +57,24 @@ pub struct Simulate {
         default_value_t,
         hide_env_values = true
     )]
-    pub output: super::OutputFormat,
+    pub output: OutputFormat,
+}
+
+impl Simulate {
+    /// What `run --fabric sim` means; nothing for a script from standard input.
+    pub fn of(run: &Run) -> Option<Self> {
+        Some(Self {
+            script: run.file()?.into(),
+            seed: SEED_DEFAULT,
+            seeds: None,
+            jobs: 1,
+            faults: Profile::None,
+            data: run.puppets.data.is_some(),
+            log: None,
+            until: UNTIL_DEFAULT,
+            output: run.output,
+        })
+    }
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {

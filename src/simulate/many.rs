@@ -78,7 +78,13 @@ fn bar(seeds: u64) -> ProgressBar {
 
 /// The command line that repeats one seed.
 fn again(arguments: &cli::Simulate, seed: u64) -> String {
-    let script = common::diagnostic::quoted(&arguments.script.display().to_string());
+    let script = arguments.script.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    let script = if script.chars().all(is_plain) {
+        script
+    } else {
+        format!("'{}'", script.replace('\'', r"'\''"))
+    };
     let data = if arguments.data { " --data" } else { "" };
     let faults = arguments.faults;
     format!("marionette simulate {script} --seed {seed} --faults {faults}{data}")

@@ -78,7 +78,10 @@ impl Hand {
             if let Some(disturbance) = self.choose() {
                 let lasts = self.pace.lasts(&mut self.chance);
                 let output = &self.cluster.output;
-                output.message(format!("faults: {disturbance} for {} ms", lasts.as_millis()));
+                output.message(format!(
+                    "faults: {disturbance} for {} ms",
+                    lasts.as_millis()
+                ));
                 let disturbed = self.cluster.disturb(&disturbance).await;
                 self.cluster.fabric.sleep(lasts).await;
                 let mended = self.cluster.undo(&disturbance).await;
@@ -144,11 +147,7 @@ impl Cluster {
         match disturbance {
             Disturbance::Crash(node) => {
                 let is_up = self.node(node).is_some_and(|node| node.is_ready());
-                if is_up {
-                    Ok(())
-                } else {
-                    self.restart(node)
-                }
+                if is_up { Ok(()) } else { self.restart(node) }
             }
             Disturbance::Freeze(node) => self.unfreeze(node).await,
             Disturbance::Links(links) => {

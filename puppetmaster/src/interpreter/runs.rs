@@ -271,7 +271,7 @@ impl Runs {
     }
 
     fn schedulers_are_down(&self) -> bool {
-                let schedulers = self.cluster.schedulers();
+        let schedulers = self.cluster.schedulers();
         schedulers.iter().all(|(_, node)| node.is_down())
     }
 }
