@@ -18,11 +18,13 @@ echo "Whichever node the watch asks about a record, one by one they are gone for
 crash s1
 write user/1 ada2 at s2
 write user/2 bob2 at s3
+wait 1000   # what is superseded before the watch has found another node is not told
 start s1
 await converged
 crash s2
 write user/1 ada3 at s3
 write user/2 bob3 at s1
+wait 1000
 start s2
 await converged
 crash s3

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use common::fabric::{Address, FabricHandle, LocalFabric, Profile};
+use common::fabric::{Address, FabricHandle, LocalFabric};
 use common::status::Status;
 use puppetmaster::cluster::{EmbeddedPcs, StartPcs};
+use puppetmaster::language::Faults;
 use puppetmaster::output::{Format, Output};
 use puppetmaster::{Config, Source, Surroundings};
 use tokio::sync::mpsc;
@@ -35,7 +36,7 @@ pub async fn run(arguments: cli::Run, fabric: FabricHandle) -> Result<ExitCode, 
         pcs: arguments.puppets.pcs,
         connect: arguments.puppets.connect,
         data: absolute(arguments.puppets.data)?,
-        faults: Profile::None,
+        faults: Faults::default(),
     };
     let format = format(arguments.output);
     let Some(local) = local else {
@@ -66,7 +67,7 @@ pub async fn say(
         pcs: Vec::new(),
         connect: to.connect,
         data: None,
-        faults: Profile::None,
+        faults: Faults::default(),
     };
     drive(config, format(to.output), fabric).await
 }
@@ -86,7 +87,7 @@ pub async fn repl(puppets: cli::Puppets, fabric: FabricHandle) -> Result<ExitCod
         pcs: puppets.pcs,
         connect: puppets.connect,
         data: absolute(puppets.data)?,
-        faults: Profile::None,
+        faults: Faults::default(),
     };
     drive(config, Format::Text, fabric).await
 }

@@ -1,17 +1,20 @@
-//! Runs a script in a simulation. - `many`: for each of many seeds. - `disks`: what the nodes' machines keep.
+//! Runs a script in a simulation. - `many`: for each of many seeds. - `shrink`: what has failed is made small. - `disks`: what the nodes' machines keep.
 
 mod disks;
 mod many;
+mod shrink;
 
 use std::fs::File;
 use std::io::stderr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::chance::Chance;
 use common::fabric::{EventLog, FabricHandle, LocalFabric, Profile, Simulation, World, timeout};
 use pcs::{MakeNode, NodeTask};
+use puppetmaster::language::Faults;
 use puppetmaster::outcome::Outcome;
 use puppetmaster::output::Output;
 use puppetmaster::{Config, Source, Surroundings};
@@ -30,12 +33,16 @@ use crate::terminal::is_coloured;
 const SIMULATED_DATA: &str = "/data";
 
 pub fn run(arguments: &cli::Simulate) -> Result<ExitCode, Failure> {
+    let case = Case::of(arguments);
     if let Some(seeds) = &arguments.seeds {
-        return many::run(arguments, seeds);
+        return many::run(&case, seeds, arguments.jobs, arguments.shrink.as_deref());
+    }
+    if let Some(directory) = &arguments.shrink {
+        return shrink::run(&case, arguments.seed, directory);
     }
     let output = Output::standard(puppets::format(arguments.output), is_coloured(&stderr()));
     let (seed, started) = (arguments.seed, Instant::now());
-    let ended = simulate(arguments, seed, output.clone())?;
+    let ended = simulate(&case, seed, output.clone())?;
     output.message(format!(
         "seed {seed}: {} ms simulated in {} ms, events {:016x}",
         ended.simulated_ms,
@@ -43,6 +50,62 @@ pub fn run(arguments: &cli::Simulate) -> Result<ExitCode, Failure> {
         ended.hash
     ));
     Ok(ExitCode::from(ended.outcome.exit_code()))
+}
+
+/// What is simulated, but for the seed.
+#[derive(Debug, Clone)]
+struct Case {
+    file: PathBuf,
+    /// Instead of what is in the file.
+    text: Option<String>,
+    faults: Faults,
+    data: bool,
+    log: Option<PathBuf>,
+    until: Duration,
+}
+
+impl Case {
+    fn of(arguments: &cli::Simulate) -> Self {
+        Self {
+            file: arguments.script.clone(),
+            text: None,
+            faults: arguments.faults,
+            data: arguments.data,
+            log: arguments.log.clone(),
+            until: arguments.until,
+        }
+    }
+
+    /// The command line that simulates it.
+    fn command(&self, seed: u64) -> String {
+        let script = self.file.display().to_string();
+        let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+        let script = if script.chars().all(is_plain) {
+            script
+        } else {
+            format!("'{}'", script.replace('\'', r"'\''"))
+        };
+        let data = if self.data { " --data" } else { "" };
+        let faults = self.faults;
+        format!("marionette simulate {script} --seed {seed} --faults {faults}{data}")
+    }
+
+    fn config(&self) -> Config {
+        let file = self.file.clone();
+        let has_disks = self.data || self.faults.profile != Profile::None;
+        Config {
+            source: match self.text.clone() {
+                Some(text) => Source::Text { file, text },
+                None => Source::File(file),
+            },
+            step: false,
+            keep: false,
+            pcs: Vec::new(),
+            connect: Vec::new(),
+            data: has_disks.then(|| SIMULATED_DATA.into()),
+            faults: self.faults,
+        }
+    }
 }
 
 /// What a simulation has come to.
@@ -53,8 +116,8 @@ struct Ended {
     hash: u64,
 }
 
-fn simulate(arguments: &cli::Simulate, seed: u64, output: Output) -> Result<Ended, Failure> {
-    let log = match &arguments.log {
+fn simulate(case: &Case, seed: u64, output: Output) -> Result<Ended, Failure> {
+    let log = match &case.log {
         Some(path) => {
             let cannot = |error| Failure::other(format!("--log {}: {error}", path.display()));
             EventLog::to(File::create(path).map_err(cannot)?)
@@ -63,7 +126,7 @@ fn simulate(arguments: &cli::Simulate, seed: u64, output: Output) -> Result<Ende
     };
     let simulation = Simulation::new(seed, log);
     let world = simulation.world();
-    let until = arguments.until;
+    let until = case.until;
     let ran = simulation.run(async {
         let fabric: FabricHandle = Arc::new(simulation.fabric().clone());
         let disks = Disks::default();
@@ -72,7 +135,7 @@ fn simulate(arguments: &cli::Simulate, seed: u64, output: Output) -> Result<Ende
             .trouble(simulation.fabric().clone(), world.clone());
         let _trouble = fabric.spawn(Box::pin(trouble));
         let surroundings = surroundings(&simulation, disks, output.clone());
-        let running = puppetmaster::run(config(arguments), surroundings);
+        let running = puppetmaster::run(case.config(), surroundings);
         let ended = timeout(&*fabric, until, running).await;
         if ended.is_none() {
             output.message(format!(
@@ -88,19 +151,6 @@ fn simulate(arguments: &cli::Simulate, seed: u64, output: Output) -> Result<Ende
         simulated_ms,
         hash: world.end_log().map_err(failed)?,
     })
-}
-
-fn config(arguments: &cli::Simulate) -> Config {
-    let has_disks = arguments.data || arguments.faults != Profile::None;
-    Config {
-        source: Source::File(arguments.script.clone()),
-        step: false,
-        keep: false,
-        pcs: Vec::new(),
-        connect: Vec::new(),
-        data: has_disks.then(|| SIMULATED_DATA.into()),
-        faults: arguments.faults,
-    }
 }
 
 fn surroundings(simulation: &Simulation, disks: Disks, output: Output) -> Surroundings {

@@ -27,7 +27,7 @@ use crate::debug;
 use crate::language::check::check_command;
 use crate::language::files::{Disk, find, find_directory};
 use crate::language::help::help;
-use crate::language::{Command, OfRun, Setting, Statement, Submission};
+use crate::language::{Command, Faults, OfRun, Setting, Statement, Submission};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Event, Told, run_output};
 use common::diagnostic::Line;
@@ -59,7 +59,7 @@ pub struct Interpreter {
     /// What goes wrong now.
     nemesis: Option<Nemesis>,
     /// What goes wrong whenever anything shall, whatever the script says.
-    faults: Option<Profile>,
+    faults: Option<Faults>,
     /// It shall from the first run on, since the script does not say when.
     faults_from_first_run: bool,
     /// Counts the updates of this puppetmaster, for their ids.
@@ -96,20 +96,20 @@ impl Interpreter {
     }
 
     /// Whenever something goes wrong by chance, so much shall: where `statements` say so, or from their first run on.
-    pub fn disturb(&mut self, faults: Profile, statements: &[Statement]) {
+    pub fn disturb(&mut self, faults: Faults, statements: &[Statement]) {
         let says_when =
             |statement: &Statement| matches!(statement.command, Command::Set(Setting::Faults(_)));
         self.faults = Some(faults);
         self.faults_from_first_run = !statements.iter().any(says_when);
     }
 
-    async fn set_faults(&mut self, profile: Profile) -> Result<(), Failure> {
+    async fn set_faults(&mut self, faults: Faults) -> Result<(), Failure> {
         if let Some(nemesis) = self.nemesis.take() {
             nemesis.end().await?;
         }
-        if profile != Profile::None {
-            let profile = self.faults.unwrap_or(profile);
-            self.nemesis = Nemesis::begin(&self.cluster, profile);
+        if faults.profile != Profile::None {
+            let faults = self.faults.unwrap_or(faults);
+            self.nemesis = Nemesis::begin(&self.cluster, faults);
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Interpreter {
     /// Waits until no run is outstanding and no node is starting, so that the outcome counts them all, and until watches
     /// have told what there is to tell.
     pub async fn settle(&mut self) {
-        if let Err(failure) = self.set_faults(Profile::None).await {
+        if let Err(failure) = self.set_faults(Faults::default()).await {
             self.outcome = self.outcome.and(failure.outcome());
             self.cluster.output.message(failure.message());
         }
@@ -172,7 +172,7 @@ impl Interpreter {
                 | Command::Run(_)
                 | Command::Load(_)
                 | Command::Repeat { .. } => {
-                    self.set_faults(Profile::Mild).await?;
+                    self.set_faults(self.faults.unwrap_or_default()).await?;
                 }
                 _ => self.faults_from_first_run = true,
             }
@@ -186,7 +186,7 @@ impl Interpreter {
                 let text = help(command.as_deref()).map_err(Failure::new)?;
                 self.cluster.output.say(&Event::Help(text));
             }
-            Command::Set(Setting::Faults(profile)) => self.set_faults(*profile).await?,
+            Command::Set(Setting::Faults(faults)) => self.set_faults(*faults).await?,
             Command::Set(setting) => self.set(line, setting)?,
             Command::Wait { duration } => self.cluster.fabric.sleep(*duration).await,
             Command::Debug => debug::start(&self.cluster).await?,

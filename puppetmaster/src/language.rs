@@ -25,7 +25,7 @@ pub mod parse;
 pub mod table;
 
 pub use command::{
-    Command, Condition, Durability, Fault, Name, Native, NewNode, OfRun, Role, Setting, Submission,
-    Target,
+    Command, Condition, Durability, Fault, Faults, Name, Native, NewNode, OfRun, Role, Setting,
+    Submission, Target,
 };
 pub use parse::Statement;

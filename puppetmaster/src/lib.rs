@@ -26,6 +26,7 @@ use cluster::{Cluster, StartPcs};
 use common::diagnostic::{Diagnostic, quoted};
 use common::fabric::{Address, FabricHandle, Profile};
 use interpreter::Interpreter;
+use language::Faults;
 use language::files::{Disk, Files, utf8};
 use outcome::{Failure, Outcome};
 use output::{Event, Output};
@@ -50,6 +51,11 @@ pub enum Source {
     Terminal,
     /// One command, as the words of a command line.
     Words(Vec<String>),
+    /// What a file would hold that was there.
+    Text {
+        file: PathBuf,
+        text: String,
+    },
 }
 
 /// What the command line says.
@@ -67,7 +73,7 @@ pub struct Config {
     /// Where storage nodes keep their records: absolute, on the host of the PCS that starts the node. Absent: in memory.
     pub data: Option<PathBuf>,
     /// What goes wrong by chance, instead of what the script says.
-    pub faults: Profile,
+    pub faults: Faults,
 }
 
 /// What `main` hands over.
@@ -122,7 +128,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
             return outcome;
         }
     };
-    if config.faults != Profile::None {
+    if config.faults.profile != Profile::None {
         interpreter.disturb(config.faults, &parsed.statements);
     }
     let step = config
@@ -216,6 +222,7 @@ async fn close(cluster: &Cluster, interrupts: &mut mpsc::Receiver<()>) {
 async fn read_script(source: &Source) -> Result<(String, String), Diagnostic> {
     match source {
         Source::File(path) => read_file(path),
+        Source::Text { file, text } => Ok((file.display().to_string(), text.clone())),
         Source::Words(words) => {
             let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
             Ok((WORDS_NAME.to_owned(), quoted.join(" ")))

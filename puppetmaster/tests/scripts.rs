@@ -5,7 +5,7 @@
 
 mod fake;
 
-use common::fabric::{Address, Profile, Router};
+use common::fabric::{Address, Router};
 use common::proto::{RecordCopies, RecordCopy, RunReport, RunState};
 use common::status::Kind;
 use common::types::{CommitMode, Ring};
@@ -14,6 +14,7 @@ use fake::{Toys, config};
 use puppetmaster::Config;
 use puppetmaster::backup::Writer;
 use puppetmaster::cluster::Cluster;
+use puppetmaster::language::Faults;
 use puppetmaster::outcome::Outcome;
 use puppetmaster::output::{Channel, Format};
 use std::path::PathBuf;

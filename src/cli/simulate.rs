@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use common::fabric::Profile;
+use puppetmaster::language::Faults;
 
 use super::{OutputFormat, Run};
 
@@ -37,15 +37,18 @@ pub struct Simulate {
     /// Simulations at once
     #[arg(long, value_name = "J", default_value_t = 1, requires = "seeds", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
-    /// What goes wrong unasked: `none`, `mild` or `harsh`
+    /// What goes wrong by chance: `none`, `mild` or `harsh`; `harsh=12`: at most 12 disturbances
     #[arg(long, value_name = "PROFILE", default_value_t)]
-    pub faults: Profile,
+    pub faults: Faults,
     /// Storage nodes keep their records on simulated disks, which outlive them; so they do with faults
     #[arg(long)]
     pub data: bool,
     /// Write every event of the simulation to this file, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub log: Option<PathBuf>,
+    /// Make what fails small, and write the script that is left into this directory
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "scripts/regress", conflicts_with = "log")]
+    pub shrink: Option<PathBuf>,
     /// End it, as failed, when so much virtual time has passed, e.g. `90s` or `20m`
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "24h")]
     pub until: Duration,
@@ -68,9 +71,10 @@ impl Simulate {
             seed: SEED_DEFAULT,
             seeds: None,
             jobs: 1,
-            faults: Profile::None,
+            faults: Faults::default(),
             data: run.puppets.data.is_some(),
             log: None,
+            shrink: None,
             until: UNTIL_DEFAULT,
             output: run.output,
         })

@@ -1,6 +1,7 @@
 //! One simulation for each of many seeds, until one fails.
 
 use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use puppetmaster::outcome::Outcome;
 use puppetmaster::output::{Format, Output};
 
-use super::{Ended, simulate};
-use crate::cli;
+use super::{Case, Ended, shrink, simulate};
 use crate::failure::Failure;
 
 /// Of what a simulation that has failed said, the end is shown.
@@ -19,7 +19,7 @@ const LINES_SHOWN: usize = 60;
 
 /// What all simulations work on.
 struct Search<'a> {
-    arguments: &'a cli::Simulate,
+    case: &'a Case,
     seeds: &'a Range<u64>,
     next: AtomicU64,
     is_over: AtomicBool,
@@ -30,9 +30,14 @@ struct Search<'a> {
     bar: ProgressBar,
 }
 
-pub fn run(arguments: &cli::Simulate, seeds: &Range<u64>) -> Result<ExitCode, Failure> {
+pub fn run(
+    case: &Case,
+    seeds: &Range<u64>,
+    jobs: u16,
+    shrink_into: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     let search = Search {
-        arguments,
+        case,
         seeds,
         next: AtomicU64::new(seeds.start),
         is_over: AtomicBool::new(false),
@@ -43,9 +48,7 @@ pub fn run(arguments: &cli::Simulate, seeds: &Range<u64>) -> Result<ExitCode, Fa
     };
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let jobs: Vec<_> = (0..arguments.jobs)
-            .map(|_| scope.spawn(|| search.work()))
-            .collect();
+        let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(|| search.work())).collect();
         let lost = |_| Failure::other("a simulation has panicked".to_owned());
         jobs.into_iter()
             .try_for_each(|job| job.join().map_err(lost)?)
@@ -62,7 +65,10 @@ pub fn run(arguments: &cli::Simulate, seeds: &Range<u64>) -> Result<ExitCode, Fa
             for line in said.iter().skip(said.len().saturating_sub(LINES_SHOWN)) {
                 eprintln!("{line}");
             }
-            println!("seed {seed} failed; again: {}", again(arguments, *seed));
+            println!("seed {seed} failed; again: {}", case.command(*seed));
+            if let Some(directory) = shrink_into {
+                shrink::run(case, *seed, directory)?;
+            }
             Ok(ExitCode::from(outcome.exit_code()))
         }
     }
@@ -74,20 +80,6 @@ fn bar(seeds: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// The command line that repeats one seed.
-fn again(arguments: &cli::Simulate, seed: u64) -> String {
-    let script = arguments.script.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-    let script = if script.chars().all(is_plain) {
-        script
-    } else {
-        format!("'{}'", script.replace('\'', r"'\''"))
-    };
-    let data = if arguments.data { " --data" } else { "" };
-    let faults = arguments.faults;
-    format!("marionette simulate {script} --seed {seed} --faults {faults}{data}")
 }
 
 impl Search<'_> {
@@ -104,7 +96,7 @@ impl Search<'_> {
                 said.push(text.to_owned());
             };
             let output = Output::new(Format::Text, false, Arc::new(sink));
-            let ended = simulate(self.arguments, seed, output)?;
+            let ended = simulate(self.case, seed, output)?;
             self.note(seed, &ended, &said);
         }
         Ok(())

@@ -4,11 +4,11 @@ use marionette_sdk::{Host, Item, OperatorError, Record, Request, UpdateError};
 
 use crate::integer;
 
-/// Adds one to the record named by the input (absent: 0), enters the run and its stage into the record `INPUT/log`, and
-/// returns the sum: each in a loop of `updateIfVersionIs`, since others may do the same at the same time.
+/// Adds one to the record named by the input (absent: 0) and enters the run and its stage into the record `INPUT/log`: each
+/// in a loop of `updateIfVersionIs`, since others may do the same at the same time. Returns the input.
 pub fn tally(request: &Request, host: &mut dyn Host) -> Result<Vec<Item>, OperatorError> {
     let (counter, run, stage) = (&request.input, request.run, request.stage);
-    let sum = change(host, counter, |old| {
+    change(host, counter, |old| {
         let number = old.map_or(Some(0), integer::parse);
         let number = number.ok_or_else(|| {
             OperatorError::Failed(format!("record {counter:?} is not an integer"))
@@ -19,7 +19,7 @@ pub fn tally(request: &Request, host: &mut dyn Host) -> Result<Vec<Item>, Operat
         let old = old.and_then(Record::text).unwrap_or_default();
         Ok(format!("{old}{run}/{stage} "))
     })?;
-    Ok(vec![Item::from(sum)])
+    Ok(vec![Item::from(counter.clone())])
 }
 
 /// Replaces the value of a record by what `new` makes of it, as often as somebody else is faster.

@@ -421,8 +421,8 @@ fn what_is_collected_is_sorted_by_key() {
 #[test]
 fn runs_are_counted_and_entered() {
     let mut host = MemoryHost::default();
-    for sum in ["1", "2"] {
-        assert_eq!(run("Tally", "n", &[], &mut host), Ok(sum.to_owned()));
+    for _ in 0..2 {
+        assert_eq!(run("Tally", "n", &[], &mut host), Ok("n".to_owned()));
     }
     assert_eq!(host.text("n"), Some("2"));
     let log = host.text("n/log").unwrap();

@@ -6,11 +6,13 @@
 mod plan;
 
 use super::Cluster;
+use crate::language::Faults;
 use crate::outcome::Failure;
 use common::chance::Chance;
 use common::fabric::{Profile, Task};
 use plan::{Disturbance, Pace, View};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// At work until it is ended.
@@ -25,16 +27,18 @@ type Done = Arc<Mutex<BTreeMap<usize, Disturbance>>>;
 
 impl Nemesis {
     /// Nothing for a profile without faults.
-    pub fn begin(cluster: &Arc<Cluster>, profile: Profile) -> Option<Self> {
-        let pace = Pace::of(profile)?;
-        cluster.fabric.set_weather(profile);
+    pub fn begin(cluster: &Arc<Cluster>, faults: Faults) -> Option<Self> {
+        let pace = Pace::of(faults.profile)?;
+        cluster.fabric.set_weather(faults.profile);
         let done = Done::default();
+        let left = Arc::new(AtomicU32::new(faults.at_most.unwrap_or(u32::MAX)));
         let hand = |number| {
             let hand = Hand {
                 cluster: Arc::clone(cluster),
                 pace,
                 chance: Chance::new(cluster.fabric.random()),
                 done: Arc::clone(&done),
+                left: Arc::clone(&left),
                 number,
             };
             cluster.fabric.spawn(Box::pin(hand.work()))
@@ -67,6 +71,8 @@ struct Hand {
     pace: Pace,
     chance: Chance,
     done: Done,
+    /// How many disturbances there may still be.
+    left: Arc<AtomicU32>,
     number: usize,
 }
 
@@ -75,7 +81,11 @@ impl Hand {
         loop {
             let pause = self.pace.pause(&mut self.chance);
             self.cluster.fabric.sleep(pause).await;
+            if self.left.load(Ordering::Relaxed) == 0 {
+                return;
+            }
             if let Some(disturbance) = self.choose() {
+                self.left.fetch_sub(1, Ordering::Relaxed);
                 let lasts = self.pace.lasts(&mut self.chance);
                 let output = &self.cluster.output;
                 output.message(format!(

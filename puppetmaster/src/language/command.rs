@@ -5,6 +5,7 @@ use common::diagnostic::Word;
 use common::fabric::{Address, Profile};
 use common::types::{CommitMode, SyncMode, Version};
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A name as it was written, with its place for diagnostics.
@@ -112,9 +113,46 @@ pub enum Setting {
     /// Where the scheduler answers HTTP.
     Http(Vec<Address>),
     /// What goes wrong by chance, from now on.
-    Faults(Profile),
+    Faults(Faults),
     /// What clients may ask of a storage node at most, by name.
     Limit(&'static str, u64),
+}
+
+/// How much goes wrong by chance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    pub profile: Profile,
+    /// So many disturbances of nodes and links at most, then only the weather.
+    pub at_most: Option<u32>,
+}
+
+impl FromStr for Faults {
+    type Err = String;
+
+    /// `harsh`, or `harsh=12`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((profile, at_most)) = text.split_once('=') else {
+            return Ok(Self {
+                profile: text.parse()?,
+                at_most: None,
+            });
+        };
+        let at_most = at_most.parse();
+        let wrong = |_| format!("`{text}`: a number of disturbances is expected behind `=`");
+        Ok(Self {
+            profile: profile.parse()?,
+            at_most: Some(at_most.map_err(wrong)?),
+        })
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at_most {
+            None => self.profile.fmt(f),
+            Some(at_most) => write!(f, "{}={at_most}", self.profile),
+        }
+    }
 }
 
 impl Setting {
@@ -131,7 +169,10 @@ impl Setting {
         ("native", "yes or isolated"),
         ("slots", "a number of tasks from 1"),
         ("http", "a URL such as http://localhost:4080"),
-        ("faults", "none, mild or harsh"),
+        (
+            "faults",
+            "none, mild or harsh, or such as harsh=12 for at most 12 disturbances",
+        ),
         ("value_bytes_max", "a number of bytes"),
         ("record_id_bytes_max", "a number of bytes"),
         ("record_updates_max", "a number of updates"),

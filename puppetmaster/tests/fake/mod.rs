@@ -4,7 +4,7 @@
 use ::puppetmaster::cluster::{EmbeddedPcs, StartPcs};
 use ::puppetmaster::output::{Channel, Format, Output};
 use ::puppetmaster::{Config, Source, Surroundings};
-use common::fabric::{Address, FabricHandle, LocalFabric, Profile, Router, Serving};
+use common::fabric::{Address, FabricHandle, LocalFabric, Router, Serving};
 use common::proto::process_event::What;
 use common::proto::{self, *};
 use common::status::{Kind, Status};
@@ -161,7 +161,7 @@ pub fn config(script: &Path) -> Config {
         pcs: Vec::new(),
         connect: Vec::new(),
         data: None,
-        faults: Profile::None,
+        faults: Faults::default(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The settings of `set`, by name.
 
-use super::super::command::{Durability, Name, Native, Setting};
+use super::super::command::{Durability, Faults, Name, Native, Setting};
 use super::{Arguments, TIME_MS_MAX};
 use common::diagnostic::{Diagnostic, Word, did_you_mean};
-use common::fabric::{Address, Profile};
+use common::fabric::Address;
 use common::types::{CommitMode, RECORD_ID_BYTES_MAX, SyncMode, VALUE_BYTES_MAX};
 use std::str::FromStr;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Arguments<'_> {
                     .map(Setting::Http)
                     .map_err(|error| self.wrong(word, error.to_string()))
             }
-            "faults" => Profile::from_str(&word.text.to_lowercase())
+            "faults" => Faults::from_str(&word.text.to_lowercase())
                 .map(Setting::Faults)
                 .map_err(|error| self.wrong(word, error)),
             "native" => match word.text.to_lowercase().as_str() {
