@@ -8,9 +8,9 @@ use common::types::{CommitMode, RecordId, RecordVersion, ReplicaId, UpdateId, Ve
 
 use super::chance::Chance;
 use super::settings::Settings;
-use crate::check::{Action, Operation, ReadKind, Test};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Input, Level, Reply, Token};
+use history::{Action, Operation, ReadKind, Test};
 
 /// A client waits so long for an answer.
 pub const PATIENCE_MS: u64 = 4_000;
