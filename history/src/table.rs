@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use common::types::{Outcome, RecordVersion};
 
 use crate::operation::{Action, Answer, History, Operation, ReadKind, Test};
-use crate::violation::{shown, text};
+use crate::violation::{printable, shown, text};
 
 /// Versions of a replica that are shown.
 const VERSIONS_SHOWN_MAX: usize = 4;
@@ -123,11 +123,11 @@ pub fn table(rows: &[Row], times_are: &str) -> String {
         return String::new();
     }
     let [who, operation, result] = TITLES;
-    let mut lines = vec![[times_are, who, operation, result]];
-    lines.extend(
-        rows.iter()
-            .map(|row| [&row.time, &row.who, &row.operation, &row.result].map(String::as_str)),
-    );
+    let mut lines = vec![[times_are, who, operation, result].map(str::to_owned)];
+    let cells = rows
+        .iter()
+        .map(|row| [&row.time, &row.who, &row.operation, &row.result]);
+    lines.extend(cells.map(|cells| cells.map(|cell| printable(cell))));
     let mut widths = [0; 4];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {

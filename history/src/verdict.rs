@@ -11,7 +11,7 @@ use crate::reader::Recorded;
 use crate::record::RecordHistory;
 use crate::replay::{UNNAMED, history};
 use crate::table::{Row, rows, table};
-use crate::violation::{Kind, Violation};
+use crate::violation::{Kind, Violation, printable};
 use crate::{check_record, malformed};
 
 /// Steps of the searches for linearizations of all records together: some seconds.
@@ -181,7 +181,7 @@ fn not_checked(history: &History, records: &[RecordHistory]) -> Vec<String> {
     let with_writes = with_writes.count();
     if with_writes > 0 {
         missing.push(format!(
-            "a total order of the updates of {with_writes} records that have plain writes, too: those sort by their versions, \
+            "a total order of updates where there are plain writes, too (records: {with_writes}): those sort by their versions, \
              which were compared with real time"
         ));
     }
@@ -218,6 +218,7 @@ impl fmt::Display for Broken {
             message,
             ..
         } = &self.violation;
+        let (record, message) = (printable(record), printable(message));
         let is = if *kind == Kind::Undecided {
             "undecided"
         } else {

@@ -196,6 +196,18 @@ pub(crate) fn name(id: &UpdateId) -> String {
     format!("{}/{}", id.origin, id.sequence)
 }
 
+/// A name that somebody else has given, on one line and without commands to a terminal.
+pub(crate) fn printable(name: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    name.chars().map(shown).collect()
+}
+
 pub(crate) fn text(value: Option<&Bytes>) -> String {
     let Some(value) = value else {
         return "absent".to_owned();

@@ -126,7 +126,7 @@ impl Clients {
         let index = usize::try_from(record).unwrap();
         let (version, value) = self.held[index].clone();
         if read.is_none() {
-            line.old = value.clone();
+            line.old.clone_from(&value);
             if self.below(4) == 0 {
                 line.old = Some("else".to_owned());
             }
