@@ -114,7 +114,7 @@ pub enum Command {
     Deploy(Deploy),
     /// Go back to the component that a class had before.
     Rollback(Rollback),
-    /// Check a history of storage operations, which `record` or somebody else has written.
+    /// Check a history of storage operations: the format is in history/README.md.
     Check(Check),
     /// Show the operators that are deployed in a running cluster.
     Operators(Connected),

@@ -288,10 +288,8 @@ pub fn check_command(
             condition: Condition::Converged,
             ..
         } => check.storage(command),
-        Command::Await {
-            condition: Condition::Ready,
-            ..
-        }
+        // Until all are ready.
+        Command::Await { .. }
         | Command::Debug
         | Command::Status
         | Command::Heal

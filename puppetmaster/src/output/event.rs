@@ -145,10 +145,8 @@ impl Event {
                 json!({"event": "records", "records": rows})
             }
             Self::Nodes(rows) => {
-                let rows: Vec<Value> = rows
-                    .iter()
-                    .map(|(status, state)| node_json(status, state))
-                    .collect();
+                let rows = rows.iter().map(|(status, state)| node_json(status, state));
+                let rows: Vec<Value> = rows.collect();
                 json!({"event": "status", "nodes": rows})
             }
             Self::Run(report) => {
