@@ -3,10 +3,12 @@
 //! - `node`: the roles, one process each;
 //! - `ring`: the settings on which all nodes of a cluster agree;
 //! - `script`: scripts and the REPL; `simulate`: scripts in a simulation;
+//! - `check`: histories;
 //! - `operator`: what an author of operators does without a cluster; - `dev`: with one.
 //!
 //! Every setting is also read from a variable `MARIONETTE_*`; an argument wins, and an empty variable counts as unset.
 
+mod check;
 mod dev;
 mod node;
 mod operator;
@@ -22,6 +24,7 @@ use clap::builder::Resettable;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use check::Check;
 pub use dev::Dev;
 pub use node::{Pcs, Scheduler, Storage, StorageCommand, StorageTask, Verify, Worker};
 pub use operator::{Build, Inspect, Language, New, Once, Operator};
@@ -55,7 +58,7 @@ Variables:
   MARIONETTE_CONNECT      run, repl, deploy, rollback, operators: --connect
   MARIONETTE_PCS          run, repl: --pcs, separated by commas
   MARIONETTE_FABRIC       run: --fabric
-  MARIONETTE_OUTPUT       run, simulate, deploy, rollback, operators: --output
+  MARIONETTE_OUTPUT       run, simulate, deploy, rollback, operators, check: --output
   MARIONETTE_LISTEN       pcs: --listen
   MARIONETTE_RING         scheduler, storage: --ring
   MARIONETTE_REPLICATION  scheduler, storage: --replication
@@ -80,8 +83,8 @@ Variables:
 
 Exit status:
   0  all well
-  1  a run or an expectation failed, or data is damaged
-  2  the command line or the script is wrong
+  1  a run or an expectation failed, data is damaged, or a history is wrong
+  2  the command line, the script or the file of a history is wrong
   3  a node could not be started, or was lost unasked";
 
 /// Functions in chains over replicated, versioned storage.
@@ -117,6 +120,8 @@ pub enum Command {
     Deploy(Deploy),
     /// Go back to the component that a class had before.
     Rollback(Rollback),
+    /// Check a history of storage operations: the format is in history/README.md.
+    Check(Check),
     /// Show the operators that are deployed in a running cluster.
     Operators(Connected),
     /// Write operators: from an empty directory to a tested component.
@@ -156,6 +161,7 @@ impl Command {
             | Self::Deploy(_)
             | Self::Rollback(_)
             | Self::Operators(_)
+            | Self::Check(_)
             | Self::NativeHost
             | Self::Operator(_)
             | Self::Dev(_)

@@ -1,5 +1,6 @@
 //! The binary `marionette`: reads the command line, starts a role, ends with its exit status. Nothing else.
 
+mod check;
 mod cli;
 mod dev;
 mod failure;
@@ -111,6 +112,7 @@ async fn dispatch(command: Command, fabric: FabricHandle) -> Result<ExitCode, Fa
         Command::Rollback(cli::Rollback { class, cluster }) => {
             puppets::say(&["rollback", &class], cluster, fabric).await
         }
+        Command::Check(arguments) => check::run(&arguments),
         Command::Operators(cluster) => puppets::say(&["operators"], cluster, fabric).await,
         Command::Operator(command) => operator::run(command).await,
         Command::Dev(arguments) => dev::run(arguments).await,

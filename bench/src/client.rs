@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::proto::{self, storage::Client as Node, update_if_response};
 use common::status::{Kind, Status};
 use common::types::{RecordId, RecordVersion, ReplicaId, UpdateId, Version, required};
-use storage::check::{Action, Answer, Operation, ReadKind, Test};
+use history::{Action, Answer, Operation, ReadKind, Test};
 use storage::core::Level;
 use storage::core::message::Outcome;
 

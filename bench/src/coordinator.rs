@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use common::placement::Placement;
 use common::types::{CommitMode, RecordId, ReplicaId};
+use history::Operation;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use storage::check::Operation;
 
 use crate::client::{By, Client, Clock, Session};
 use crate::cluster::{Cluster, ClusterError, PATIENCE, Settings};

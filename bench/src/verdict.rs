@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::placement::Placement;
 use common::proto::HistoryRequest;
 use common::types::{RecordId, RecordVersion, ReplicaId};
-use storage::check::{FinalState, History, Operation, Violation, check_all};
+use history::{FinalState, History, Operation, Violation, check_all};
 
 use crate::client::{Client, Tallies};
 use crate::cluster::{Cluster, ClusterError};

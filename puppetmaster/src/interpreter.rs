@@ -2,7 +2,7 @@
 //!
 //! - `storage`: the commands that speak to records; `many`: to all that begin alike.
 //! - `backup`, `restore`: all records into a file, and back.
-//! - `deploy`: operators in the storage. - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
+//! - `check`: histories. - `deploy`: operators in the storage. - `tables`: `status`, `listServer`, `listGlobal`, `runs`.
 //! - `conditions`: `await`.
 //! - `seen`: what the script has seen of the records, behind which its reads and runs never go.
 //! - [`runs`]: submits runs and follows them to their outcomes; `load`: at a rate.
@@ -12,6 +12,7 @@
 //! Relies on the check of the script, and repeats it for each command, since the cluster may differ from it by then.
 
 mod backup;
+mod check;
 mod conditions;
 mod deploy;
 mod load;
@@ -215,6 +216,7 @@ impl Interpreter {
             Command::Populate { file } => self.populate(line, file).await?,
             Command::Backup { file } => self.backup(line, file).await?,
             Command::Restore { file } => self.restore(line, file).await?,
+            Command::Check { file } => self.check(line, file).await?,
             Command::Deploy { file } => self.deploy(line, file).await?,
             Command::Rollback { class } => self.roll_back(class).await?,
             Command::Operators => self.list_operators().await?,

@@ -6,13 +6,12 @@
 //! - [`engine`]: where durable state rests and comes back from · [`disk`]: the log and the table under it
 //! - [`snapshot`]: copies of partitions for whoever reads them, page by page
 //! - [`verify`]: whether a data directory is whole, while no node uses it
-//! - [`check`]: whether a history keeps the promises · [`sim`]: clusters in virtual time, which it judges
+//! - [`sim`]: clusters in virtual time, which the crate `history` judges
 //!
 //! A storage node promises: versions name one value for ever; reads show plain writes and decided updates only;
 //! an acknowledged update is in every later decided state; nothing leaves the node before the state that it implies
 //! is durable. It relies on the ring being the same on all nodes, and on certified deaths being true.
 
-pub mod check;
 pub mod codec;
 pub mod core;
 pub mod disk;

@@ -28,7 +28,7 @@ fn assert_found(rule: fn(&[Source]) -> Vec<Violation>, path: &str, text: &str, l
 fn an_impure_core_is_found() {
     let text = "use std::time::Instant;\n// tokio\nlet s = \"tokio\";\nasync fn f() {}\n#[cfg(test)]\nmod tests { use rand; }";
     assert_found(pure_cores, "storage/src/core/mod.rs", text, &[1, 4]);
-    assert_found(pure_cores, "storage/src/check/mod.rs", text, &[1, 4]);
+    assert_found(pure_cores, "history/src/lib.rs", text, &[1, 4]);
     assert_found(pure_cores, "storage/src/server.rs", text, &[]);
     assert_found(pure_cores, "storage/src/core/tests.rs", text, &[]);
     assert_found(

@@ -8,6 +8,7 @@ mod hash;
 mod origin;
 mod ring;
 mod sync;
+mod update;
 mod version;
 
 pub use blob::BlobUrl;
@@ -21,6 +22,7 @@ pub use origin::{
 };
 pub use ring::{CommitMode, Ring, RingError, RingNode};
 pub use sync::SyncMode;
+pub use update::{Level, Outcome};
 pub use version::Version;
 
 use bytes::Bytes;

@@ -247,6 +247,7 @@ pub fn check_command(
         | Command::Run(Submission { application, .. })
         | Command::Load(Load { application, .. }) => check.submission(command, application),
         Command::Populate { file } => [check.storage(command), check.data(file)].concat(),
+        Command::Check { file } => check.there(file),
         Command::Restore { file } => [check.storage(command), check.backup(file)].concat(),
         Command::Deploy { .. } | Command::Rollback { .. } | Command::Operators => {
             check.deployment(command)
@@ -287,10 +288,8 @@ pub fn check_command(
             condition: Condition::Converged,
             ..
         } => check.storage(command),
-        Command::Await {
-            condition: Condition::Ready,
-            ..
-        }
+        // Until all are ready.
+        Command::Await { .. }
         | Command::Debug
         | Command::Status
         | Command::Heal

@@ -287,6 +287,10 @@ pub enum Command {
     Restore {
         file: Name,
     },
+    /// Whether a history of storage operations keeps the storage's promises.
+    Check {
+        file: Name,
+    },
     /// Puts a component of operators into the storage; runs use it from then on.
     Deploy {
         file: Name,
@@ -447,6 +451,7 @@ impl Command {
             | Self::Include { .. }
             | Self::Echo { .. }
             | Self::Help { .. }
+            | Self::Check { .. }
             | Self::Exit => false,
         }
     }

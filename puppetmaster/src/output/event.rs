@@ -7,6 +7,7 @@ use super::{Channel, run_output};
 use common::diagnostic::{Diagnostic, Severity};
 use common::proto::{NodeStatus, RunReport, RunState};
 use common::types::Version;
+use history::Verdict;
 use serde_json::{Value, json};
 
 /// One version of a record and the nodes that hold it.
@@ -58,6 +59,11 @@ pub enum Event {
         versions: u64,
         file: String,
     },
+    /// `check`.
+    Checked {
+        file: String,
+        verdict: Verdict,
+    },
     /// `restore`.
     Restored {
         records: u64,
@@ -103,6 +109,7 @@ impl Event {
             | Self::OfRun(..)
             | Self::Populated { .. }
             | Self::Copied { .. }
+            | Self::Checked { .. }
             | Self::Restored { .. }
             | Self::Deployment(_) => Channel::Result,
             Self::NodeReady { .. }
@@ -138,10 +145,8 @@ impl Event {
                 json!({"event": "records", "records": rows})
             }
             Self::Nodes(rows) => {
-                let rows: Vec<Value> = rows
-                    .iter()
-                    .map(|(status, state)| node_json(status, state))
-                    .collect();
+                let rows = rows.iter().map(|(status, state)| node_json(status, state));
+                let rows: Vec<Value> = rows.collect();
                 json!({"event": "status", "nodes": rows})
             }
             Self::Run(report) => {
@@ -167,6 +172,7 @@ impl Event {
             } => {
                 json!({"event": "backup", "records": records, "versions": versions, "file": file})
             }
+            Self::Checked { file, verdict } => verdict.json(file),
             Self::Restored {
                 records,
                 versions,

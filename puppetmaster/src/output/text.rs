@@ -38,6 +38,10 @@ pub fn render(event: &Event, colour: bool) -> String {
             versions,
             file,
         } => format!("{} copied to {file}", copies(*records, *versions)),
+        Event::Checked { file, verdict } => {
+            let text = format!("{file}: {verdict}");
+            text.trim_end().to_owned()
+        }
         Event::Restored {
             records,
             versions,

@@ -1,6 +1,7 @@
 //! What goes into the machine and what comes out of it.
 
 use bytes::Bytes;
+pub use common::types::Level;
 use common::types::{
     PartitionId, RecordId, RecordVersion, ReplicaId, TaskMark, UpdateId, Version, Wanted,
 };
@@ -17,15 +18,6 @@ use super::watch::{News, Watch};
 
 /// Names a client's request, so that the reply finds its way back.
 pub type Token = u64;
-
-/// How many replicas hold a write durably before the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Level {
-    One,
-    Majority,
-    /// Every replica that is not certified dead.
-    All,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {

@@ -1,6 +1,7 @@
 //! What storage nodes say to one another.
 
 use bytes::Bytes;
+pub use common::types::Outcome;
 use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, TaskMark, UpdateId, Version};
 
 use super::fences::Fences;
@@ -55,19 +56,6 @@ pub enum Ask {
     Read,
 }
 
-/// How an update ended. Failures are decided too, so that repeats are answered alike.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// `made.version` is the immediate successor of `base`.
-    Updated {
-        base: Version,
-        made: RecordVersion,
-    },
-    Mismatch {
-        found: RecordVersion,
-    },
-}
-
 /// One slot of a record's log of updates: those that are decided together, each tested after the one before. Slots count
 /// from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,33 +92,6 @@ impl LogRecord {
     /// Of the values that were made and found, and of the notes.
     pub fn bytes(&self) -> usize {
         self.decisions.iter().map(Decision::bytes).sum()
-    }
-}
-
-impl Outcome {
-    /// The version that the update made, if it succeeded.
-    pub fn made(&self) -> Option<Version> {
-        match self {
-            Self::Updated { made, .. } => Some(made.version),
-            Self::Mismatch { .. } => None,
-        }
-    }
-
-    /// What was newest after the update.
-    pub fn newest(&self) -> &RecordVersion {
-        let (Self::Updated { made: newest, .. } | Self::Mismatch { found: newest }) = self;
-        newest
-    }
-
-    /// Of the value that was made or found.
-    pub fn value_bytes(&self) -> usize {
-        self.newest().value.as_ref().map_or(0, Bytes::len)
-    }
-
-    /// See [`newest`](Self::newest).
-    pub fn newest_mut(&mut self) -> &mut RecordVersion {
-        let (Self::Updated { made: newest, .. } | Self::Mismatch { found: newest }) = self;
-        newest
     }
 }
 

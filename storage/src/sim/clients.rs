@@ -7,10 +7,10 @@ use bytes::Bytes;
 use common::types::{CommitMode, RecordId, RecordVersion, ReplicaId, UpdateId, Version, Wanted};
 
 use super::settings::Settings;
-use crate::check::{Action, Operation, ReadKind, Test};
 use crate::core::message::{Ask, Outcome, Update};
 use crate::core::{Input, Level, Reply, Token};
 use common::chance::Chance;
+use history::{Action, Operation, ReadKind, Test};
 
 /// A client waits so long for an answer.
 pub const PATIENCE_MS: u64 = 4_000;

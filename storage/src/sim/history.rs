@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use common::types::{RecordId, ReplicaId, Version};
 
-use crate::check::{Action, Answer, FinalState, History, Operation, Violation, check_all};
 use crate::core::client::visible;
 use crate::core::message::Outcome;
 use crate::core::{Change, Reply, Storage};
+use history::{Action, Answer, FinalState, History, Operation, Violation, check_all};
 
 #[derive(Debug, Default)]
 pub struct Recorder {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use common::types::CommitMode::{FailStop, Majority};
 use common::types::{CommitMode, RecordVersion, ReplicaId, Version};
-use storage::check::{Action, Answer, FinalState, History, Operation, ReadKind, Test, check_all};
+use history::{Action, Answer, FinalState, History, Operation, ReadKind, Test, check_all};
 use storage::core::message::Outcome;
 use storage::core::{Level, Reply, Token};
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use common::types::{ReplicaId, UpdateId, Version, Wanted};
-use storage::check::{Action, Operation, ReadKind, Test};
+use history::{Action, Operation, ReadKind, Test};
 use storage::core::message::{Ask, Outcome, Update};
 use storage::core::planted::Bug;
 use storage::core::{Input, Level, Refusal, Reply, Token};

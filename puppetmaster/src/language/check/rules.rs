@@ -264,7 +264,7 @@ impl Check<'_> {
     }
 
     /// A file that is there.
-    fn there(&self, file: &Name) -> Vec<Diagnostic> {
+    pub fn there(&self, file: &Name) -> Vec<Diagnostic> {
         let found = find_path(self.files, &self.line.file, file.text());
         found
             .err()

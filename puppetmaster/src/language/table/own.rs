@@ -153,6 +153,14 @@ pub(super) static TABLE: &[Entry] = &[
         read: |a| Ok(Command::Restore { file: a.file()? }),
     },
     Entry {
+        name: "check",
+        aliases: &[],
+        arguments: &[FILE],
+        help: "Checks a history of storage operations in JSON lines, and shows the smallest part that breaks a property.",
+        example: "check history.jsonl",
+        read: |a| Ok(Command::Check { file: a.file()? }),
+    },
+    Entry {
         name: "deploy",
         aliases: &[],
         arguments: &[FILE],
