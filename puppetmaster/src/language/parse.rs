@@ -397,7 +397,7 @@ mod tests {
                   |
                 1 | set replicas 3
                   |     ^^^^^^^^
-                  = hint: the settings are replication, max_versions, durability, commit, sync, seed, timeout, operators, native, slots, http, value_bytes_max, record_id_bytes_max, record_updates_max, node_updates_max
+                  = hint: the settings are replication, max_versions, durability, commit, sync, seed, timeout, operators, native, slots, http, faults, value_bytes_max, record_id_bytes_max, record_updates_max, node_updates_max
 
                 error: `0` is not between 1 and 1000000
                  --> demo.pm:2:17
