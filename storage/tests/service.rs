@@ -25,6 +25,7 @@ async fn start(fabric: &FabricHandle, limits: Limits, ring: Option<Ring>) -> Add
         ring,
         data: None,
         limits,
+        simulated: false,
     };
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let on_ready = move |serving: &common::fabric::Serving| {
