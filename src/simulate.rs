@@ -42,7 +42,7 @@ pub fn run(arguments: &cli::Simulate) -> Result<ExitCode, Failure> {
     }
     let output = Output::standard(puppets::format(arguments.output), is_coloured(&stderr()));
     let (seed, started) = (arguments.seed, Instant::now());
-    let ended = simulate(&case, seed, output.clone())?;
+    let ended = simulate(&case, seed, &output)?;
     output.message(format!(
         "seed {seed}: {} ms simulated in {} ms, events {:016x}",
         ended.simulated_ms,
@@ -116,7 +116,7 @@ struct Ended {
     hash: u64,
 }
 
-fn simulate(case: &Case, seed: u64, output: Output) -> Result<Ended, Failure> {
+fn simulate(case: &Case, seed: u64, output: &Output) -> Result<Ended, Failure> {
     let log = match &case.log {
         Some(path) => {
             let cannot = |error| Failure::other(format!("--log {}: {error}", path.display()));

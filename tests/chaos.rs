@@ -29,7 +29,7 @@ use futures::StreamExt;
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use support::{Marionette, examples, free_ports, send};
+use support::{Marionette, free_ports, send};
 
 const RUNS: usize = 2_000;
 const COUNTERS: usize = 40;
@@ -266,9 +266,6 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 #[test]
 fn every_run_completes_and_does_everything_once_whoever_is_killed() {
-    if !examples::built() {
-        return;
-    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(chaos());
@@ -279,7 +276,6 @@ async fn chaos() {
     let runs: usize = from_environment("CHAOS_RUNS").unwrap_or(RUNS);
     println!("CHAOS_SEED={seed} CHAOS_RUNS={runs}");
     let mut cluster = Cluster::start().await;
-    deploy(&cluster.nodes[&Role::Scheduler][0].url);
     let ended = Arc::new(AtomicUsize::new(0));
     let clients = tokio::spawn(clients(cluster.schedulers.clone(), runs, ended.clone()));
     let mut random = StdRng::seed_from_u64(seed);

@@ -99,6 +99,71 @@ fn what_has_failed_is_named_with_the_command_that_repeats_it() {
 }
 
 #[test]
+fn what_has_failed_is_made_small() {
+    let place = tempfile::tempdir().unwrap();
+    // Whoever loses a worker fails, and nobody else.
+    std::fs::write(
+        place.path().join("brittle.app"),
+        "operator Tally 0 retries=0\n",
+    )
+    .unwrap();
+    let nodes = "scheduler sc1 http://localhost:4000\nstorage s1 http://localhost:3000 0\n\
+                 worker w1 http://localhost:4001 0\nworker w2 http://localhost:4002 0\n";
+    let work = "await ready\nrepeat 20 client a brittle.app\nwait 3000\necho on\n\
+                repeat 20 client b brittle.app\nscan\n";
+    let brittle = place.path().join("brittle.pm");
+    std::fs::write(&brittle, format!("{nodes}{work}")).unwrap();
+    let arguments = ["--seeds", "0..50", "--faults", "harsh", "--shrink", "small"];
+    let found = simulate_at(place.path(), &[&["brittle.pm"], &arguments[..]].concat());
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    let small: Vec<PathBuf> = files(&place.path().join("small"));
+    let [small] = &small[..] else {
+        panic!("{small:?}: {found:?}")
+    };
+    let text = std::fs::read_to_string(small).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(
+        lines < nodes.lines().count() + work.lines().count(),
+        "{text}"
+    );
+    assert!(
+        !text.contains("echo") && text.contains("../brittle.app"),
+        "{text}"
+    );
+    assert_eq!(again(small, place.path()).status.code(), Some(1), "{text}");
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Runs the command that a small script names.
+fn again(script: &Path, directory: &Path) -> Finished {
+    let text = std::fs::read_to_string(script).unwrap();
+    let command = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# Again: marionette simulate "));
+    let words: Vec<&str> = command
+        .unwrap_or_else(|| panic!("{text}"))
+        .split(' ')
+        .collect();
+    simulate_at(directory, &words)
+}
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    let regress = files(&Path::new(SCRIPTS).join("regress"));
+    assert!(!regress.is_empty());
+    for script in regress {
+        let ended = again(&script, Path::new(env!("CARGO_MANIFEST_DIR")));
+        assert!(ended.status.success(), "{}: {ended:?}", script.display());
+    }
+}
+
+#[test]
 fn a_simulation_that_does_not_end_is_ended() {
     let place = tempfile::tempdir().unwrap();
     let slow: PathBuf = place.path().join("slow.pm");

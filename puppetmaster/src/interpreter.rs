@@ -100,8 +100,24 @@ impl Interpreter {
     pub fn disturb(&mut self, faults: Faults, statements: &[Statement]) {
         let says_when =
             |statement: &Statement| matches!(statement.command, Command::Set(Setting::Faults(_)));
+        if faults.profile == Profile::None {
+            return;
+        }
         self.faults = Some(faults);
         self.faults_from_first_run = !statements.iter().any(says_when);
+    }
+
+    /// Before the first run of a script that does not say when.
+    async fn begin_faults(&mut self, next: &Command) -> Result<(), Failure> {
+        let runs = matches!(
+            next,
+            Command::Client(_) | Command::Run(_) | Command::Load(_) | Command::Repeat { .. }
+        );
+        if self.faults_from_first_run && runs {
+            self.faults_from_first_run = false;
+            self.set_faults(self.faults.unwrap_or_default()).await?;
+        }
+        Ok(())
     }
 
     async fn set_faults(&mut self, faults: Faults) -> Result<(), Failure> {
@@ -167,17 +183,7 @@ impl Interpreter {
         if !wrong.is_empty() {
             return Err(Failure::Wrong(wrong));
         }
-        if std::mem::take(&mut self.faults_from_first_run) {
-            match command {
-                Command::Client(_)
-                | Command::Run(_)
-                | Command::Load(_)
-                | Command::Repeat { .. } => {
-                    self.set_faults(self.faults.unwrap_or_default()).await?;
-                }
-                _ => self.faults_from_first_run = true,
-            }
-        }
+        self.begin_faults(command).await?;
         match command {
             Command::Exit => return Ok(Flow::End),
             Command::Repeat { count, command } => return self.repeat(line, *count, command).await,

@@ -22,10 +22,11 @@ pub mod files;
 pub mod help;
 pub mod load;
 pub mod parse;
+pub mod setting;
 pub mod table;
 
 pub use command::{
-    Command, Condition, Durability, Fault, Faults, Name, Native, NewNode, OfRun, Role, Setting,
-    Submission, Target,
+    Command, Condition, Durability, Fault, Name, Native, NewNode, OfRun, Role, Submission, Target,
 };
 pub use parse::Statement;
+pub use setting::{Faults, Setting};

@@ -24,7 +24,7 @@ pub mod script;
 
 use cluster::{Cluster, StartPcs};
 use common::diagnostic::{Diagnostic, quoted};
-use common::fabric::{Address, FabricHandle, Profile};
+use common::fabric::{Address, FabricHandle};
 use interpreter::Interpreter;
 use language::Faults;
 use language::files::{Disk, Files, utf8};
@@ -128,9 +128,7 @@ pub async fn run(config: Config, surroundings: Surroundings) -> Outcome {
             return outcome;
         }
     };
-    if config.faults.profile != Profile::None {
-        interpreter.disturb(config.faults, &parsed.statements);
-    }
+    interpreter.disturb(config.faults, &parsed.statements);
     let step = config
         .step
         .then(|| Stepper::new(config.source == Source::Stdin, &output));

@@ -14,7 +14,6 @@ use fake::{Toys, config};
 use puppetmaster::Config;
 use puppetmaster::backup::Writer;
 use puppetmaster::cluster::Cluster;
-use puppetmaster::language::Faults;
 use puppetmaster::outcome::Outcome;
 use puppetmaster::output::{Channel, Format};
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use puppetmaster::outcome::Outcome;
@@ -55,9 +55,10 @@ pub fn run(
     })?;
     search.bar.finish_and_clear();
     let failed = search.failed.lock().unwrap_or_else(PoisonError::into_inner);
-    let simulated = search.simulated_ms.load(Ordering::Relaxed) / 1_000;
-    let rate = simulated as f64 / started.elapsed().as_secs_f64();
+    let simulated = Duration::from_millis(search.simulated_ms.load(Ordering::Relaxed));
+    let rate = simulated.as_secs_f64() / started.elapsed().as_secs_f64();
     let done = search.done.load(Ordering::Relaxed);
+    let simulated = simulated.as_secs();
     println!("{done} seeds, {simulated} s simulated at {rate:.0} s a second");
     match &*failed {
         None => Ok(ExitCode::SUCCESS),
@@ -96,7 +97,7 @@ impl Search<'_> {
                 said.push(text.to_owned());
             };
             let output = Output::new(Format::Text, false, Arc::new(sink));
-            let ended = simulate(self.case, seed, output)?;
+            let ended = simulate(self.case, seed, &output)?;
             self.note(seed, &ended, &said);
         }
         Ok(())

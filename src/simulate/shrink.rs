@@ -86,7 +86,7 @@ impl Shrinking {
                 ..self.case.clone()
             };
             let nobody = Output::new(Format::Text, false, Arc::new(|_, _| {}));
-            simulate(&case, self.seed, nobody).map(|ended| ended.outcome)
+            simulate(&case, self.seed, &nobody).map(|ended| ended.outcome)
         };
         let is_wanted = |outcome| matches!(outcome, Outcome::Failed | Outcome::NodeLost);
         let is_only_by_faults = self.case.faults.profile != Profile::None;

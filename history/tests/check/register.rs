@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use common::chance::Chance;
 use common::types::Outcome;
 use common::types::{RecordVersion, Version};
 use history::{

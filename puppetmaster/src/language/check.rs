@@ -6,10 +6,11 @@
 
 mod rules;
 
-use super::command::{Command, Condition, Name, NewNode, Role, Setting, Submission};
+use super::command::{Command, Condition, Name, NewNode, Role, Submission};
 use super::files::{Files, Found, find};
 use super::load::Load;
 use super::parse::{Parsed, Statement, parse_script};
+use super::setting::Setting;
 use common::diagnostic::{Diagnostic, Line};
 use common::fabric::Address;
 use indexmap::IndexMap;

@@ -1,6 +1,7 @@
 //! What can stand at the end of an unfinished line, from the table of commands.
 
-use super::command::{Condition, Setting};
+use super::command::Condition;
+use super::setting::Setting;
 use super::table::{Argument, Entry, Kind, find, names};
 
 /// What is offered for one place of a line.

@@ -161,7 +161,7 @@ pub fn config(script: &Path) -> Config {
         pcs: Vec::new(),
         connect: Vec::new(),
         data: None,
-        faults: Faults::default(),
+        faults: ::puppetmaster::language::Faults::default(),
     }
 }
 

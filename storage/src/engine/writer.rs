@@ -42,8 +42,8 @@ pub struct Writer {
     /// Batches that were handed over and not taken back.
     in_flight: usize,
     pub is_durable: bool,
-    /// In a simulation.
-    _task: Option<Task>,
+    /// Where the engine works in a simulation; ends with this.
+    task: Option<Task>,
 }
 
 /// How long a simulated disk takes for its next order.
@@ -66,7 +66,7 @@ impl Writer {
     /// The same as a task of a simulation.
     pub fn simulated(engine: impl Engine, pace: DiskPace, fabric: &FabricHandle) -> Self {
         let (mut worker, mut inbox, mut writer) = Self::new(engine);
-        writer._task = Some(fabric.spawn(Box::pin(async move {
+        writer.task = Some(fabric.spawn(Box::pin(async move {
             while let Some(order) = inbox.recv().await {
                 pace().await;
                 worker.perform(order);
@@ -83,7 +83,7 @@ impl Writer {
             done,
             in_flight: 0,
             is_durable: engine.is_durable(),
-            _task: None,
+            task: None,
         };
         let worker = Worker {
             engine,
@@ -130,7 +130,7 @@ impl Writer {
         let Self {
             orders,
             mut done,
-            _task,
+            task: _task,
             ..
         } = self;
         drop(orders);

@@ -22,13 +22,12 @@ impl Courier for LocalCourier {
                     continue;
                 }
                 let due = letter.due + passage.latency;
-                let copies = passage.strays.into_iter();
-                for later in copies {
+                for later in passage.strays {
                     let (end, to) = (end.clone(), to.clone());
                     let (method, body) = (letter.method, letter.body.clone());
                     let stray = async move {
                         end.deliver(&to, letter.due, due + later, method, body)
-                            .await
+                            .await;
                     };
                     machine::spawn(Box::pin(stray)).detach();
                 }

@@ -51,7 +51,9 @@ impl Life {
         let held = std::mem::take(&mut state.held);
         // A task that is dropped takes the lock.
         drop(state);
-        tasks.into_values().for_each(|task| task.abort());
+        for task in tasks.into_values() {
+            task.abort();
+        }
         held.into_iter().for_each(Waker::wake);
     }
 

@@ -42,12 +42,13 @@ impl fmt::Display for Profile {
 }
 
 /// Whoever sets up a cluster and disturbs it must not fail at that: what only a puppetmaster asks has fair weather.
-const SPARED: [&str; 8] = [
+const SPARED: [&str; 9] = [
     "/marionette.v1.Pcs/",
     "/marionette.v1.Faults/",
     "/marionette.v1.Node/",
     "/marionette.v1.Scheduler/SetRing",
     "/marionette.v1.Scheduler/Cluster",
+    "/marionette.v1.Scheduler/CertifyDeath",
     "/marionette.v1.Storage/SetRing",
     "/marionette.v1.Storage/Applied",
     "/marionette.v1.Storage/CertifyDeath",

@@ -1,6 +1,7 @@
 //! The settings of `set`, by name.
 
-use super::super::command::{Durability, Faults, Name, Native, Setting};
+use super::super::command::{Durability, Name, Native};
+use super::super::setting::{Faults, Setting};
 use super::{Arguments, TIME_MS_MAX};
 use common::diagnostic::{Diagnostic, Word, did_you_mean};
 use common::fabric::Address;

@@ -1,9 +1,10 @@
 //! The rules: each looks at one kind of command and says what is wrong about it.
 
 use super::Known;
-use crate::language::command::{Command, Name, NewNode, Role, Setting};
+use crate::language::command::{Command, Name, NewNode, Role};
 use crate::language::data;
 use crate::language::files::{Files, find, find_directory, find_path};
+use crate::language::setting::Setting;
 use common::application::Application;
 use common::diagnostic::{Diagnostic, Line, did_you_mean};
 use common::fabric::Address;

@@ -51,7 +51,8 @@ pub(in crate::host) async fn run(
     }
     let served = async {
         if config.simulated {
-            serve_waiting(calls, ended, storage.as_mut(), blobs).await
+            // Boxed: rare, and as large as the other.
+            Box::pin(serve_waiting(calls, ended, storage.as_mut(), blobs)).await
         } else {
             serve(calls, ended, storage.as_mut(), blobs).await
         }

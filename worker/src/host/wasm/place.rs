@@ -41,7 +41,7 @@ impl Quickness {
 }
 
 /// A task that is being run. Dropped, it ends at the next tick of the epoch.
-struct Running<T> {
+pub(super) struct Running<T> {
     place: Place<T>,
     threads: Arc<OperatorThreads>,
     ticked: Ticked,
@@ -62,15 +62,32 @@ pub(super) enum Places {
 
 impl Places {
     /// Runs a task to its end; the error says how it was lost.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
         quickness: &Arc<Quickness>,
         ticked: Ticked,
-    ) -> Result<T, String> {
+    ) -> Placed<T> {
         match self {
-            Self::Threads(threads) => Running::new(task, quickness, threads, ticked).await,
-            Self::Simulated => Ok(Paced::new(task).await),
+            Self::Threads(threads) => Placed::Real(Running::new(task, quickness, threads, ticked)),
+            Self::Simulated => Placed::Simulated(Paced::new(task)),
+        }
+    }
+}
+
+/// A task where it runs.
+pub(super) enum Placed<T> {
+    Real(Running<T>),
+    Simulated(Paced<T>),
+}
+
+impl<T: Send + 'static> Future for Placed<T> {
+    type Output = Result<T, String>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Real(running) => Pin::new(running).poll(context),
+            Self::Simulated(paced) => Pin::new(paced).poll(context).map(Ok),
         }
     }
 }
