@@ -5,6 +5,8 @@ mod record;
 pub mod tasks;
 pub mod watch;
 
+use std::collections::BTreeMap;
+
 use common::proto;
 use common::proto::Empty;
 use common::status::Status;
@@ -18,6 +20,7 @@ use self::record::{
     encode_entry,
 };
 pub use self::record::{decode_copy, encode_copy};
+use self::tasks::{decode_fenced, encode_fenced};
 use crate::core::message::{
     Accepted, Ask, Ballot, Digest, LogRecord, Message, PartitionDigest, PartitionGossip,
     RecordState, Scope, StatePage, StateRequest, Term, Update,
@@ -60,14 +63,16 @@ pub fn encode(message: Message) -> Body {
             record,
             term,
             digest,
-        } => encode_prepare(record, term, digest),
+            tasks,
+        } => encode_prepare(record, term, digest, tasks),
         Message::Vote {
             record,
             term,
             accepted,
             digest,
             lacking,
-        } => encode_vote(record, term, accepted, digest, lacking),
+            fenced,
+        } => encode_vote(record, term, accepted, digest, lacking, fenced),
         Message::Commit {
             record,
             ballot,
@@ -133,12 +138,18 @@ fn decode_state_request(request: proto::StateRequest) -> Decoded<StateRequest> {
     })
 }
 
-fn encode_prepare(record: RecordId, term: Term, digest: Digest) -> Body {
+fn encode_prepare(
+    record: RecordId,
+    term: Term,
+    digest: Digest,
+    tasks: BTreeMap<String, u32>,
+) -> Body {
     Body::Prepare(proto::Prepare {
         record,
         ballot: Some(term.ballot.into()),
         round: term.round,
         digest: Some(digest.into()),
+        tasks: tasks.into_iter().map(encode_fenced).collect(),
     })
 }
 
@@ -148,6 +159,7 @@ fn encode_vote(
     accepted: Option<Accepted>,
     digest: Digest,
     lacking: RecordState,
+    fenced: BTreeMap<String, u32>,
 ) -> Body {
     Body::Vote(proto::Vote {
         record,
@@ -156,7 +168,12 @@ fn encode_vote(
         accepted: accepted.map(Into::into),
         digest: Some(digest.into()),
         lacking: Some(lacking.into()),
+        fenced: fenced.into_iter().map(encode_fenced).collect(),
     })
+}
+
+fn decode_attempts(attempts: Vec<proto::Fenced>) -> Decoded<BTreeMap<String, u32>> {
+    attempts.into_iter().map(decode_fenced).collect()
 }
 
 fn encode_read_done(record: RecordId, id: UpdateId, found: RecordVersion) -> Body {
@@ -238,6 +255,7 @@ pub fn decode(body: Body) -> Decoded<Message> {
             record: record_id(prepare.record)?,
             term: decode_term(prepare.ballot, prepare.round)?,
             digest: prepare.digest.unwrap_or_default().into(),
+            tasks: decode_attempts(prepare.tasks)?,
         },
         Body::Vote(vote) => Message::Vote {
             record: record_id(vote.record)?,
@@ -245,6 +263,7 @@ pub fn decode(body: Body) -> Decoded<Message> {
             accepted: vote.accepted.map(decode_accepted).transpose()?,
             digest: vote.digest.unwrap_or_default().into(),
             lacking: decode_state(vote.lacking)?,
+            fenced: decode_attempts(vote.fenced)?,
         },
         Body::Commit(commit) => Message::Commit {
             record: record_id(commit.record)?,

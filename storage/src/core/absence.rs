@@ -7,7 +7,8 @@
 //! it is refused until then, to be tried again.
 //!
 //! Not promised: a node that hears nobody cannot be told, and takes plain writes of tasks as it takes all others, until it
-//! hears somebody again. Nor that a fence is known here which this node was not told of although it heard the others all the time.
+//! hears somebody again. Nor that a fence is known here which this node was not told of although it heard the others all the time:
+//! then votes tell of it (`fence`), and until one does plain writes are taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 

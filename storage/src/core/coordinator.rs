@@ -16,6 +16,8 @@ use super::{Outputs, Storage};
 
 /// Records whose latest term a node remembers, at most; with more it forgets all, and each costs a new promise.
 pub const TERMS_MAX: usize = 65_536;
+/// Updates that a term takes from the queue, at most: it names their tasks in one message.
+pub(super) const BATCH_MAX: usize = 16_384;
 /// A fenced coordinator tries again after this long, times its place in the replica set.
 pub const FENCED_MS: u64 = 50;
 
@@ -46,6 +48,8 @@ pub struct Vote {
     pub term: Term,
     pub accepted: Option<Accepted>,
     pub digest: Digest,
+    /// Tasks whose updates the voter refuses, and the attempts that have taken their places.
+    pub fenced: BTreeMap<String, u32>,
 }
 
 impl Storage {
@@ -54,11 +58,8 @@ impl Storage {
         let term = self.next_term(record, out);
         let best = self.updates(record).accepted.clone();
         let activity = self.active.entry(record.to_owned()).or_default();
-        let batch = activity
-            .queue
-            .iter()
-            .map(|queued| queued.update.id.clone())
-            .collect();
+        let batch = activity.queue.iter().take(BATCH_MAX);
+        let batch = batch.map(|queued| queued.update.id.clone()).collect();
         activity.coordinator = Some(Coordinator {
             term,
             batch,
@@ -111,6 +112,7 @@ impl Storage {
                         record: record.to_owned(),
                         term: coordinator.term,
                         digest: state.digest(),
+                        tasks: activity.tasks(),
                     };
                     Self::send(peer, prepare, out);
                 }
@@ -153,6 +155,7 @@ impl Storage {
             return;
         }
         self.take_state_of(record, lacking, out);
+        self.take_refused(now_ms, from, record, &vote.fenced, out);
         let Some(coordinator) = self
             .active
             .get_mut(record)

@@ -8,8 +8,9 @@
 //! Promised to whoever was answered by a majority of each replica set (or under fail-stop by all that live): the answers
 //! hold every update (compare-and-swap) that the older attempts were told the outcome of, and every plain write whose
 //! replica has answered, or had spread it. Not promised: a plain write of level one that only a replica knows that did not answer;
-//! repeated, it makes another version. Nor an update that only such a node had proposed: it may still be decided, but only
-//! under its id, so that the retry, which asks for the same id, finds its outcome and has its effect once. A write that
+//! repeated, it makes another version. Nor an update that such a node had taken up by then: it may still be decided, but only
+//! under its id, so that the retry, which asks for the same id, finds its outcome and has its effect once. What it takes
+//! later is refused by the votes: each quorum has one who has the fence (ARCHITECTURE.md has the argument). A write that
 //! was waiting for its level is told as made. A node that was away asks for fences when it is back (`absence`).
 //!
 //! What is forgotten is refused from then on, whatever its attempt: a straggler of a run that is over would find
@@ -17,11 +18,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::types::{RecordId, TaskMark, UpdateId, is_below};
+use common::types::{RecordId, ReplicaId, TaskMark, UpdateId, is_below};
 
+use super::copy::What;
 use super::fences::{FENCES_BYTES_MAX, Fences, Forgotten, below};
 use super::message::{Decision, Update};
 use super::planted::Bug;
+use super::queue::Queued;
 use super::record::{Record, RecordChange};
 use super::retained::{
     Did, NODE_BYTES_MAX, NODE_UPDATES_MAX, RECORD_BYTES_MAX, RECORD_UPDATES_MAX, Retained,
@@ -136,6 +139,53 @@ impl Storage {
                 Err(Refusal::Fenced { origin, attempt })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Of tasks whose updates a coordinator is to decide, by their lowest attempts: those that are refused here.
+    pub(super) fn fenced_of(&self, tasks: BTreeMap<String, u32>) -> BTreeMap<String, u32> {
+        let refused = tasks.into_iter().filter_map(|(origin, attempt)| {
+            match self.not_fenced(&origin, attempt) {
+                Err(Refusal::Fenced { origin, attempt }) => Some((origin, attempt)),
+                _ => None,
+            }
+        });
+        refused.collect()
+    }
+
+    /// A voter refuses updates of these tasks that this node, which has missed their fences, has queued. It asks for all
+    /// fences of that voter.
+    pub(super) fn take_refused(
+        &mut self,
+        now_ms: u64,
+        from: ReplicaId,
+        record: &str,
+        fenced: &BTreeMap<String, u32>,
+        out: &mut Outputs,
+    ) {
+        if fenced.is_empty() {
+            return;
+        }
+        let refused = |queued: &Queued| {
+            let id = &queued.update.id;
+            let attempt = *fenced.get(&id.origin)?;
+            let origin = id.origin.clone();
+            let is_older = queued.update.attempt()? < attempt;
+            is_older.then(|| (id.clone(), Refusal::Fenced { origin, attempt }))
+        };
+        let queue = self.active.get(record).map(|activity| &activity.queue);
+        let refused: Vec<_> = queue.into_iter().flatten().filter_map(refused).collect();
+        for (id, refusal) in refused {
+            self.refuse_queued(record, &id, &refusal, out);
+            // If it is asked for anew, these votes do not speak of that.
+            let activity = self.active.get_mut(record);
+            if let Some(coordinator) = activity.and_then(|of| of.coordinator.as_mut()) {
+                coordinator.batch.retain(|waiting| *waiting != id);
+            }
+        }
+        if !self.pulls.contains_key(&from) {
+            self.start_pull(from, What::Fences);
+            self.tick_pulls(now_ms, out);
         }
     }
 

@@ -5,6 +5,7 @@ use common::types::ReplicaId;
 use super::coordinator::Vote;
 use super::members::Heard;
 use super::message::{Accepted, Message};
+use super::vote::Prepare;
 use super::{Change, Envelope, Halt, Output, Outputs, Storage};
 
 impl Storage {
@@ -104,7 +105,15 @@ impl Storage {
                 record,
                 term,
                 digest,
-            } => self.take_prepare(now_ms, from, record, term, &digest, out),
+                tasks,
+            } => {
+                let asked = Prepare {
+                    term,
+                    digest,
+                    tasks,
+                };
+                self.take_prepare(now_ms, from, record, asked, out);
+            }
             Message::Commit {
                 record,
                 ballot,
@@ -126,11 +135,13 @@ impl Storage {
                 accepted,
                 digest,
                 lacking,
+                fenced,
             } => {
                 let vote = Vote {
                     term,
                     accepted,
                     digest,
+                    fenced,
                 };
                 self.take_vote(now_ms, from, &record, vote, lacking, out);
             }

@@ -1,5 +1,7 @@
 //! What storage nodes say to one another.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 pub use common::types::Outcome;
 use common::types::{PartitionId, RecordId, RecordVersion, ReplicaId, TaskMark, UpdateId, Version};
@@ -193,6 +195,8 @@ pub enum Message {
         record: RecordId,
         term: Term,
         digest: Digest,
+        /// Whose updates the term is to decide: of each origin, the lowest attempt.
+        tasks: BTreeMap<String, u32>,
     },
     Vote {
         record: RecordId,
@@ -200,6 +204,8 @@ pub enum Message {
         accepted: Option<Accepted>,
         digest: Digest,
         lacking: RecordState,
+        /// Of these tasks, those that the sender refuses, and the attempts that have taken their places.
+        fenced: BTreeMap<String, u32>,
     },
     Commit {
         record: RecordId,

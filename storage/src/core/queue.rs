@@ -1,11 +1,11 @@
 //! Updates that wait for a record: queued here, forwarded to the coordinator, or taken up when it falls silent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use common::types::{RecordId, ReplicaId, UpdateId, Version};
 
 use super::client::WAITING_MS_MAX;
-use super::coordinator::{Coordinator, FENCED_MS};
+use super::coordinator::{BATCH_MAX, Coordinator, FENCED_MS};
 use super::message::{Ballot, Digest, Message, Outcome, Update};
 use super::planted::Bug;
 use super::{Outputs, Refusal, Reply, Storage, Token};
@@ -57,6 +57,18 @@ pub(super) struct Queued {
 }
 
 impl Activity {
+    /// Whose updates a term may take: of each origin, the lowest attempt.
+    pub(super) fn tasks(&self) -> BTreeMap<String, u32> {
+        let mut tasks = BTreeMap::new();
+        for Queued { update, .. } in self.queue.iter().take(BATCH_MAX) {
+            if let Some(attempt) = update.attempt() {
+                let lowest = tasks.entry(update.id.origin.clone()).or_insert(attempt);
+                *lowest = attempt.min(*lowest);
+            }
+        }
+        tasks
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.coordinator.is_none()
     }

@@ -1,5 +1,7 @@
 //! The update protocol, as participant: votes, commits, and what was decided elsewhere.
 
+use std::collections::BTreeMap;
+
 use common::types::{RecordId, ReplicaId};
 
 use super::message::{Accepted, Ballot, Digest, Message, RecordState, Term};
@@ -7,16 +9,27 @@ use super::planted::Bug;
 use super::record::{Record, RecordChange};
 use super::{Outputs, Refusal, Storage};
 
+/// What a coordinator asks for when a term begins; `tasks`: of each origin in its batch, the lowest attempt.
+pub struct Prepare {
+    pub term: Term,
+    pub digest: Digest,
+    pub tasks: BTreeMap<String, u32>,
+}
+
 impl Storage {
     pub(super) fn take_prepare(
         &mut self,
         now_ms: u64,
         from: ReplicaId,
         record: RecordId,
-        term: Term,
-        digest: &Digest,
+        asked: Prepare,
         out: &mut Outputs,
     ) {
+        let Prepare {
+            term,
+            digest,
+            tasks,
+        } = asked;
         if !self.promise(now_ms, from, &record, term.ballot, out) {
             return;
         }
@@ -26,7 +39,8 @@ impl Storage {
             term,
             accepted: state.updates().accepted.clone(),
             digest: state.digest(),
-            lacking: state.lacking(digest),
+            lacking: state.lacking(&digest),
+            fenced: self.fenced_of(tasks),
             record,
         };
         Self::send(from, vote, out);

@@ -76,7 +76,12 @@ impl Cluster {
             cuts: BTreeSet::new(),
             clients: (0..settings.clients).map(Client::new).collect(),
             watcher: Watcher::new(settings.seed, settings.ring.partitions),
-            tasks: Tasks::new(settings.seed, settings.tasks, settings.durable),
+            tasks: Tasks::new(
+                settings.seed,
+                settings.tasks,
+                settings.durable,
+                settings.ring.commit,
+            ),
             asked_by: BTreeMap::new(),
             recorder: Recorder::default(),
             messages: 0,

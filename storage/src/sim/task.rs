@@ -164,6 +164,11 @@ impl Attempt {
         }
     }
 
+    /// It has taken the place of earlier attempts.
+    pub fn has_fenced(&self) -> bool {
+        self.number > 1 && !matches!(self.step, Step::Fence)
+    }
+
     fn is_fenced(&self, replicas: &[ReplicaId]) -> bool {
         let needed = if self.task.is_switched {
             replicas.len()

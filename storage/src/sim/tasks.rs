@@ -3,7 +3,9 @@
 //!
 //! They draw from a generator of their own, and their records are theirs alone: no part of the history.
 
-use common::types::{ReplicaId, UpdateId, Version};
+use std::collections::BTreeMap;
+
+use common::types::{CommitMode, ReplicaId, TaskMark, UpdateId, Version};
 
 use super::cluster::Cluster;
 use super::task::{Attempt, COUNTERS, End, SWITCH, Task, mark_of, number_of};
@@ -24,6 +26,10 @@ const DEATH_PERCENT: u64 = 12;
 /// And is only taken for dead.
 const STRAY_PERCENT: u64 = 50;
 const ATTEMPTS_MAX: u32 = 6;
+/// After so many questions of a hundred by an attempt that has fenced the ones before, one of those asks for an update of
+/// which it knows nothing: none such may be decided, whatever its coordinator has heard of the fence.
+const PROBE_PERCENT: u64 = 25;
+const PROBED: &str = "task-probed";
 
 /// What tasks have come to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,10 +46,14 @@ pub struct Tasks {
     chance: Chance,
     token: Token,
     durable: bool,
+    /// Not under fail-stop, where who is left may be one that missed the fence.
+    probing: bool,
     slots: Vec<Slot>,
     /// The latest switch known, and the question for it that waits.
     switch: Version,
     switch_token: Token,
+    /// Questions of attempts that were fenced before, by the tasks' origins.
+    probes: BTreeMap<Token, String>,
     marked: Vec<Task>,
     pub account: Account,
     wrong: Vec<String>,
@@ -76,14 +86,16 @@ struct Call {
 type Asked = Vec<(ReplicaId, Input)>;
 
 impl Tasks {
-    pub fn new(seed: u64, slots: u64, durable: bool) -> Self {
+    pub fn new(seed: u64, slots: u64, durable: bool, commit: CommitMode) -> Self {
         Self {
             chance: Chance::new(seed ^ 0x7A5C),
             token: TOKEN_MIN,
             durable,
+            probing: durable && commit == CommitMode::Majority,
             slots: (0..slots).map(|_| Slot::default()).collect(),
             switch: Version::NULL,
             switch_token: 0,
+            probes: BTreeMap::new(),
             marked: Vec::new(),
             account: Account::default(),
             wrong: Vec::new(),
@@ -186,6 +198,7 @@ impl Tasks {
             Ok(None) => slot.current = Some(worker),
             Ok(Some(input)) => {
                 asked.push(input);
+                asked.extend(self.probe(replicas, &worker.attempt));
                 let may_die = !closing && worker.attempt.number < ATTEMPTS_MAX;
                 if may_die && self.chance.percent(DEATH_PERCENT) {
                     self.replace(now_ms, slot, worker);
@@ -201,6 +214,34 @@ impl Tasks {
                 }
             }
         }
+    }
+
+    /// An attempt whose place this one has taken goes on.
+    fn probe(&mut self, replicas: &[ReplicaId], attempt: &Attempt) -> Option<(ReplicaId, Input)> {
+        if !self.probing || !attempt.has_fenced() || !self.chance.percent(PROBE_PERCENT) {
+            return None;
+        }
+        let replica = *self.chance.one_of(replicas)?;
+        self.token += 1;
+        let token = self.token;
+        let origin = attempt.task.origin.clone();
+        self.probes.insert(token, origin.clone());
+        let update = Update {
+            id: UpdateId {
+                origin,
+                sequence: token,
+            },
+            record: PROBED.to_owned(),
+            ask: Ask::IfValueIs {
+                old: None,
+                new: Some("probed".into()),
+            },
+            task: Some(TaskMark {
+                attempt: attempt.number - 1,
+                note: Vec::new().into(),
+            }),
+        };
+        Some((replica, Input::UpdateIf { token, update }))
     }
 
     fn replace(&mut self, now_ms: u64, slot: &mut Slot, worker: Worker) {
@@ -296,6 +337,13 @@ impl Tasks {
         if token == self.switch_token {
             if let Ok(Reply::Update(outcome)) = &reply {
                 self.switch = outcome.newest().version;
+            }
+            return;
+        }
+        if let Some(origin) = self.probes.remove(&token) {
+            if let Ok(Reply::Update(_)) = reply {
+                let wrong = format!("{origin}: an update that a fenced attempt began was decided");
+                self.wrong.push(wrong);
             }
             return;
         }

@@ -450,6 +450,38 @@ fn who_is_cut_off_takes_plain_writes_until_it_hears_somebody_again() {
 }
 
 #[test]
+fn who_misses_only_the_request_of_a_fence_has_nothing_of_older_attempts_decided() {
+    for commit in [Majority, FailStop] {
+        let mut world = World::new(3, commit, 31);
+        let away = world.coordinator("k");
+        others_are_fenced_without(&mut world, away, 0);
+        // The first has a term of its own, the others are in the next.
+        let [first, older, newer] = [(1, 0), (1, 1), (2, 2)]
+            .map(|(attempt, sequence)| start(&mut world, away, attempt, sequence, "k"));
+        assert_eq!(world.reply(first), fenced(2));
+        assert_eq!(world.reply(older), fenced(2));
+        assert!(matches!(world.reply(newer), Ok(Reply::Update(_))));
+        // By then it has asked for the fences of who refused them.
+        assert_eq!(told_in_the_end(&mut world, away, 1), [fenced(2), fenced(2)]);
+        world.converge();
+        for replica in 1..=3 {
+            assert_eq!(names(&fence(&mut world, replica, TASK, 2)), [(2, "k")]);
+        }
+    }
+}
+
+#[test]
+fn what_is_over_is_not_decided_by_who_misses_that() {
+    let mut world = World::new(3, Majority, 32);
+    let away = world.coordinator("k");
+    for replica in (1..=3).filter(|of| *of != away) {
+        forget(&mut world, replica, "run/0", "run/2", &[]);
+    }
+    let token = start(&mut world, away, 1, 0, "k");
+    assert_eq!(world.reply(token), fenced(OVER));
+}
+
+#[test]
 fn what_waits_at_who_was_away_is_refused_when_it_hears_of_the_fence() {
     let mut world = World::new(3, Majority, 20);
     let away = world.coordinator("k");
