@@ -1,9 +1,9 @@
 # Histories of storage operations, as anybody may write them: history/README.md says how. No cluster is needed.
-check ../history/tests/files/good.jsonl
-check ../history/tests/files/good-by-somebody-else.jsonl
+check check/good.jsonl
+check check/good-by-somebody-else.jsonl
 
 # The second read of a run is older than its first.
-expect-fail check ../history/tests/files/bad-stale-read-in-session.jsonl
+expect-fail check check/bad-stale-read-in-session.jsonl
 
 # Two updates that both replaced one version; what is shown is the part that it takes.
-expect-fail check ../history/tests/files/bad-two-successes.jsonl
+expect-fail check check/bad-two-successes.jsonl
