@@ -295,7 +295,7 @@ async fn one_shot_of_an_unknown_class_offers_those_that_are_near() {
     let refusal = once(setup("Sort", "", &[])).await.refusal();
     assert!(
         refusal.ends_with(
-            "there are: AddOperator, Collect, CounterOperator, IncrementOperator, SplitRange, SplitText, Sum, SumByKey, SumOfPrimes, UpdateAndChainOperator, WordCount"
+            "there are: AddOperator, Collect, CounterOperator, IncrementOperator, SplitRange, SplitText, Sum, SumByKey, SumOfPrimes, Tally, UpdateAndChainOperator, WordCount"
         ),
         "{refusal}"
     );
