@@ -19,7 +19,7 @@ fn names(host: &OperatorHost) -> Vec<String> {
     host.classes().into_iter().map(|info| info.class).collect()
 }
 
-const BUILT_IN: [&str; 11] = [
+const BUILT_IN: [&str; 12] = [
     "AddOperator",
     "Collect",
     "CounterOperator",
@@ -29,6 +29,7 @@ const BUILT_IN: [&str; 11] = [
     "Sum",
     "SumByKey",
     "SumOfPrimes",
+    "Tally",
     "UpdateAndChainOperator",
     "WordCount",
 ];
