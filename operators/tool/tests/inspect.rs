@@ -40,7 +40,7 @@ async fn the_operators_that_ship_are_told_and_accepted() {
         "language   Rust\n",
         "import     marionette:operator/clock@1.0.0 (now)\n",
         "exports    classes run\n",
-        "classes    AddOperator Collect CounterOperator IncrementOperator SplitRange SplitText Sum SumByKey SumOfPrimes UpdateAndChainOperator WordCount\n",
+        "classes    AddOperator Collect CounterOperator IncrementOperator SplitRange SplitText Sum SumByKey SumOfPrimes Tally UpdateAndChainOperator WordCount\n",
         " bytes at first, no maximum of its own\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in {text}");
